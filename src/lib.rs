@@ -1,0 +1,2 @@
+//! Vouchsafe backs PostgreSQL up, and calls a backup `Succeeded` only after something other than
+//! its writer has read every stored byte back and every count agrees.
