@@ -1,2 +1,5 @@
 //! Vouchsafe backs PostgreSQL up, and calls a backup `Succeeded` only after something other than
 //! its writer has read every stored byte back and every count agrees.
+
+pub mod format;
+pub mod store;
