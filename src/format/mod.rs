@@ -6,8 +6,25 @@
 pub mod digest;
 pub mod envelope;
 pub mod key;
+pub mod ledger_documents;
+pub mod manifest;
+pub mod plan;
+pub mod register;
 pub mod relation;
 
 pub use digest::{Fingerprint, Sha256Digest};
-pub use envelope::{Document, FormatError};
-pub use key::{Key, KeyError};
+pub use envelope::{Document, FormatError, decode, encode};
+pub use key::{Key, KeyError, Nonce, PlanDocument, PlanId};
+pub use ledger_documents::{
+    Answer, Census, Damage, EqualSpans, Part, PartEntry, Receipt, Settlement, StoredObject, TableCount,
+    Verdict,
+};
+pub use manifest::{ErrorEntry, Manifest, ManifestDestination, ManifestTable};
+pub use plan::{
+    CatalogKind, DestinationPlan, EndpointPlan, Omitted, Order, Plan, TablePlan, Ticket, Tickets,
+};
+pub use register::{
+    Attempt, Beat, Collection, DatabaseIdentity, Decision, Outcome, ProcessIdentity, Run, RunKind,
+    VerdictReference,
+};
+pub use relation::{CopyFormat, QualifiedName, SpanRange, TableFacts, quote_identifier};
