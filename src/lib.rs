@@ -2,4 +2,6 @@
 //! its writer has read every stored byte back and every count agrees.
 
 pub mod format;
+pub mod ledger;
+pub mod mutant;
 pub mod store;

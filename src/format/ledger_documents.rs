@@ -195,6 +195,10 @@ pub struct Answer {
     pub fingerprint: Fingerprint,
     /// Entries decoded, of a catalog.
     pub entries: u64,
+    /// Something that only a reader of the content can say: for rows, a fingerprint seeded with the nonce;
+    /// for a catalog, the first 128 bits of SHA-256 over nonce and bytes. The coordinator works a sample out
+    /// itself, so a verifier that repeats what the receipts say is found.
+    pub challenge: Fingerprint,
 }
 
 /// Something that is not as the manifest says.

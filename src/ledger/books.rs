@@ -1,0 +1,347 @@
+//! The ledger: what was planned, what was settled, and what is still open.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::format::{
+    Key, Order, PartEntry, Plan, Receipt, Settlement, Sha256Digest, SpanRange, TablePlan, Ticket, Tickets,
+};
+use crate::mutant::{self, Mutant};
+
+use super::coverage::{CoverageError, check_coverage};
+
+/// Why books don't agree. Each names what is to be looked at.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LedgerError {
+    /// A destination's tickets are not those of the plan.
+    #[error("the tickets of destination {destination} are not those of the plan: {why}")]
+    ForeignTickets {
+        /// The destination.
+        destination: String,
+        /// What differs.
+        why: String,
+    },
+    /// The tickets of a table do not tile it.
+    #[error("the tickets of table {table} do not cover it: {source}")]
+    Coverage {
+        /// The table.
+        table: String,
+        /// How.
+        source: CoverageError,
+    },
+    /// A receipt that does not count.
+    #[error("receipt {receipt} does not count: {why}")]
+    Receipt {
+        /// The receipt's name.
+        receipt: Key,
+        /// Why.
+        why: String,
+    },
+    /// Tickets without a receipt.
+    #[error("{} of {planned} tickets have no receipt, the first is ticket {}", open.len(), open.first().copied().unwrap_or_default())]
+    Open {
+        /// Number of tickets.
+        planned: usize,
+        /// Those that are open.
+        open: Vec<u32>,
+    },
+    /// What was read is not what the database counted.
+    #[error("table {table}: {read} rows were read, and the database counts {counted}")]
+    Counts {
+        /// The table.
+        table: String,
+        /// Rows in the receipts.
+        read: u64,
+        /// Rows that the database counted.
+        counted: u64,
+    },
+    /// The census is not one of this plan.
+    #[error("the census does not answer the plan: {0}")]
+    Census(String),
+    /// The catalogs changed between the snapshot and the last COPY.
+    #[error("the catalogs of endpoint {0} changed while its tables were read")]
+    CatalogChanged(String),
+    /// Two spans have one fingerprint, and the server does not explain it.
+    #[error("tickets {0} and {1} of table {2} have equal fingerprints, and the server does not explain it")]
+    EqualSpans(u32, u32, String),
+    /// A verdict that does not answer.
+    #[error("the verdict of destination {destination} does not answer: {why}")]
+    Verdict {
+        /// The destination.
+        destination: String,
+        /// Why.
+        why: String,
+    },
+    /// A verifier found damage.
+    #[error("destination {destination}: {object}: {finding}")]
+    Damaged {
+        /// The destination.
+        destination: String,
+        /// The object.
+        object: String,
+        /// What was found.
+        finding: String,
+    },
+}
+
+/// What happened to a receipt that was shown to the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It settled a ticket.
+    Settled,
+    /// The ticket was settled already, by a receipt that says the same.
+    Again,
+    /// It belongs to another plan or snapshot, and does not count.
+    Foreign,
+}
+
+/// One destination's side of the ledger.
+#[derive(Clone, Debug)]
+pub(super) struct Side {
+    pub(super) tickets: Tickets,
+    pub(super) digest: Sha256Digest,
+    pub(super) entries: BTreeMap<u32, PartEntry>,
+}
+
+/// Tickets against receipts, over all destinations of a plan.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    pub(super) plan: Plan,
+    pub(super) sides: BTreeMap<String, Side>,
+}
+
+impl Ledger {
+    /// Opens the books of `plan` with the tickets of each destination and the digest under which they are
+    /// stored.
+    ///
+    /// # Errors
+    /// If the tickets are not exactly those of the plan, or do not tile its tables.
+    pub fn open(plan: Plan, tickets: Vec<(Tickets, Sha256Digest)>) -> Result<Self, LedgerError> {
+        let mut sides = BTreeMap::new();
+        for (tickets, digest) in tickets {
+            let destination = tickets.destination.clone();
+            check_side(&plan, &tickets, digest)?;
+            let side = Side { tickets, digest, entries: BTreeMap::new() };
+            if sides.insert(destination.clone(), side).is_some() {
+                return Err(foreign(&destination, "they came twice"));
+            }
+        }
+        for destination in &plan.destinations {
+            if !sides.contains_key(&destination.name) {
+                return Err(foreign(&destination.name, "they are missing"));
+            }
+        }
+        let ids: BTreeSet<u32> =
+            sides.values().flat_map(|side| side.tickets.tickets.iter().map(|ticket| ticket.id)).collect();
+        let total: usize = sides.values().map(|side| side.tickets.tickets.len()).sum();
+        if ids.len() != total || total != plan.tickets as usize || !ids.iter().copied().eq(0..plan.tickets) {
+            return Err(foreign("(all)", "their numbers are not 0, 1, 2 and so on, once each"));
+        }
+        let ledger = Self { plan, sides };
+        ledger.check_tables()?;
+        Ok(ledger)
+    }
+
+    fn check_tables(&self) -> Result<(), LedgerError> {
+        for (position, table) in self.plan.tables.iter().enumerate() {
+            let name = table.facts.name.to_string();
+            if table.id as usize != position {
+                return Err(foreign(&table.destination, &format!("table {name} is out of its place")));
+            }
+            let spans: Vec<&SpanRange> = self.spans(table).map(|(_, range)| range).collect();
+            if spans.len() != table.tickets as usize {
+                return Err(foreign(&table.destination, &format!("table {name} has tickets elsewhere")));
+            }
+            check_coverage(&spans).map_err(|source| LedgerError::Coverage { table: name, source })?;
+        }
+        Ok(())
+    }
+
+    /// The tickets of a table, in order, with their spans.
+    pub(super) fn spans<'a>(&'a self, table: &'a TablePlan) -> impl Iterator<Item = (u32, &'a SpanRange)> {
+        let side = self.sides.get(&table.destination);
+        side.into_iter().flat_map(|side| &side.tickets.tickets).filter_map(|ticket| match &ticket.order {
+            Order::Rows { table: id, range } if *id == table.id => Some((ticket.id, range)),
+            _ => None,
+        })
+    }
+
+    /// Shows the ledger a receipt that was found in `destination` under `key`.
+    ///
+    /// # Errors
+    /// If the receipt names a ticket of another destination, settles it in a manner that the order rules out,
+    /// or contradicts another receipt of the same ticket: in one snapshot there is one truth.
+    pub fn take(
+        &mut self,
+        destination: &str,
+        key: Key,
+        sha256: Sha256Digest,
+        receipt: Receipt,
+    ) -> Result<Taken, LedgerError> {
+        let refuse =
+            |key: &Key, why: &str| LedgerError::Receipt { receipt: key.clone(), why: why.to_owned() };
+        let run = self.plan.run;
+        let side = self.sides.get_mut(destination).ok_or_else(|| refuse(&key, "unknown destination"))?;
+        let of_this_plan =
+            receipt.plan == self.plan.plan && receipt.run == run && receipt.tickets == side.digest;
+        if !of_this_plan && !mutant::is(Mutant::AcceptAnotherPlansReceipt) {
+            return Ok(Taken::Foreign);
+        }
+        let ticket = (side.tickets.tickets.iter())
+            .find(|ticket| ticket.id == receipt.ticket)
+            .ok_or_else(|| refuse(&key, "its ticket belongs to another destination"))?;
+        let snapshot = snapshot_of(&side.tickets, ticket).ok_or_else(|| refuse(&key, "no endpoint"))?;
+        if receipt.snapshot != snapshot && !mutant::is(Mutant::AcceptAnotherPlansReceipt) {
+            return Ok(Taken::Foreign);
+        }
+        check_settlement(ticket, &receipt.settlement).map_err(|why| refuse(&key, why))?;
+        match side.entries.get(&receipt.ticket) {
+            Some(known) if known.settlement.fingerprint() != receipt.settlement.fingerprint() => {
+                Err(refuse(&key, &format!("{} says otherwise of the same rows", known.receipt)))
+            }
+            Some(_) => Ok(Taken::Again),
+            None => {
+                let entry = PartEntry {
+                    ticket: receipt.ticket,
+                    receipt: key,
+                    receipt_sha256: sha256,
+                    settlement: receipt.settlement,
+                };
+                side.entries.insert(receipt.ticket, entry);
+                Ok(Taken::Settled)
+            }
+        }
+    }
+
+    /// Tickets without a receipt, in ascending order.
+    pub fn open_tickets(&self) -> Vec<u32> {
+        let open = self.sides.values().flat_map(|side| {
+            let tickets = side.tickets.tickets.iter().map(|ticket| ticket.id);
+            tickets.filter(|id| !side.entries.contains_key(id))
+        });
+        let mut open: Vec<u32> = open.collect();
+        open.sort_unstable();
+        open
+    }
+
+    /// Tickets settled so far.
+    #[must_use]
+    pub fn settled(&self) -> usize {
+        self.sides.values().map(|side| side.entries.len()).sum()
+    }
+
+    /// The plan that these are the books of.
+    #[must_use]
+    pub const fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Pairs of tickets of one table whose fingerprints are equal and not empty: suspicious, until a hash
+    /// computed by the server explains them. Of a group of equal ones, each is paired with the first.
+    #[must_use]
+    pub fn equal_spans(&self) -> Vec<(u32, u32)> {
+        let mut pairs = Vec::new();
+        for table in &self.plan.tables {
+            let Some(side) = self.sides.get(&table.destination) else { continue };
+            let mut first = BTreeMap::new();
+            for (ticket, _) in self.spans(table) {
+                let Some(entry) = side.entries.get(&ticket) else { continue };
+                let fingerprint = entry.settlement.fingerprint();
+                if fingerprint.rows == 0 {
+                    continue;
+                }
+                match first.entry((fingerprint.rows, fingerprint.sum)) {
+                    std::collections::btree_map::Entry::Vacant(vacant) => {
+                        vacant.insert(ticket);
+                    }
+                    std::collections::btree_map::Entry::Occupied(found) => pairs.push((*found.get(), ticket)),
+                }
+            }
+        }
+        pairs
+    }
+
+    /// Table and span of a rows ticket.
+    #[must_use]
+    pub fn span_of(&self, ticket: u32) -> Option<(&TablePlan, &SpanRange)> {
+        let order = (self.sides.values())
+            .flat_map(|side| &side.tickets.tickets)
+            .find(|candidate| candidate.id == ticket)
+            .map(|ticket| &ticket.order)?;
+        match order {
+            Order::Rows { table, range } => Some((self.plan.tables.get(*table as usize)?, range)),
+            Order::Schema { .. } | Order::Catalog { .. } | Order::LargeObjects { .. } => None,
+        }
+    }
+}
+
+fn foreign(destination: &str, why: &str) -> LedgerError {
+    LedgerError::ForeignTickets { destination: destination.to_owned(), why: why.to_owned() }
+}
+
+fn check_side(plan: &Plan, tickets: &Tickets, digest: Sha256Digest) -> Result<(), LedgerError> {
+    let name = &tickets.destination;
+    let refuse = |why: &str| Err(foreign(name, why));
+    let Some(planned) = plan.destinations.iter().find(|destination| destination.name == *name) else {
+        return refuse("the plan has no such destination");
+    };
+    if (tickets.run, tickets.plan) != (plan.run, plan.plan) {
+        return refuse("they are of another run or plan");
+    }
+    if planned.tickets != digest || planned.count as usize != tickets.tickets.len() {
+        return refuse("their digest or number is another");
+    }
+    if tickets.endpoints != plan.endpoints {
+        return refuse("their endpoints are others");
+    }
+    for table in &tickets.tables {
+        if plan.tables.get(table.id as usize) != Some(table) || table.destination != *name {
+            return refuse("their tables are others");
+        }
+    }
+    if !tickets.tickets.is_sorted_by(|a, b| a.id < b.id) {
+        return refuse("they are not in ascending order");
+    }
+    for ticket in &tickets.tickets {
+        let known = match &ticket.order {
+            Order::Rows { table, .. } => tickets.tables.iter().any(|known| known.id == *table),
+            Order::Schema { endpoint }
+            | Order::Catalog { endpoint, .. }
+            | Order::LargeObjects { endpoint, .. } => (*endpoint as usize) < plan.endpoints.len(),
+        };
+        if !known {
+            return refuse("a ticket names a table or endpoint that is not there");
+        }
+    }
+    Ok(())
+}
+
+fn snapshot_of<'a>(tickets: &'a Tickets, ticket: &Ticket) -> Option<&'a str> {
+    let endpoint = match &ticket.order {
+        Order::Rows { table, .. } => tickets.tables.iter().find(|known| known.id == *table)?.endpoint,
+        Order::Schema { endpoint }
+        | Order::Catalog { endpoint, .. }
+        | Order::LargeObjects { endpoint, .. } => *endpoint,
+    };
+    tickets.endpoints.get(endpoint as usize).map(|endpoint| endpoint.snapshot.as_str())
+}
+
+fn check_settlement(ticket: &Ticket, settlement: &Settlement) -> Result<(), &'static str> {
+    match (&ticket.order, settlement) {
+        (Order::Rows { .. } | Order::LargeObjects { .. }, Settlement::Rows { fingerprint, .. }) => {
+            if fingerprint.rows == 0 {
+                Err("it stores an object without rows")
+            } else {
+                Ok(())
+            }
+        }
+        (Order::Rows { .. } | Order::LargeObjects { .. }, Settlement::Empty)
+        | (Order::Schema { .. } | Order::Catalog { .. }, Settlement::Catalog { .. }) => Ok(()),
+        (Order::Rows { .. } | Order::LargeObjects { .. }, Settlement::Catalog { .. }) => {
+            Err("it settles rows with a catalog")
+        }
+        (Order::Schema { .. } | Order::Catalog { .. }, Settlement::Rows { .. } | Settlement::Empty) => {
+            Err("it settles a catalog with rows or with nothing")
+        }
+    }
+}

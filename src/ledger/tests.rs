@@ -1,0 +1,1 @@
+//! Tests of the ledger come with the engine's first slice.
