@@ -5,3 +5,9 @@ pub mod format;
 pub mod ledger;
 pub mod mutant;
 pub mod store;
+
+/// This release, as documents record it.
+#[must_use]
+pub const fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}

@@ -108,6 +108,12 @@ impl Key {
         Self::generated(format!("runs/{run:08}/beats/{attempt:06}-{beat:010}.json"))
     }
 
+    /// `runs/<n>/beats`, to list them.
+    #[must_use]
+    pub fn beats(run: u32) -> Self {
+        Self::generated(format!("runs/{run:08}/beats"))
+    }
+
     /// `runs/<n>/<plan>`: everything of one plan.
     #[must_use]
     pub fn plan_prefix(run: u32, plan: &PlanId) -> Self {

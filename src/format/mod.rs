@@ -3,6 +3,7 @@
 //! Pure: no client, no clock, no randomness. Every document is wrapped in an [`envelope`], which makes
 //! each stored byte count: a document that differs in one bit from what was written is refused by name.
 
+pub mod catalog;
 pub mod digest;
 pub mod envelope;
 pub mod key;
@@ -12,6 +13,7 @@ pub mod plan;
 pub mod register;
 pub mod relation;
 
+pub use catalog::CatalogDocument;
 pub use digest::{Fingerprint, Sha256Digest};
 pub use envelope::{Document, FormatError, decode, encode};
 pub use key::{Key, KeyError, Nonce, PlanDocument, PlanId};

@@ -1,0 +1,281 @@
+//! Why a run, a verification or a restore ended, in words that a person can act on.
+
+use crate::codec::CodecError;
+use crate::format::{Decision, FormatError, Key, Outcome, ProcessIdentity, Sha256Digest};
+use crate::ledger::LedgerError;
+use crate::source::SourceError;
+use crate::store::StoreError;
+
+use super::register::whereabouts;
+
+/// An engine's failure. [`reason`](Self::reason) is its stable word, [`hint`](Self::hint) what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// The store refused or failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// PostgreSQL refused or failed.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The books don't agree.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// A stream of rows is not what it should be.
+    #[error("{what}: {source}")]
+    Codec {
+        /// What was read.
+        what: String,
+        /// Why.
+        source: CodecError,
+    },
+    /// A document is not what it should be.
+    #[error("{store}/{key}: {source}")]
+    Format {
+        /// The destination.
+        store: String,
+        /// The object.
+        key: Key,
+        /// Why.
+        source: FormatError,
+    },
+    /// An object that must be there is not.
+    #[error("{store}/{key} is missing")]
+    Missing {
+        /// The destination.
+        store: String,
+        /// The object.
+        key: Key,
+    },
+    /// A document is not the one that another document names.
+    #[error("{store}/{key} is another object than the one that was recorded: {found:?}, expected {expected:?}")]
+    Digest {
+        /// The destination.
+        store: String,
+        /// The object.
+        key: Key,
+        /// The recorded digest.
+        expected: Sha256Digest,
+        /// The digest found.
+        found: Sha256Digest,
+    },
+    /// A document larger than any that we write.
+    #[error("{store}/{key} holds {length} bytes, more than any document of ours")]
+    DocumentTooLarge {
+        /// The destination.
+        store: String,
+        /// The object.
+        key: Key,
+        /// Its length.
+        length: u64,
+    },
+    /// What was asked for can't be done so.
+    #[error("{message}")]
+    Usage {
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A backup's destination was not given.
+    #[error("destination {0} of the backup was not given")]
+    DestinationMissing(String),
+    /// The collection is another database's.
+    #[error("the collection at {store} holds backups of {theirs}, and the source is {ours}")]
+    CollectionIdentityChanged {
+        /// The default destination.
+        store: String,
+        /// Identity of the collection.
+        theirs: String,
+        /// Identity of the source.
+        ours: String,
+    },
+    /// Somebody is at the collection.
+    #[error("run {run} of {owner} is under way in {}", whereabouts(process.as_ref()))]
+    Busy {
+        /// The run.
+        run: u32,
+        /// Its owner.
+        owner: String,
+        /// Where it runs.
+        process: Option<ProcessIdentity>,
+    },
+    /// A dead run of another owner is in the way.
+    #[error("run {run} of another command ({owner}) was left open, and nobody is at it")]
+    HeldByAnother {
+        /// The run.
+        run: u32,
+        /// Its owner.
+        owner: String,
+    },
+    /// A newer attempt of the same run took over.
+    #[error("attempt {attempt} of run {run} was taken over by a newer attempt")]
+    LostTurn {
+        /// The run.
+        run: u32,
+        /// This attempt.
+        attempt: u32,
+    },
+    /// The run was decided by somebody else.
+    #[error("run {run} was decided elsewhere: {}", describe(&outcome.decision))]
+    DecidedElsewhere {
+        /// The run.
+        run: u32,
+        /// The outcome.
+        outcome: Box<Outcome>,
+    },
+    /// The store does not say how the run ended.
+    #[error("how run {run} ended is not known: {source}")]
+    OutcomeUnknown {
+        /// The run.
+        run: u32,
+        /// Why.
+        source: Box<EngineError>,
+    },
+    /// No such backup.
+    #[error("{0}")]
+    NoBackup(String),
+    /// What is stored is not what was proven.
+    #[error("the backup is damaged: {0}")]
+    Damaged(String),
+    /// The restored database is not the backup.
+    #[error("the restored database differs from the backup: {0}")]
+    NotEqual(String),
+    /// The manifest is another than the caller expects.
+    #[error("run {run} has the manifest {found}, and {expected} is expected")]
+    ManifestUnexpected {
+        /// The run.
+        run: u32,
+        /// Digest found.
+        found: Sha256Digest,
+        /// Digest expected.
+        expected: Sha256Digest,
+    },
+    /// The deadline has passed.
+    #[error("not done within {0:?}")]
+    DeadlineExceeded(std::time::Duration),
+    /// A person asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+    /// A task of this process ended in a manner that it must not.
+    #[error("{0}")]
+    Task(String),
+    /// A local file could not be used.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done.
+        what: String,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// A decision in a few words.
+pub(crate) fn describe(decision: &Decision) -> String {
+    match decision {
+        Decision::Sealed { plan, .. } => format!("sealed with plan {plan}"),
+        Decision::Void { reason, message } => format!("void ({reason}: {message})"),
+    }
+}
+
+impl EngineError {
+    pub(crate) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Usage { message: message.into(), hint: hint.into() }
+    }
+
+    pub(crate) fn format(store: &dyn crate::store::ObjectStore, key: &Key, source: FormatError) -> Self {
+        Self::Format { store: store.url().to_owned(), key: key.clone(), source }
+    }
+
+    pub(crate) fn codec(what: impl Into<String>, source: CodecError) -> Self {
+        Self::Codec { what: what.into(), source }
+    }
+
+    pub(crate) fn io(what: impl Into<String>, source: std::io::Error) -> Self {
+        Self::Io { what: what.into(), source }
+    }
+
+    /// The stable CamelCase word of this failure; each has an entry in docs/troubleshooting.md.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Store(error) => error.kind().reason(),
+            Self::Source(error) => error.reason(),
+            Self::Ledger(error) => match error {
+                LedgerError::ForeignTickets { .. } => "TicketsForeign",
+                LedgerError::Coverage { .. } => "CoverageIncomplete",
+                LedgerError::Receipt { .. } => "ReceiptRefused",
+                LedgerError::Open { .. } => "TicketsOpen",
+                LedgerError::Counts { .. } => "CountsDisagree",
+                LedgerError::Census(_) => "CensusRefused",
+                LedgerError::CatalogChanged(_) => "CatalogChanged",
+                LedgerError::EqualSpans(..) => "EqualSpans",
+                LedgerError::Verdict { .. } => "VerdictRefused",
+                LedgerError::Damaged { .. } => "DamageFound",
+            },
+            Self::Codec { .. } => "StreamMalformed",
+            Self::Format { source: FormatError::Version { .. }, .. } => "FormatVersion",
+            Self::Format { .. } | Self::DocumentTooLarge { .. } => "DocumentDamaged",
+            Self::Missing { .. } => "ObjectMissing",
+            Self::Digest { .. } => "ObjectChanged",
+            Self::Usage { .. } => "Usage",
+            Self::DestinationMissing(_) => "DestinationMissing",
+            Self::CollectionIdentityChanged { .. } => "CollectionIdentityChanged",
+            Self::Busy { .. } => "CollectionBusy",
+            Self::HeldByAnother { .. } => "RunHeldByAnother",
+            Self::LostTurn { .. } => "TakenOver",
+            Self::DecidedElsewhere { .. } => "DecidedElsewhere",
+            Self::OutcomeUnknown { .. } => "OutcomeUnknown",
+            Self::NoBackup(_) => "NoBackup",
+            Self::Damaged(_) => "DamageFound",
+            Self::NotEqual(_) => "RestoreDiffers",
+            Self::ManifestUnexpected { .. } => "ManifestUnexpected",
+            Self::DeadlineExceeded(_) => "DeadlineExceeded",
+            Self::Interrupted => "Canceled",
+            Self::Task(_) => "Internal",
+            Self::Io { .. } => "LocalFile",
+        }
+    }
+
+    /// What the reader can do.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Store(error) => error.kind().hint().to_owned(),
+            Self::Source(error) => error.hint(),
+            Self::Usage { hint, .. } => hint.clone(),
+            Self::Ledger(LedgerError::CatalogChanged(_)) => {
+                "run the backup again when no migration is under way".into()
+            }
+            Self::Ledger(LedgerError::Damaged { .. }) | Self::Damaged(_) | Self::Missing { .. } | Self::Digest { .. } => {
+                "what is stored is not what was written: look at the bucket's own log, and take a new backup".into()
+            }
+            Self::Ledger(_) | Self::Task(_) => {
+                "this must not happen: keep the log, and report it with the run's number".into()
+            }
+            Self::Codec { .. } => "the stream was cut or changed on its way: run it again".into(),
+            Self::Format { source: FormatError::Version { .. }, .. } => "use the release that wrote it, or a newer one".into(),
+            Self::Format { .. } | Self::DocumentTooLarge { .. } => {
+                "the object is damaged, or not ours: vouchsafe verify says what else is".into()
+            }
+            Self::DestinationMissing(name) => format!("add --store for destination {name}"),
+            Self::CollectionIdentityChanged { .. } => {
+                "a server that was restored or cloned needs a collection of its own: choose another prefix".into()
+            }
+            Self::Busy { .. } => "wait until it ends; vouchsafe unlock voids it if it is dead".into(),
+            Self::HeldByAnother { run, .. } => {
+                format!("run the same command again to go on with it, or vouchsafe unlock --run {run} to void it")
+            }
+            Self::LostTurn { .. } | Self::DecidedElsewhere { .. } => "look at it with vouchsafe show".into(),
+            Self::OutcomeUnknown { .. } => {
+                "the store was out of reach: the same command goes on when it is back, and the next run settles it".into()
+            }
+            Self::NoBackup(_) => "vouchsafe list shows what is there".into(),
+            Self::NotEqual(_) => "the database was not renamed into place; keep the log, and report it".into(),
+            Self::ManifestUnexpected { .. } => "do not restore it unless you know who replaced it".into(),
+            Self::DeadlineExceeded(_) => "raise the deadline, or parallelism".into(),
+            Self::Interrupted => "run the command again for a new backup".into(),
+            Self::Io { .. } => "check space and permissions of the folder for temporary files".into(),
+        }
+    }
+}

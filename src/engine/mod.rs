@@ -1,0 +1,23 @@
+//! The engine: joins source and store. Coordinator, workers and verifiers meet only through the store, here
+//! in one process as later in pods. It knows nothing of Kubernetes.
+
+pub mod destinations;
+mod documents;
+pub mod error;
+mod process;
+mod receipts;
+pub mod register;
+
+pub use destinations::{Destination, Destinations};
+pub use error::EngineError;
+pub use register::{Decided, Register};
+
+/// The only place where an error may be dropped, with the reason why that is right. A test build of the
+/// library panics, so that nobody uses it for what matters.
+pub(crate) fn best_effort<E: std::fmt::Display>(why: &'static str, result: Result<(), E>) {
+    if let Err(error) = result {
+        tracing::warn!(%error, why, "went on without it");
+        #[cfg(test)]
+        panic!("{why}: {error}");
+    }
+}

@@ -1,0 +1,390 @@
+//! The run register: claiming a number, taking turns at an open run, and deciding it once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::documents::{self, Held};
+use super::error::EngineError;
+use super::process;
+use crate::format::{
+    Attempt, Beat, Decision, Key, Nonce, Outcome, PlanId, ProcessIdentity, Run, RunKind, Sha256Digest,
+};
+use crate::mutant::{self, Mutant};
+use crate::store::{ObjectStore, StoreErrorKind};
+
+/// How often a live attempt shows itself, unless set otherwise.
+pub const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// Intervals without a sign that a watcher waits before it calls an attempt dead. Three: one beat may be
+/// under way and one may be in a retry of the store.
+const SILENT_INTERVALS: u32 = 3;
+
+/// A run that this process holds a turn at.
+#[derive(Clone, Debug)]
+pub struct Turn {
+    /// The run's number.
+    pub run: u32,
+    /// This attempt's number.
+    pub attempt: u32,
+    /// The plan that this attempt makes or carries on.
+    pub plan: PlanId,
+    /// Whether it carries on a plan of an earlier attempt.
+    pub continues: bool,
+    /// This attempt's nonce.
+    pub nonce: Nonce,
+    claim: Sha256Digest,
+    earlier: Vec<Sha256Digest>,
+    attempt_sha256: Sha256Digest,
+}
+
+/// What a claim found.
+#[derive(Debug)]
+pub enum Claimed {
+    /// A new run; make a plan.
+    New(Turn),
+    /// An open run of the same owner, whose last attempt is gone.
+    Open(OpenRun),
+}
+
+/// An open run of this owner, before this process takes its turn.
+#[derive(Debug)]
+pub struct OpenRun {
+    /// The run's number.
+    pub run: u32,
+    /// Plan of the last attempt; absent if none was made.
+    pub plan: Option<PlanId>,
+    claim: Sha256Digest,
+    attempts: Vec<Sha256Digest>,
+}
+
+/// How a run was decided, whoever did it.
+#[derive(Clone, Debug)]
+pub struct Decided {
+    /// The outcome as it lies in the register.
+    pub outcome: Outcome,
+    /// SHA-256 of its stored bytes.
+    pub sha256: Sha256Digest,
+    /// Whether this process's decision is the one that counts.
+    pub ours: bool,
+}
+
+/// The runs of one collection, in its default destination.
+#[derive(Clone, Debug)]
+pub struct Register {
+    store: Arc<dyn ObjectStore>,
+    heartbeat: Duration,
+}
+
+impl Register {
+    /// The register in `store`, with heartbeats every `heartbeat`.
+    #[must_use]
+    pub fn new(store: Arc<dyn ObjectStore>, heartbeat: Duration) -> Self {
+        Self { store, heartbeat }
+    }
+
+    /// The store that holds it.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn ObjectStore> {
+        &self.store
+    }
+
+    /// The number of the newest run, 0 if there is none. A listing gives the hint and reads decide, so a
+    /// stale listing is harmless.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub async fn newest(&self) -> Result<u32, EngineError> {
+        let mut newest = self.hint().await?;
+        while newest > 0 && !self.exists(&Key::run(newest)).await? {
+            newest -= 1;
+        }
+        while self.exists(&Key::run(newest + 1)).await? {
+            newest += 1;
+        }
+        Ok(newest)
+    }
+
+    async fn hint(&self) -> Result<u32, EngineError> {
+        let keys = documents::list_all(&*self.store, Some(&Key::runs())).await?;
+        let numbers = keys.iter().filter(|key| key.name() == "run.json").filter_map(|key| {
+            let number = key.as_str().strip_prefix("runs/")?.split('/').next()?.parse().ok()?;
+            (Key::run(number) == *key).then_some(number)
+        });
+        Ok(numbers.max().unwrap_or(0))
+    }
+
+    async fn exists(&self, key: &Key) -> Result<bool, EngineError> {
+        match self.store.head(key, None).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == StoreErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The claim of a run.
+    ///
+    /// # Errors
+    /// If it is missing or damaged.
+    pub async fn run(&self, run: u32) -> Result<Run, EngineError> {
+        Ok(documents::get(&*self.store, &Key::run(run)).await?.document)
+    }
+
+    /// The outcome of a run, if it is decided.
+    ///
+    /// # Errors
+    /// If it can't be read or is damaged.
+    pub async fn outcome(&self, run: u32) -> Result<Option<Decided>, EngineError> {
+        let held = documents::find::<Outcome>(&*self.store, &Key::outcome(run)).await?;
+        Ok(held.map(|held| Decided { outcome: held.document, sha256: held.sha256, ours: false }))
+    }
+
+    /// Claims the next number for `owner`, or finds that owner's open run. A number is claimed only when the
+    /// one before is decided, so at most one run of a collection is open, and every claim carries the
+    /// digest of the outcome before it.
+    ///
+    /// # Errors
+    /// [`EngineError::Busy`] if another live attempt holds the collection; [`EngineError::HeldByAnother`] if a
+    /// dead run of another owner is in the way.
+    pub async fn claim(
+        &self,
+        owner: &str,
+        kind: RunKind,
+        collection: Sha256Digest,
+        plan: PlanId,
+    ) -> Result<Claimed, EngineError> {
+        loop {
+            let newest = self.newest().await?;
+            let previous = if newest == 0 { None } else { self.outcome(newest).await?.map(|it| it.sha256) };
+            if newest > 0 && previous.is_none() {
+                return self.open_run(newest, owner).await.map(Claimed::Open);
+            }
+            let run = newest + 1;
+            let document = Run {
+                run,
+                kind,
+                owner: owner.to_owned(),
+                nonce: Nonce::from_random(rand::random()),
+                claimed: Timestamp::now(),
+                collection,
+                previous,
+                software: crate::version().to_owned(),
+            };
+            match documents::put(&*self.store, &Key::run(run), document).await {
+                Ok(held) => {
+                    let turn = self.first_turn(run, held.sha256, plan).await?;
+                    return Ok(Claimed::New(turn));
+                }
+                // Another process was faster: look again at what it made.
+                Err(EngineError::Store(error)) if error.kind() == StoreErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn first_turn(&self, run: u32, claim: Sha256Digest, plan: PlanId) -> Result<Turn, EngineError> {
+        let open = OpenRun { run, plan: None, claim, attempts: Vec::new() };
+        self.take_turn(open, plan, false, "the first attempt".into()).await
+    }
+
+    /// The open run `run`, if it is `owner`'s and nobody is at it.
+    async fn open_run(&self, run: u32, owner: &str) -> Result<OpenRun, EngineError> {
+        let claim: Held<Run> = documents::get(&*self.store, &Key::run(run)).await?;
+        let attempts = self.attempts(run).await?;
+        let alive = self.is_alive(run, attempts.last().map(|held| &held.document)).await?;
+        if alive {
+            let at = attempts.last().map(|held| held.document.process.clone());
+            return Err(EngineError::Busy { run, owner: claim.document.owner, process: at });
+        }
+        if claim.document.owner != owner {
+            return Err(EngineError::HeldByAnother { run, owner: claim.document.owner });
+        }
+        let plan = attempts.last().map(|held| held.document.plan);
+        let attempts = attempts.into_iter().map(|held| held.sha256).collect();
+        Ok(OpenRun { run, plan, claim: claim.sha256, attempts })
+    }
+
+    /// All attempts of a run, in order.
+    pub(crate) async fn attempts(&self, run: u32) -> Result<Vec<Held<Attempt>>, EngineError> {
+        let mut attempts = Vec::new();
+        loop {
+            let number = u32::try_from(attempts.len()).unwrap_or(u32::MAX) + 1;
+            match documents::find::<Attempt>(&*self.store, &Key::attempt(run, number)).await? {
+                Some(held) => attempts.push(held),
+                None => return Ok(attempts),
+            }
+        }
+    }
+
+    /// Whether somebody is at the run: a process of this machine that lives, or a sign within
+    /// [`SILENT_INTERVALS`] of the watcher's own clock.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub(crate) async fn is_alive(&self, run: u32, last: Option<&Attempt>) -> Result<bool, EngineError> {
+        if let Some(attempt) = last
+            && let Some(alive) = process::is_alive(&attempt.process)
+        {
+            return Ok(alive);
+        }
+        let number = last.map_or(0, |attempt| attempt.attempt);
+        let before = self.newest_beat(run, number).await?;
+        let deadline = tokio::time::Instant::now() + self.heartbeat * SILENT_INTERVALS;
+        while tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(self.heartbeat / 4).await;
+            if self.newest_beat(run, number).await? > before
+                || self.exists(&Key::attempt(run, number + 1)).await?
+                || self.exists(&Key::outcome(run)).await?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn newest_beat(&self, run: u32, attempt: u32) -> Result<u64, EngineError> {
+        let prefix = Key::beats(run);
+        let keys = documents::list_all(&*self.store, Some(&prefix)).await?;
+        let beats = keys.iter().filter_map(|key| {
+            let (of, beat) = key.name().strip_suffix(".json")?.split_once('-')?;
+            (of.parse::<u32>().ok()? == attempt).then(|| beat.parse::<u64>().ok())?
+        });
+        let mut newest = beats.max().unwrap_or(0);
+        while self.exists(&Key::beat(run, attempt, newest + 1)).await? {
+            newest += 1;
+        }
+        Ok(newest)
+    }
+
+    /// Takes a turn at an open run, with `plan` (the last attempt's, if `continues`).
+    ///
+    /// # Errors
+    /// [`EngineError::LostTurn`] if another process took it first.
+    pub async fn take_turn(
+        &self,
+        open: OpenRun,
+        plan: PlanId,
+        continues: bool,
+        reason: String,
+    ) -> Result<Turn, EngineError> {
+        let attempt = u32::try_from(open.attempts.len()).unwrap_or(u32::MAX).saturating_add(1);
+        let document = Attempt {
+            run: open.run,
+            attempt,
+            nonce: Nonce::from_random(rand::random()),
+            plan,
+            reason,
+            continues,
+            process: process::identity(),
+            started: Timestamp::now(),
+        };
+        let nonce = document.nonce;
+        match documents::put(&*self.store, &Key::attempt(open.run, attempt), document).await {
+            Ok(held) => Ok(Turn {
+                run: open.run,
+                attempt,
+                plan,
+                continues,
+                nonce,
+                claim: open.claim,
+                earlier: open.attempts,
+                attempt_sha256: held.sha256,
+            }),
+            Err(EngineError::Store(error)) if error.kind() == StoreErrorKind::AlreadyExists => {
+                Err(EngineError::LostTurn { run: open.run, attempt: attempt - 1 })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Fails if a newer attempt exists or the run is decided: this process is a zombie and must stop.
+    ///
+    /// # Errors
+    /// [`EngineError::LostTurn`], [`EngineError::DecidedElsewhere`].
+    pub async fn still_ours(&self, turn: &Turn) -> Result<(), EngineError> {
+        if let Some(decided) = self.outcome(turn.run).await? {
+            return Err(EngineError::DecidedElsewhere { run: turn.run, outcome: Box::new(decided.outcome) });
+        }
+        if self.exists(&Key::attempt(turn.run, turn.attempt + 1)).await? {
+            return Err(EngineError::LostTurn { run: turn.run, attempt: turn.attempt });
+        }
+        Ok(())
+    }
+
+    /// Shows that the attempt lives, every interval, until the returned task is aborted. A beat that can't be
+    /// written is a reason for others to take over, and no more: the seal is safe without it.
+    pub(crate) fn beat(&self, turn: &Turn) -> tokio::task::JoinHandle<()> {
+        let (register, run, attempt, nonce) = (self.clone(), turn.run, turn.attempt, turn.nonce);
+        tokio::spawn(async move {
+            for beat in 1_u64.. {
+                let document = Beat { run, attempt, beat, nonce };
+                let key = Key::beat(run, attempt, beat);
+                let written = documents::put(&*register.store, &key, document).await;
+                super::best_effort("a missed heartbeat only invites a takeover", written.map(drop));
+                tokio::time::sleep(register.heartbeat).await;
+            }
+        })
+    }
+
+    /// Decides a run of which this process holds a turn. Whoever creates the outcome first is right, and
+    /// what is found there is adopted.
+    ///
+    /// # Errors
+    /// [`EngineError::OutcomeUnknown`] if the store does not say how the run ended.
+    pub async fn decide(&self, turn: &Turn, decision: Decision) -> Result<Decided, EngineError> {
+        let mut attempts = turn.earlier.clone();
+        attempts.push(turn.attempt_sha256);
+        self.create_outcome(turn.run, turn.claim, attempts, turn.nonce, decision).await
+    }
+
+    /// Voids a run of which this process holds no turn.
+    ///
+    /// # Errors
+    /// As [`decide`](Self::decide).
+    pub async fn void(&self, run: u32, reason: &str, message: String) -> Result<Decided, EngineError> {
+        let claim: Held<Run> = documents::get(&*self.store, &Key::run(run)).await?;
+        let attempts = self.attempts(run).await?.into_iter().map(|held| held.sha256).collect();
+        let decision = Decision::Void { reason: reason.to_owned(), message };
+        self.create_outcome(run, claim.sha256, attempts, Nonce::from_random(rand::random()), decision).await
+    }
+
+    async fn create_outcome(
+        &self,
+        run: u32,
+        claim: Sha256Digest,
+        attempts: Vec<Sha256Digest>,
+        decided_by: Nonce,
+        decision: Decision,
+    ) -> Result<Decided, EngineError> {
+        let outcome = Outcome { run, claim, attempts, decision, decided_by, decided: Timestamp::now() };
+        let key = Key::outcome(run);
+        let unknown = |source: EngineError| EngineError::OutcomeUnknown { run, source: Box::new(source) };
+        match documents::put(&*self.store, &key, outcome.clone()).await {
+            Ok(_) => {}
+            Err(EngineError::Store(error)) if error.kind() == StoreErrorKind::AlreadyExists => {
+                if mutant::is(Mutant::ConflictMeansMine) {
+                    tracing::warn!("mutant: a conflict is taken for a success");
+                }
+            }
+            Err(error) => return Err(unknown(error)),
+        }
+        // Read back, whatever the create said: the register is what lies there, not what was sent.
+        let held: Held<Outcome> = documents::get(&*self.store, &key).await.map_err(unknown)?;
+        let ours = held.document.decided_by == decided_by;
+        if ours && held.document != outcome {
+            return Err(EngineError::Digest {
+                store: self.store.url().to_owned(),
+                key,
+                expected: claim,
+                found: held.sha256,
+            });
+        }
+        Ok(Decided { outcome: held.document, sha256: held.sha256, ours })
+    }
+}
+
+/// Where an attempt runs, for messages.
+pub(crate) fn whereabouts(process: Option<&ProcessIdentity>) -> String {
+    process.map_or_else(|| "an unknown process".into(), |it| format!("process {} on {}", it.pid, it.host))
+}
