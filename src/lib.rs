@@ -1,5 +1,6 @@
 //! Vouchsafe backs PostgreSQL up, and calls a backup `Succeeded` only after something other than
 //! its writer has read every stored byte back and every count agrees.
 
+pub mod codec;
 pub mod format;
 pub mod store;
