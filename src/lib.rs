@@ -1,6 +1,7 @@
 //! Vouchsafe backs PostgreSQL up, and calls a backup `Succeeded` only after something other than
 //! its writer has read every stored byte back and every count agrees.
 
+pub mod codec;
 pub mod format;
 pub mod ledger;
 pub mod mutant;

@@ -1,0 +1,196 @@
+//! One zstd frame back to raw COPY bytes.
+
+use std::ops::Range;
+
+use zstd::stream::raw::{DParameter, Decoder as ZstdDecoder, InBuffer, Operation, OutBuffer};
+use zstd::zstd_safe::{get_error_name, zstd_sys::ZSTD_ErrorCode};
+
+use super::error::CodecError;
+
+/// Largest window that is believed, as log2 of bytes: what RFC 8878, section 3.1.1.1.2, asks of decoders at
+/// least. A frame's header decides how much memory its decoder takes, and a hostile one asks for gigabytes.
+pub const MAX_WINDOW_LOG: u32 = 23;
+
+/// Most bytes that come out at once: zstd's largest block (RFC 8878, section 3.1.1.2.4).
+pub const RAW_CHUNK_BYTES: usize = 128 << 10;
+
+/// zstd's magic number (RFC 8878, section 3.1.1). zstd's decoder also takes skippable frames, whose contents
+/// nothing checks, and formats of its youth.
+const MAGIC: [u8; 4] = 0xfd2f_b528_u32.to_le_bytes();
+
+/// Bits of the descriptor after the magic number (RFC 8878, section 3.1.1.1.1).
+const DESCRIPTOR_CHECKSUM: u8 = 0b100;
+/// Unused, reserved, and two for a dictionary's id: none of them is ever set by us.
+const DESCRIPTOR_ZEROS: u8 = 0b11011;
+
+/// A block's header, which zstd reads along with the block before it.
+const BLOCK_HEADER_BYTES: u64 = 3;
+
+/// Decompresses one object: exactly one frame, whose checksum holds, of at most as many bytes as are expected.
+pub struct Decoder {
+    zstd: ZstdDecoder<'static>,
+    raw: Vec<u8>,
+    limit: u64,
+    produced: u64,
+    consumed: u64,
+    /// Bytes that zstd wants next: a header, a block or the checksum. It gets no more than that at a time, so
+    /// that an error can be told from the bytes around it.
+    wanted: usize,
+    /// Stored bytes that the last output came from.
+    last: Range<u64>,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Reading,
+    Ended,
+    Failed,
+}
+
+impl std::fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Decoder")
+            .field("consumed", &self.consumed)
+            .field("produced", &self.produced)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Decoder {
+    /// A decoder for one frame of at most `limit` raw bytes.
+    ///
+    /// # Errors
+    /// [`CodecError::Zstd`] if memory is short.
+    pub fn new(limit: u64) -> Result<Self, CodecError> {
+        let create = || {
+            let mut zstd = ZstdDecoder::new()?;
+            zstd.set_parameter(DParameter::WindowLogMax(MAX_WINDOW_LOG))?;
+            Ok(zstd)
+        };
+        Ok(Self {
+            zstd: create().map_err(|error: std::io::Error| CodecError::Zstd(error.to_string()))?,
+            raw: Vec::with_capacity(RAW_CHUNK_BYTES),
+            limit,
+            produced: 0,
+            consumed: 0,
+            wanted: MAGIC.len() + 1,
+            last: 0..0,
+            state: State::Reading,
+        })
+    }
+
+    /// Takes bytes from the front of `stored` until there is output: the next raw bytes, at most
+    /// [`RAW_CHUNK_BYTES`]. `None` when all of `stored` is taken and there is no more output.
+    ///
+    /// What comes out is proven only by [`finish`](Self::finish): the checksum comes last.
+    ///
+    /// # Errors
+    /// [`CodecError::Frame`], [`CodecError::Checksum`], [`CodecError::TooLarge`] and [`CodecError::Trailing`];
+    /// [`CodecError::Failed`] ever after.
+    pub fn read(&mut self, stored: &mut &[u8]) -> Result<Option<&[u8]>, CodecError> {
+        match self.step_until_output(stored) {
+            Ok(true) => Ok(Some(&self.raw)),
+            Ok(false) => Ok(None),
+            Err(error) => {
+                self.state = State::Failed;
+                Err(error)
+            }
+        }
+    }
+
+    /// The length of the frame, if it is at its end.
+    ///
+    /// # Errors
+    /// [`CodecError::FrameTruncated`] if it is not; [`CodecError::Failed`] if it had failed before.
+    pub fn finish(self) -> Result<u64, CodecError> {
+        match self.state {
+            State::Ended => Ok(self.consumed),
+            State::Reading => Err(CodecError::FrameTruncated { length: self.consumed }),
+            State::Failed => Err(CodecError::Failed),
+        }
+    }
+
+    /// Stored bytes taken so far.
+    #[must_use]
+    pub const fn consumed(&self) -> u64 {
+        self.consumed
+    }
+
+    /// What [`read`](Self::read) handed out last.
+    pub(super) fn last_output(&self) -> &[u8] {
+        &self.raw
+    }
+
+    /// The stored bytes that the last output came from.
+    #[must_use]
+    pub const fn last_range(&self) -> &Range<u64> {
+        &self.last
+    }
+
+    fn step_until_output(&mut self, stored: &mut &[u8]) -> Result<bool, CodecError> {
+        loop {
+            match self.state {
+                State::Failed => return Err(CodecError::Failed),
+                State::Ended if stored.is_empty() => return Ok(false),
+                State::Ended => return Err(CodecError::Trailing { offset: self.consumed }),
+                State::Reading => {}
+            }
+            // A full buffer may mean that zstd holds more.
+            if stored.is_empty() && self.raw.len() < RAW_CHUNK_BYTES {
+                self.raw.clear();
+                return Ok(false);
+            }
+            let piece = &stored[..stored.len().min(self.wanted)];
+            self.check_header(piece)?;
+            self.raw.clear();
+            let mut input = InBuffer::around(piece);
+            let step = self.zstd.run(&mut input, &mut OutBuffer::around(&mut self.raw));
+            let taken = input.pos();
+            let wanted = step.map_err(|error| self.damaged(piece.len(), &error))?;
+            *stored = &stored[taken..];
+            self.consumed += taken as u64;
+            self.wanted = wanted.max(1);
+            if wanted == 0 {
+                self.state = State::Ended;
+            }
+            if !self.raw.is_empty() {
+                self.last = self.last.end.saturating_sub(BLOCK_HEADER_BYTES)..self.consumed;
+                self.produced += self.raw.len() as u64;
+                if self.produced > self.limit {
+                    return Err(CodecError::TooLarge { stored: self.last.clone(), limit: self.limit });
+                }
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Refuses what zstd's decoder would take and we never write.
+    fn check_header(&self, piece: &[u8]) -> Result<(), CodecError> {
+        let passed = self.consumed.min(5) as usize;
+        let frame = |why: &str| CodecError::Frame { stored: 0..5, why: why.into() };
+        for (at, byte) in (passed..5).zip(piece) {
+            match MAGIC.get(at) {
+                Some(magic) if byte != magic => return Err(frame("it does not begin as a zstd frame")),
+                None if byte & DESCRIPTOR_CHECKSUM == 0 => {
+                    return Err(frame("its zstd frame has no checksum"));
+                }
+                None if byte & DESCRIPTOR_ZEROS != 0 => {
+                    return Err(frame("its zstd frame needs a dictionary"));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn damaged(&self, offered: usize, error: &std::io::Error) -> CodecError {
+        let end = self.consumed + offered as u64;
+        let why = error.to_string();
+        if why == get_error_name(0_usize.wrapping_sub(ZSTD_ErrorCode::ZSTD_error_checksum_wrong as usize)) {
+            return CodecError::Checksum { stored: 0..end };
+        }
+        CodecError::Frame { stored: self.last.end.saturating_sub(BLOCK_HEADER_BYTES)..end, why }
+    }
+}
