@@ -155,6 +155,24 @@ async fn feed(
     Ok(())
 }
 
+/// Reads an object to its end and compares length and digest, without decoding and in constant memory.
+pub(crate) async fn check_digest(
+    store: &dyn ObjectStore,
+    object: &StoredObject,
+    pinned: Pinned,
+) -> Result<(), Unread> {
+    let version = version_of(object);
+    let version = (pinned == Pinned::Recorded).then_some(&version);
+    let mut download = store.get(&object.key, version, None).await.map_err(Unread::of_store)?;
+    let mut length = 0;
+    let mut sha256 = Sha256::new();
+    while let Some(chunk) = download.body.try_next().await.map_err(Unread::of_store)? {
+        length += chunk.len() as u64;
+        sha256.update(&chunk);
+    }
+    check_bytes(object, length, Sha256Digest::from_bytes(sha256.finalize().into()))
+}
+
 /// Reads a small object whole and checks its length and digest.
 pub(crate) async fn read_whole(
     store: &dyn ObjectStore,
