@@ -5,10 +5,6 @@ pub mod codec;
 pub mod format;
 pub mod ledger;
 pub mod mutant;
+pub mod plan;
+pub mod source;
 pub mod store;
-
-/// This release, as documents record it.
-#[must_use]
-pub const fn version() -> &'static str {
-    env!("CARGO_PKG_VERSION")
-}
