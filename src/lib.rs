@@ -8,3 +8,9 @@ pub mod mutant;
 pub mod plan;
 pub mod source;
 pub mod store;
+
+/// This release, as documents record it.
+#[must_use]
+pub const fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}
