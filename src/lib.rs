@@ -5,6 +5,8 @@ pub mod codec;
 pub mod format;
 pub mod ledger;
 pub mod mutant;
+pub mod plan;
+pub mod source;
 pub mod store;
 
 /// This release, as documents record it.

@@ -1,6 +1,9 @@
 //! Every server that the other tests rely on starts, answers, and keeps strangers out.
 
-use std::time::Instant;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use testbed::{PASSWORD, PgVersion, Postgres, S3Kind, S3Server, shared, shared_s3};
 
@@ -115,9 +118,41 @@ fn a_standby_follows_its_primary() {
     let standby = Postgres::builder(PgVersion::V15).standby_of(&primary).start();
     assert_eq!(standby.psql("postgres", "SELECT pg_is_in_recovery()").expect("psql"), "t");
     primary.psql("postgres", "CREATE TABLE t AS SELECT 7 AS n").expect("psql");
-    let deadline = Instant::now() + std::time::Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(30);
     while standby.psql("postgres", "SELECT n FROM t").ok().as_deref() != Some("7") {
         assert!(Instant::now() < deadline, "the standby doesn't follow:\n{}", standby.log());
+    }
+}
+
+/// The test runs itself once more as a process that starts a server and is then killed.
+#[test]
+fn servers_end_with_a_killed_test_process() {
+    const CHILD: &str = "VOUCHSAFE_TESTBED_CHILD";
+    if std::env::var_os(CHILD).is_some() {
+        let postgres = Postgres::start(PgVersion::V15);
+        println!("\nstarted {} {}", postgres.pid(), postgres.data_dir().display());
+        std::thread::park();
+    }
+    let mut child = Command::new(std::env::current_exe().expect("this test's own file"))
+        .args(["--exact", "servers_end_with_a_killed_test_process", "--nocapture"])
+        .env(CHILD, "1")
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("this test runs");
+    let output = BufReader::new(child.stdout.take().expect("a pipe"));
+    let started = output
+        .lines()
+        .map_while(Result::ok)
+        .find_map(|line| line.strip_prefix("started ").map(str::to_owned))
+        .expect("the child starts a server");
+    let (pid, data) = started.split_once(' ').expect("a process id and a folder");
+    assert!(Path::new(data).exists(), "no data in {data}");
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while Path::new("/proc").join(pid).exists() || Path::new(data).exists() {
+        assert!(Instant::now() < deadline, "the server {pid} or its data {data} outlives its test process");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

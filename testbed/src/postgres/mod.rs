@@ -1,5 +1,8 @@
 //! PostgreSQL servers.
 
+mod builder;
+mod version;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -13,8 +16,8 @@ use rustix::process::Signal;
 
 use crate::psql::{self, PsqlFailed};
 use crate::spawn::{As, PATIENCE, POLL, Running, tail, tethered};
-use crate::tls::{self, Certificates};
-use crate::{ports, scratch, template, tools};
+use crate::tls::Certificates;
+use crate::{ports, tools};
 
 /// The password of the superuser `postgres` of every test server.
 pub const PASSWORD: &str = "testbed";
@@ -22,179 +25,8 @@ pub const PASSWORD: &str = "testbed";
 /// How often a server that found its port taken is started on another one.
 const PORT_ATTEMPTS: u32 = 5;
 
-/// A major version of PostgreSQL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[allow(missing_docs)]
-pub enum PgVersion {
-    V13,
-    V14,
-    V15,
-    V16,
-    V17,
-    V18,
-}
-
-impl PgVersion {
-    /// Every major that Vouchsafe supports, oldest first.
-    pub const ALL: [Self; 6] = [Self::V13, Self::V14, Self::V15, Self::V16, Self::V17, Self::V18];
-
-    /// The major's number.
-    pub fn major(self) -> u32 {
-        match self {
-            Self::V13 => 13,
-            Self::V14 => 14,
-            Self::V15 => 15,
-            Self::V16 => 16,
-            Self::V17 => 17,
-            Self::V18 => 18,
-        }
-    }
-
-    /// The folder of the server's programs. 13, 14 and 17 have only `postgres`, `initdb` and `pg_ctl`.
-    pub fn bin_dir(self) -> PathBuf {
-        match self {
-            Self::V15 => debian_15(),
-            _ => tools::required(tools::folder().join(format!("postgres/{self}/bin"))),
-        }
-    }
-
-    /// The folder of a `pg_dump`, `pg_restore` and `psql` that fit a server of this major: its own major's,
-    /// and 15's for 13 and 14.
-    pub fn client_bin_dir(self) -> PathBuf {
-        match self {
-            Self::V13 | Self::V14 | Self::V15 => debian_15(),
-            Self::V17 => tools::required(tools::folder().join("clients/17/bin")),
-            Self::V16 | Self::V18 => self.bin_dir(),
-        }
-    }
-
-    pub(crate) fn server_program(self, name: &str) -> PathBuf {
-        tools::required(self.bin_dir().join(name))
-    }
-}
-
-fn debian_15() -> PathBuf {
-    tools::required(PathBuf::from("/usr/lib/postgresql/15/bin"))
-}
-
-impl fmt::Display for PgVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.major())
-    }
-}
-
-/// What a server shall be like; see [`Postgres::builder`].
-#[derive(Debug)]
-pub struct Builder {
-    version: PgVersion,
-    config: Vec<(String, String)>,
-    initdb: Vec<String>,
-    access: Vec<String>,
-    tls: bool,
-    primary: Option<Primary>,
-}
-
-/// What a standby needs to know of the server that it follows.
-#[derive(Debug)]
-struct Primary {
-    port: u16,
-}
-
-impl Builder {
-    /// Sets a parameter of postgresql.conf; the value needs no quotes. Later ones win.
-    #[must_use]
-    pub fn config(mut self, name: &str, value: &str) -> Self {
-        self.config.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// Passes an argument to initdb, such as `--data-checksums`.
-    #[must_use]
-    pub fn initdb(mut self, argument: &str) -> Self {
-        self.initdb.push(argument.to_owned());
-        self
-    }
-
-    /// The encoding of the template databases; UTF8 unless set.
-    #[must_use]
-    pub fn encoding(self, encoding: &str) -> Self {
-        self.initdb(&format!("--encoding={encoding}"))
-    }
-
-    /// The locale of the template databases; C.UTF-8 unless set.
-    #[must_use]
-    pub fn locale(self, locale: &str) -> Self {
-        self.initdb(&format!("--locale={locale}"))
-    }
-
-    /// Puts a line before the others in pg_hba.conf, such as `hostnossl all all all reject`. Those that follow
-    /// let everyone in with a password.
-    #[must_use]
-    pub fn access(mut self, line: &str) -> Self {
-        self.access.push(line.to_owned());
-        self
-    }
-
-    /// Turns TLS on, with a certificate for 127.0.0.1 and localhost of an authority of its own; see
-    /// [`Postgres::authority`]. Plain connections still work. Not for 16 and 18: those here are built without.
-    #[must_use]
-    pub fn tls(mut self) -> Self {
-        self.tls = true;
-        self
-    }
-
-    /// Makes it a streaming standby of `primary`, copied by pg_basebackup. For 15, 16 and 18.
-    #[must_use]
-    pub fn standby_of(mut self, primary: &Postgres) -> Self {
-        assert!(primary.version == self.version, "a standby must be of its primary's major");
-        self.primary = Some(Primary { port: primary.port() });
-        self
-    }
-
-    /// Starts it, and waits until it takes connections.
-    ///
-    /// # Panics
-    /// With the server's log when it doesn't start.
-    #[must_use]
-    pub fn start(self) -> Postgres {
-        let folder = scratch::new_folder(&format!("pg{}", self.version));
-        // The server makes its socket and reads its certificates here.
-        tools::hand_over(&folder);
-        let data = folder.join("data");
-        match &self.primary {
-            None => template::copy_to(&data, self.version, &self.initdb_arguments()),
-            Some(primary) => copy_primary(self.version, primary, &data),
-        }
-        let certificates = self.tls.then(|| tls::make(&folder));
-        let postgres = Postgres {
-            version: self.version,
-            port: AtomicU32::new(0),
-            process: Mutex::new(None),
-            next_database: AtomicU32::new(1),
-            certificates,
-            folder,
-        };
-        postgres.configure(&self);
-        postgres.start_on_free_port();
-        postgres
-    }
-
-    /// initdb takes the last of an option given twice, so what the caller asked for goes last.
-    fn initdb_arguments(&self) -> Vec<String> {
-        let mut arguments = vec!["--encoding=UTF8".to_owned(), "--locale=C.UTF-8".to_owned()];
-        arguments.extend(self.initdb.iter().cloned());
-        arguments
-    }
-}
-
-fn copy_primary(version: PgVersion, primary: &Primary, data: &Path) {
-    let program = version.bin_dir().join("pg_basebackup");
-    assert!(program.exists(), "no pg_basebackup {version} here: standbys can be had of 15, 16 and 18");
-    let mut command = tethered(&program, As::Postgres, "KILL");
-    command.args(["-h", "127.0.0.1", "-U", "postgres", "-R", "-X", "stream", "-c", "fast", "--no-sync"]);
-    command.arg("-p").arg(primary.port.to_string()).arg("-D").arg(data).env("PGPASSWORD", PASSWORD);
-    template::run(&mut command);
-}
+pub use builder::Builder;
+pub use version::PgVersion;
 
 /// A PostgreSQL server of its own. Dropping it stops it and removes its data.
 #[derive(Debug)]
@@ -226,7 +58,7 @@ impl Postgres {
     /// Says what a server shall be like before it starts.
     #[must_use]
     pub fn builder(version: PgVersion) -> Builder {
-        Builder { version, config: vec![], initdb: vec![], access: vec![], tls: false, primary: None }
+        Builder::new(version)
     }
 
     /// Its major version.

@@ -1,0 +1,3 @@
+//! Decisions as values: pure, without a client, a clock or randomness.
+
+pub mod spans;
