@@ -1,7 +1,7 @@
 //! Where a destination lies: URLs, and opening what they name.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use url::Url;
@@ -13,6 +13,9 @@ use super::{ObjectStore, StoreError, StoreErrorKind};
 
 /// Longest URL that is looked at, in bytes.
 const MAX_URL_BYTES: usize = 4_096;
+
+/// Longest prefix, in bytes: with a slash and the longest key it stays below the 1,024 that S3 allows.
+const MAX_PREFIX_BYTES: usize = 400;
 
 /// How a bucket's name is put into a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,11 +54,20 @@ pub struct S3Location {
     pub checksums: Checksums,
 }
 
+/// A folder, and folders below it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileLocation {
+    /// Absolute path of a folder, which must exist: a mistyped one must not become a new, empty store.
+    pub root: PathBuf,
+    /// Prefix of every key, without slashes at its ends; empty for none. Made with the first object.
+    pub prefix: String,
+}
+
 /// A destination's URL, parsed. Holds no credential: a URL with one is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreUrl {
     /// `file:///folder`
-    File(PathBuf),
+    File(FileLocation),
     /// `s3://bucket/prefix?region=…&endpoint=…&addressing=path|virtual&checksums=when-supported|when-required`
     S3(S3Location),
 }
@@ -91,7 +103,7 @@ pub enum StoreUrlError {
     #[error("{0:?} can't be the name of a bucket: 3 to 63 lower-case letters, digits, '.', '-' or '_'")]
     Bucket(String),
     /// A prefix that climbs or is not plain.
-    #[error("{0:?} can't be a prefix: segments of letters, digits, '.', '_', '-', '=' and at most 500 bytes")]
+    #[error("{0:?} can't be a prefix: segments of letters, digits, '.', '_', '-' and at most 400 bytes")]
     Prefix(String),
     /// A query key of which nothing is known.
     #[error("{0:?} is no option of this URL; there are {1}")]
@@ -160,7 +172,7 @@ impl StoreUrl {
         if path.as_os_str().as_encoded_bytes().contains(&0) {
             return Err(StoreUrlError::NotAbsolute);
         }
-        Ok(Self::File(path))
+        Ok(Self::File(FileLocation { root: path, prefix: String::new() }))
     }
 
     fn parse_s3(text: &str, url: &Url) -> Result<Self, StoreUrlError> {
@@ -213,17 +225,16 @@ impl StoreUrl {
         if below.is_empty() || !is_prefix(below) {
             return Err(StoreUrlError::Prefix(shown(below)));
         }
+        let joined = |prefix: &str| {
+            let joined = if prefix.is_empty() { below.to_owned() } else { format!("{prefix}/{below}") };
+            if is_prefix(&joined) { Ok(joined) } else { Err(StoreUrlError::Prefix(shown(&joined))) }
+        };
         Ok(match self {
-            Self::File(root) => Self::File(root.join(below)),
+            Self::File(location) => {
+                Self::File(FileLocation { prefix: joined(&location.prefix)?, ..location.clone() })
+            }
             Self::S3(location) => {
-                let prefix = match location.prefix.as_str() {
-                    "" => below.to_owned(),
-                    prefix => format!("{prefix}/{below}"),
-                };
-                if !is_prefix(&prefix) {
-                    return Err(StoreUrlError::Prefix(shown(&prefix)));
-                }
-                Self::S3(S3Location { prefix, ..location.clone() })
+                Self::S3(S3Location { prefix: joined(&location.prefix)?, ..location.clone() })
             }
         })
     }
@@ -237,11 +248,11 @@ fn is_bucket(name: &str) -> bool {
 }
 
 fn is_prefix(prefix: &str) -> bool {
-    prefix.len() <= 500
+    prefix.len() <= MAX_PREFIX_BYTES
         && (prefix.is_empty()
             || prefix.split('/').all(|segment| {
                 !matches!(segment, "" | "." | "..")
-                    && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-=".contains(&b))
+                    && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
             }))
 }
 
@@ -303,10 +314,13 @@ fn checksums_of(value: &str) -> Result<Checksums, StoreUrlError> {
 impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File(path) => match Url::from_file_path(path) {
-                Ok(url) => f.write_str(url.as_str()),
-                Err(()) => write!(f, "file://{}", path.display()),
-            },
+            Self::File(location) => {
+                let path = location.root.join(&location.prefix);
+                match Url::from_file_path(&path) {
+                    Ok(url) => f.write_str(url.as_str().trim_end_matches('/')),
+                    Err(()) => write!(f, "file://{}", path.display()),
+                }
+            }
             Self::S3(location) => {
                 write!(f, "s3://{}", location.bucket)?;
                 if !location.prefix.is_empty() {
@@ -409,18 +423,18 @@ pub fn wrap(store: Arc<dyn ObjectStore>, options: &StoreOptions) -> Arc<dyn Obje
 pub async fn open_bare(url: &StoreUrl, options: &StoreOptions) -> Result<Arc<dyn ObjectStore>, StoreError> {
     let _ = options;
     match url {
-        StoreUrl::File(root) => open_folder(root).await,
+        StoreUrl::File(location) => open_folder(location).await,
         StoreUrl::S3(_) => {
             Err(StoreError::new(StoreErrorKind::Unsupported, "open", url.to_string(), "not built yet"))
         }
     }
 }
 
-async fn open_folder(root: &Path) -> Result<Arc<dyn ObjectStore>, StoreError> {
-    let path = root.to_owned();
-    let opened = tokio::task::spawn_blocking(move || FileStore::open(&path)).await;
+async fn open_folder(location: &FileLocation) -> Result<Arc<dyn ObjectStore>, StoreError> {
+    let FileLocation { root, prefix } = location.clone();
+    let opened = tokio::task::spawn_blocking(move || FileStore::open(&root, &prefix)).await;
     let store = opened.unwrap_or_else(|died| {
-        let object = root.display().to_string();
+        let object = location.root.display().to_string();
         Err(StoreError::new(StoreErrorKind::Invalid, "open", object, "its thread died").with_source(died))
     })?;
     Ok(Arc::new(store))
