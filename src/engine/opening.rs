@@ -8,8 +8,8 @@ use super::documents;
 use super::error::EngineError;
 use super::job::BackupJob;
 use crate::format::{Collection, DatabaseIdentity, Key, Nonce, Sha256Digest};
-use crate::source::{ClientEncoding, ServerFacts, Session, preflight, refuse_pooler};
-use crate::store::{StoreErrorKind, probe};
+use crate::source::{ClientEncoding, ServerFacts, Session, refuse_pooler};
+use crate::store::StoreErrorKind;
 
 /// What the checks have established.
 #[derive(Clone, Copy, Debug)]
@@ -21,9 +21,6 @@ pub(crate) struct Opened {
 /// Checks sources, tools and destinations, and makes or compares `collection.json`.
 pub(crate) async fn open(job: &BackupJob) -> Result<Opened, EngineError> {
     let identities = identify(job).await?;
-    for destination in job.destinations.all() {
-        probe::probe(&destination.store).await?;
-    }
     let collection = collection(job, identities).await?;
     Ok(Opened { collection })
 }
@@ -34,10 +31,9 @@ async fn identify(job: &BackupJob) -> Result<BTreeMap<String, DatabaseIdentity>,
         refuse_pooler(&endpoint.config).await?;
         let session = Session::connect(&endpoint.config, "preflight", &ClientEncoding::Utf8).await?;
         let facts = ServerFacts::read(&session).await?;
-        preflight::check(&session, &facts, &job.selection).await?;
         session.close().await?;
-        job.tools.pg_dump_for(facts.version_num).await?;
-        job.tools.any_pg_restore().await?;
+        let pg_dump = job.tools.pg_dump_for(facts.version_num).await?;
+        job.tools.pg_restore_for(pg_dump.version, facts.major()).await?;
         let identity = DatabaseIdentity {
             system_identifier: facts.system_identifier.to_string(),
             database: facts.database.clone(),

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::codec::{CodecError, SpanReader, StoredTotals};
 use crate::format::{CopyFormat, Damage, Sha256Digest, StoredObject};
+use crate::source::SourceError;
 use crate::store::{ObjectStore, ObjectVersion, StoreError, StoreErrorKind};
 
 /// Chunks that wait between the network and the decoder: enough to hide a scheduling gap, and bounded.
@@ -27,6 +28,8 @@ pub(crate) enum Unread {
     Store(StoreError),
     /// The decoder's task died.
     Task(String),
+    /// A program of PostgreSQL's is missing.
+    Source(SourceError),
 }
 
 impl Unread {
@@ -35,7 +38,7 @@ impl Unread {
         match error.kind() {
             StoreErrorKind::NotFound => damaged("the object is missing".into()),
             StoreErrorKind::Changed => damaged(format!("the object is not the one that was recorded ({error})")),
-            StoreErrorKind::Truncated | StoreErrorKind::ChecksumMismatch => damaged(error.to_string()),
+            StoreErrorKind::Truncated | StoreErrorKind::ChecksumMismatch | StoreErrorKind::Medium => damaged(error.to_string()),
             StoreErrorKind::NoSuchBucket
             | StoreErrorKind::AlreadyExists
             | StoreErrorKind::Locked
@@ -72,6 +75,7 @@ impl Unread {
             }
             Self::Store(error) => Err(error.into()),
             Self::Task(why) => Err(super::EngineError::Task(why)),
+            Self::Source(error) => Err(error.into()),
         }
     }
 }

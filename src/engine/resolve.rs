@@ -12,15 +12,14 @@ use crate::format::{
 use crate::plan::locality::{Locality, choose_destination};
 use crate::plan::placement::{Placed, place};
 use crate::plan::spans;
-use crate::source::{ExportTable, Held, LargeObjects, LockLimits, PgDump, Reader};
+use crate::source::{ExportTable, Held, LockLimits, Reader, Tool};
 
 /// One source, held still: its locks and its snapshot live as long as this.
 #[derive(Debug)]
 pub(crate) struct HeldSource {
     pub(crate) endpoint: Endpoint,
     pub(crate) held: Held,
-    pub(crate) pg_dump: PgDump,
-    pub(crate) large_objects: LargeObjects,
+    pub(crate) pg_dump: Tool,
 }
 
 /// Takes locks and a snapshot of every source.
@@ -29,8 +28,7 @@ pub(crate) async fn hold(job: &BackupJob) -> Result<Vec<HeldSource>, EngineError
     for endpoint in &job.endpoints {
         let held = Held::take(&endpoint.config, &job.selection, LockLimits::default()).await?;
         let pg_dump = job.tools.pg_dump_for(held.server.version_num).await?;
-        let large_objects = LargeObjects::list(held.snapshot.session()).await?;
-        sources.push(HeldSource { endpoint: endpoint.clone(), held, pg_dump, large_objects });
+        sources.push(HeldSource { endpoint: endpoint.clone(), held, pg_dump });
     }
     Ok(sources)
 }
@@ -63,10 +61,6 @@ pub(crate) async fn plan(
         let position = u32::try_from(position).map_err(|_| EngineError::Task("too many sources".into()))?;
         draft.add_tables(job, position, source).await?;
         draft.add_catalogs(position);
-        let place = draft.destination_of(job, source.endpoint.locality.as_ref())?;
-        for (from, to) in source.large_objects.chunks(job.span_bytes.get()) {
-            draft.add_ticket(&place, Order::LargeObjects { endpoint: position, from, to });
-        }
     }
     let tickets = draft.tickets_by_destination(turn, &endpoints);
     let destinations = job.destinations.all().iter().zip(&tickets).map(|(destination, tickets)| {
@@ -100,7 +94,7 @@ pub(crate) async fn plan(
         destinations,
         tables: draft.tables,
         omissions: omissions.collect(),
-        populated_views: sources.first().map_or_else(Vec::new, |it| it.held.catalog.populated_views.clone()),
+        populated_views: Vec::new(),
         tickets: draft.next_ticket,
     };
     Ok(Planned { plan, tickets })
@@ -120,9 +114,9 @@ fn endpoints(sources: &[HeldSource]) -> Vec<EndpointPlan> {
             encoding: source.held.server.encoding.clone(),
             snapshot_id: snapshot.id.clone(),
             snapshot: snapshot.transactions.clone(),
-            taken: snapshot.taken,
+            taken: jiff::Timestamp::now(),
             catalog: source.held.definitions.sha256(),
-            pg_dump: source.pg_dump.version().to_owned(),
+            pg_dump: source.pg_dump.version.to_string(),
         }
     };
     sources.iter().map(plan).collect()
@@ -246,17 +240,19 @@ async fn ranges(
 ) -> Result<Vec<SpanRange>, EngineError> {
     let major = source.held.server.major();
     let target = job.span_bytes.get();
-    match spans::split(&table.facts, &table.access_method, major, table.key.is_some(), target) {
-        spans::Split::Ranges(ranges) => Ok(ranges),
-        spans::Split::ByKey { pieces } => {
-            let Some(key) = &table.key else { return Ok(vec![SpanRange::Whole]) };
-            if sampler.is_none() {
-                let id = &source.held.snapshot.snapshot().id;
-                *sampler = Some(Reader::open(&source.endpoint.config, id).await?);
-            }
-            let Some(reader) = sampler.as_ref() else { return Ok(vec![SpanRange::Whole]) };
-            let bounds = reader.key_bounds(&table.facts, key, pieces).await?;
-            Ok(spans::key_ranges(&key.column, &key.of_type, bounds))
+    let pieces = match spans::cut(&table.facts, major, &table.access_method, table.key.is_some(), target) {
+        spans::Cut::Nothing => return Ok(vec![SpanRange::Whole]),
+        spans::Cut::Blocks => return Ok(spans::block_spans(&table.facts, target)),
+        spans::Cut::Keys { ranges } => ranges,
+    };
+    let Some(key) = &table.key else { return Ok(vec![SpanRange::Whole]) };
+    let reader = match sampler {
+        Some(reader) => reader,
+        None => {
+            let id = &source.held.snapshot.snapshot().id;
+            sampler.insert(Reader::open(&source.endpoint.config, id).await?)
         }
-    }
+    };
+    let bounds = reader.key_bounds(table, pieces).await?;
+    Ok(spans::key_spans(&key.column, &key.of_type, &bounds))
 }

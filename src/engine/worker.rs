@@ -17,8 +17,8 @@ use super::receipts::{Binding, Settled};
 use super::verifier::LARGE_OBJECT_COLUMNS;
 use crate::codec::{CodecError, RowTotals, SpanWriter};
 use crate::format::{
-    CopyFormat, Key, Nonce, Order, PlanDocument, PlanId, Receipt, Sha256Digest, SpanRange, TablePlan, Ticket,
-    Tickets,
+    CopyFormat, Key, Nonce, Order, PlanDocument, PlanId, Receipt, Sha256Digest, SpanRange, TableFacts, TablePlan,
+    Ticket,    Tickets,
 };
 use crate::mutant::{self, Mutant};
 use crate::source::{CopyStream, Reader};
@@ -191,10 +191,6 @@ impl Lane {
                 let key = Key::data(self.order.run, &self.order.plan, table.id, ticket.id, &self.binding.worker);
                 (key, reader.copy_out(&table.facts, &range).await?)
             }
-            (Order::LargeObjects { from, to, .. }, _) => {
-                let key = Key::large_objects(self.order.run, &self.order.plan, ticket.id, &self.binding.worker);
-                (key, reader.copy_large_objects(*from, *to).await?)
-            }
             _ => return Ok(()),
         };
         let settled = self.export(ticket, &snapshot, key, (format, columns), stream).await?;
@@ -228,7 +224,8 @@ impl Lane {
         })?;
         let reader = Reader::open(&known.config, &plan.snapshot_id).await?;
         let of_endpoint = self.tickets.tables.iter().filter(|table| table.endpoint == endpoint);
-        reader.adopt(of_endpoint.map(|table| &table.facts)).await?;
+        let facts: Vec<&TableFacts> = of_endpoint.map(|table| &table.facts).collect();
+        reader.adopt(facts).await?;
         self.readers.insert(endpoint, reader);
         Ok(())
     }
@@ -245,7 +242,7 @@ impl Lane {
     ) -> Result<Settled, EngineError> {
         let what = key.to_string();
         let (to_encoder, mut raw) = tokio::sync::mpsc::channel::<Bytes>(CHUNKS_UNDER_WAY);
-        let (to_upload, mut encoded) = tokio::sync::mpsc::channel::<Bytes>(CHUNKS_UNDER_WAY);
+        let (to_upload, chunks) = tokio::sync::mpsc::channel::<Bytes>(CHUNKS_UNDER_WAY);
         let encoding = tokio::task::spawn_blocking(move || -> Result<Option<RowTotals>, CodecError> {
             let mut writer = SpanWriter::new(format, columns)?;
             let mut out = Vec::new();
@@ -267,17 +264,14 @@ impl Lane {
         let mut upload = Upload::begin(&self.order.store, key, UploadOptions::default());
         let reading = feed(stream, to_encoder, &self.order.interrupt);
         let writing = async {
-            while let Some(chunk) = encoded.recv().await {
+            // Owned here, so that an upload that fails drops it, and that is what stops the encoder.
+            let mut chunks = chunks;
+            while let Some(chunk) = chunks.recv().await {
                 upload.write(chunk).await?;
             }
-            // Dropping the receiver is what stops the encoder.
             Ok::<_, EngineError>(())
         };
-        let (read, written) = tokio::join!(reading, async {
-            let written = writing.await;
-            drop(encoded);
-            written
-        });
+        let (read, written) = tokio::join!(reading, writing);
         let encoded = encoding.await.map_err(|error| EngineError::Task(format!("the encoder died: {error}")));
         let outcome = written.and(read).and_then(|()| {
             let totals = encoded?.map_err(|error| EngineError::codec(&what, error))?;

@@ -1,3 +1,5 @@
 //! Decisions as values: pure, without a client, a clock or randomness.
 
+pub mod locality;
+pub mod placement;
 pub mod spans;

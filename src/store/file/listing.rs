@@ -23,29 +23,18 @@ pub(super) fn page(
 ) -> Result<ListPage, StoreError> {
     let mut folder = tree.root("list")?;
     let mut path = String::new();
-<<<<<<< HEAD
-    for segment in prefix.iter().flat_map(|prefix| prefix.as_str().split('/')) {
-=======
     let below = tree.path(prefix.map_or("", Key::as_str));
     for segment in below.split('/').filter(|segment| !segment.is_empty()) {
->>>>>>> 63ef8b1fe0031142e74b8208a52497e4a61babd0
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         folder = match rustix::fs::openat(&folder, segment, flags, Mode::empty()) {
             Ok(next) => next,
             // Nothing lies below a name that is a file, either.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(ListPage::default()),
-<<<<<<< HEAD
-            Err(errno) => return Err(tree.error("list", &path, errno)),
-        };
-        path.push_str(segment);
-        path.push('/');
-=======
             Err(errno) => return Err(tree.error("list", &below, errno)),
         };
     }
     if let Some(prefix) = prefix {
         path = format!("{prefix}/");
->>>>>>> 63ef8b1fe0031142e74b8208a52497e4a61babd0
     }
     let mut walk = Walk { tree, after, found: Vec::new() };
     walk.folder(&folder, &path, 0)?;
@@ -71,11 +60,7 @@ impl Walk<'_> {
             let entry = entry.map_err(failed)?;
             // A name that is no text is no key of ours.
             let Ok(name) = entry.file_name().to_str() else { continue };
-<<<<<<< HEAD
-            if matches!(name, "." | "..") || (path.is_empty() && name == TEMPORARY) {
-=======
             if matches!(name, "." | ".." | TEMPORARY) {
->>>>>>> 63ef8b1fe0031142e74b8208a52497e4a61babd0
                 continue;
             }
             let kind = match entry.file_type() {

@@ -35,18 +35,6 @@ pub struct FileStore {
 }
 
 impl FileStore {
-<<<<<<< HEAD
-    /// The folder at `root`, an absolute path.
-    ///
-    /// # Errors
-    /// [`StoreErrorKind::NoSuchBucket`] if it is not there, [`StoreErrorKind::Forbidden`] if it can't be opened.
-    pub fn open(root: &Path) -> Result<Self, StoreError> {
-        let url = url::Url::from_file_path(root).map_err(|()| {
-            let message = "the path of a folder store must be absolute";
-            StoreError::new(StoreErrorKind::Invalid, "open", root.display().to_string(), message)
-        })?;
-        let tree = Tree::new(PathBuf::from(root), url.as_str().trim_end_matches('/').to_owned());
-=======
     /// The folder at `root`, an absolute path; keys lie below `prefix`, a plain relative path or empty, which is
     /// made with the first object.
     ///
@@ -72,7 +60,6 @@ impl FileStore {
             below = format!("{prefix}/");
         }
         let tree = Tree::new(PathBuf::from(root), below, url);
->>>>>>> 63ef8b1fe0031142e74b8208a52497e4a61babd0
         tree.root("open")?;
         Ok(Self { tree: Arc::new(tree) })
     }

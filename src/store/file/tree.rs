@@ -27,11 +27,8 @@ const FOLDER_RACES: usize = 8;
 #[derive(Debug)]
 pub(super) struct Tree {
     root: PathBuf,
-<<<<<<< HEAD
-=======
     /// Folders below the root that hold every key: `a/b/`, or empty. Made when the first file is.
     prefix: String,
->>>>>>> 63ef8b1fe0031142e74b8208a52497e4a61babd0
     url: String,
     /// Folders whose own entry this process has made durable. A file's fsynced name is worth nothing in a
     /// folder whose name is lost.
@@ -39,10 +36,6 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-<<<<<<< HEAD
-    pub(super) fn new(root: PathBuf, url: String) -> Self {
-        Self { root, url, durable: Mutex::new(HashSet::new()) }
-=======
     pub(super) fn new(root: PathBuf, prefix: String, url: String) -> Self {
         Self { root, prefix, url, durable: Mutex::new(HashSet::new()) }
     }
@@ -50,7 +43,6 @@ impl Tree {
     /// Path of `key` below the root.
     pub(super) fn path(&self, key: &str) -> String {
         format!("{}{key}", self.prefix)
->>>>>>> 63ef8b1fe0031142e74b8208a52497e4a61babd0
     }
 
     pub(super) fn url(&self) -> &str {
@@ -100,11 +92,7 @@ impl Tree {
     ) -> Result<Option<OwnedFd>, StoreError> {
         self.check(operation, key)?;
         let mut folder = self.root(operation)?;
-<<<<<<< HEAD
-        for (_, segment) in folders(key.as_str()) {
-=======
         for (_, segment) in folders(&self.path(key.as_str())) {
->>>>>>> 63ef8b1fe0031142e74b8208a52497e4a61babd0
             folder = match rustix::fs::openat(&folder, segment, FOLDER, Mode::empty()) {
                 Ok(next) => next,
                 Err(Errno::NOENT) => return Ok(None),
@@ -120,11 +108,7 @@ impl Tree {
         let mut failure = Errno::NOENT;
         for _ in 0..FOLDER_RACES {
             let root = self.root(operation)?;
-<<<<<<< HEAD
-            let made = folders(key.as_str())
-=======
             let made = folders(&self.path(key.as_str()))
->>>>>>> 63ef8b1fe0031142e74b8208a52497e4a61babd0
                 .try_fold(root, |folder, (parent, segment)| self.make_folder(&folder, parent, segment));
             match made {
                 Ok(folder) => return Ok(folder),
@@ -154,12 +138,8 @@ impl Tree {
 
     /// Removes the folders above `key` that are empty now, as buckets have no empty folders either.
     pub(super) fn prune_folders_of(&self, operation: &'static str, key: &Key) -> Result<(), StoreError> {
-<<<<<<< HEAD
-        let mut path = key.as_str();
-=======
         let path = self.path(key.as_str());
         let mut path = path.as_str();
->>>>>>> 63ef8b1fe0031142e74b8208a52497e4a61babd0
         while let Some((parent, _)) = path.rsplit_once('/') {
             let (above, name) = parent.rsplit_once('/').map_or(("", parent), |(above, name)| (above, name));
             self.lock_durable().remove(&format!("{above}/{name}"));
@@ -203,11 +183,7 @@ impl Tree {
     }
 
     fn check(&self, operation: &'static str, key: &Key) -> Result<(), StoreError> {
-<<<<<<< HEAD
-        if key.as_str().split('/').next() == Some(TEMPORARY) {
-=======
         if key.as_str().split('/').any(|segment| segment == TEMPORARY) {
->>>>>>> 63ef8b1fe0031142e74b8208a52497e4a61babd0
             let message = "this name is kept for unfinished files";
             return Err(self.refuse(StoreErrorKind::Invalid, operation, key, message));
         }
