@@ -37,7 +37,7 @@ async fn a_table_is_read_whole_by_its_spans_in_one_snapshot(#[case] version: PgV
         schema::dump(&endpoint, held.server.version_num, &held.snapshot.snapshot().id, &tools(server))
             .await
             .unwrap();
-    assert!(archive.facts.entries > 3, "{:?}", archive.facts);
+    assert!(archive.facts.entries >= 3, "{:?}", archive.facts);
     let now = held.definitions_now(&endpoint).await.unwrap();
     held.definitions.require_same_schema(&now).unwrap();
     held.definitions.require_same_types(&now).unwrap();
