@@ -246,9 +246,9 @@ async fn unstable_hash_roots(session: &Session) -> Result<HashSet<u32>, SourceEr
         .query(
             "SELECT DISTINCT p.partrelid
                FROM pg_partitioned_table p
-               CROSS JOIN LATERAL unnest(p.partclass::oid[], p.partcollation::oid[]) AS k (class, collation)
-               JOIN pg_opclass o ON o.oid = k.class
-               LEFT JOIN pg_collation c ON c.oid = k.collation
+               CROSS JOIN LATERAL unnest(p.partclass::oid[], p.partcollation::oid[]) AS k (opclass, coll)
+               JOIN pg_opclass o ON o.oid = k.opclass
+               LEFT JOIN pg_collation c ON c.oid = k.coll
               WHERE p.partstrat = 'h'
                 AND (o.oid >= 16384 OR o.opcintype >= 10000 OR NOT coalesce(c.collisdeterministic, true)
                      OR o.opcintype::regtype::text
