@@ -122,7 +122,7 @@ impl fmt::Debug for Download {
     }
 }
 
-/// One page of a listing, in the order of names.
+/// One page of a listing, in the store's own order: most often that of names, but SeaweedFS sorts by folders.
 #[derive(Clone, Debug, Default)]
 pub struct ListPage {
     /// Objects and their lengths. Names below the prefix that are no [`Key`] are not ours and left out.
