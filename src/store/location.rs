@@ -1,15 +1,9 @@
-//! Where a destination lies: URLs, and opening what they name.
+//! Where a destination lies: URLs.
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use url::Url;
-
-use super::file::FileStore;
-use super::retry::{ErrorCounts, ErrorObserver, RetryBudget, RetryStore};
-use super::throttle::{Throttle, ThrottledStore};
-use super::{ObjectStore, StoreError, StoreErrorKind};
 
 /// Longest URL that is looked at, in bytes.
 const MAX_URL_BYTES: usize = 4_096;
@@ -368,74 +362,4 @@ pub fn split_locality(text: &str) -> (Option<&str>, &str) {
         Some(at) => (Some(&text[..at]), &text[at + 1..]),
         None => (None, text),
     }
-}
-
-/// What a URL does not say.
-#[derive(Clone)]
-pub struct StoreOptions {
-    /// How long one request is tried.
-    pub retry: RetryBudget,
-    /// Who is told of the errors that were met.
-    pub observer: Arc<dyn ErrorObserver>,
-    /// Limit on sending; share one to limit several stores together.
-    pub throttle: Option<Arc<Throttle>>,
-}
-
-impl Default for StoreOptions {
-    fn default() -> Self {
-        Self { retry: RetryBudget::default(), observer: Arc::new(ErrorCounts::default()), throttle: None }
-    }
-}
-
-impl fmt::Debug for StoreOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StoreOptions")
-            .field("retry", &self.retry)
-            .field("throttle", &self.throttle)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Opens the destination that `url` names, with retries and, if asked for, a rate limit.
-///
-/// # Errors
-/// [`StoreErrorKind::NoSuchBucket`] for a folder that is not there. A bucket is not asked before its first
-/// request: [`probe`](super::probe) does that.
-pub async fn open(url: &StoreUrl, options: &StoreOptions) -> Result<Arc<dyn ObjectStore>, StoreError> {
-    let store = open_bare(url, options).await?;
-    Ok(wrap(store, options))
-}
-
-/// Wraps an opened store as [`open`] does. For tests that put something in between.
-pub fn wrap(store: Arc<dyn ObjectStore>, options: &StoreOptions) -> Arc<dyn ObjectStore> {
-    let store = match &options.throttle {
-        // Below the retries: bytes that are sent again are bytes.
-        Some(throttle) => Arc::new(ThrottledStore::new(store, Arc::clone(throttle))),
-        None => store,
-    };
-    Arc::new(RetryStore::new(store, options.retry, Arc::clone(&options.observer)))
-}
-
-/// Opens the destination without retries: each request is sent once.
-///
-/// # Errors
-/// As [`open`].
-pub async fn open_bare(url: &StoreUrl, options: &StoreOptions) -> Result<Arc<dyn ObjectStore>, StoreError> {
-    let _ = options;
-    match url {
-        StoreUrl::File(location) => open_folder(location).await,
-        StoreUrl::S3(_) => {
-            Err(StoreError::new(StoreErrorKind::Unsupported, "open", url.to_string(), "not built yet"))
-        }
-    }
-}
-
-async fn open_folder(location: &FileLocation) -> Result<Arc<dyn ObjectStore>, StoreError> {
-    let FileLocation { root, prefix } = location.clone();
-    let opened = tokio::task::spawn_blocking(move || FileStore::open(&root, &prefix)).await;
-    let store = opened.unwrap_or_else(|died| {
-        let object = location.root.display().to_string();
-        Err(StoreError::new(StoreErrorKind::Invalid, "open", object, "its thread died").with_source(died))
-    })?;
-    Ok(Arc::new(store))
 }

@@ -8,7 +8,9 @@ mod digest;
 pub mod error;
 pub mod file;
 pub mod location;
+pub mod open;
 pub mod retry;
+pub mod s3;
 pub mod throttle;
 pub mod upload;
 
@@ -21,7 +23,8 @@ use futures::stream::BoxStream;
 
 use crate::format::{Key, Sha256Digest};
 pub use error::{StoreError, StoreErrorKind};
-pub use location::{StoreOptions, StoreUrl, open, split_locality};
+pub use location::{StoreUrl, split_locality};
+pub use open::{StoreOptions, open};
 pub use upload::{Upload, UploadOptions};
 
 /// What identifies one stored state of an object, as its store names it.
@@ -119,7 +122,7 @@ impl fmt::Debug for Download {
     }
 }
 
-/// One page of a listing, in the order of names.
+/// One page of a listing, in the store's own order: most often that of names, but SeaweedFS sorts by folders.
 #[derive(Clone, Debug, Default)]
 pub struct ListPage {
     /// Objects and their lengths. Names below the prefix that are no [`Key`] are not ours and left out.
@@ -187,6 +190,13 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
     /// [`StoreErrorKind::Changed`] if another object has the name now; [`StoreErrorKind::Locked`] under a
     /// retention lock.
     async fn delete(&self, key: &Key, version: &ObjectVersion) -> Result<(), StoreError>;
+
+    /// Whether the store itself refuses content that is not what its checksum says, tried on `key`, which must
+    /// not exist and does not exist afterwards. A folder takes no checksums: what it stores is read back.
+    async fn refuses_wrong_checksum(&self, key: &Key) -> Result<bool, StoreError> {
+        let _ = key;
+        Ok(true)
+    }
 }
 
 /// An upload in parts. Dropping one without [`complete`](Self::complete) or [`abort`](Self::abort) leaks

@@ -271,4 +271,8 @@ impl ObjectStore for RetryStore {
     async fn delete(&self, key: &Key, version: &ObjectVersion) -> Result<(), StoreError> {
         attempt(&self.policy, || self.inner.delete(key, version)).await
     }
+
+    async fn refuses_wrong_checksum(&self, key: &Key) -> Result<bool, StoreError> {
+        attempt(&self.policy, || self.inner.refuses_wrong_checksum(key)).await
+    }
 }

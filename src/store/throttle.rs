@@ -100,6 +100,10 @@ impl ObjectStore for ThrottledStore {
     async fn delete(&self, key: &Key, version: &ObjectVersion) -> Result<(), StoreError> {
         self.inner.delete(key, version).await
     }
+
+    async fn refuses_wrong_checksum(&self, key: &Key) -> Result<bool, StoreError> {
+        self.inner.refuses_wrong_checksum(key).await
+    }
 }
 
 #[derive(Debug)]
