@@ -1,10 +1,12 @@
 //! Vouchsafe backs PostgreSQL up, and calls a backup `Succeeded` only after something other than
 //! its writer has read every stored byte back and every count agrees.
 
+pub mod api;
 pub mod codec;
 pub mod format;
 pub mod ledger;
 pub mod mutant;
+pub mod plan;
 pub mod store;
 
 /// This release, as documents record it.
