@@ -13,7 +13,7 @@ use super::source::Source;
 /// One backup: one layer of a collection.
 ///
 /// Immutability is no rule of this type, because a schedule's template shares it; `definition` puts it
-/// on the root of the kind.
+/// on the root of the kind. Absent: Auto. Absent: Retain.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "vouchsafe.dev",

@@ -70,7 +70,11 @@ fn define(kind: Kind) -> Value {
         serde_json::to_value(derived).expect("a plain struct with string keys is always JSON");
     let schema = &mut definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
     tidy(schema);
-    schema["required"] = json!(["metadata", "spec"]);
+    schema["required"] = json!(["spec"]);
+    // The API server adds these by itself; written out, `kubectl explain` and our own walker know them.
+    schema["properties"]["apiVersion"] = json!({"type": "string"});
+    schema["properties"]["kind"] = json!({"type": "string"});
+    schema["properties"]["metadata"] = json!({"type": "object"});
     // A fresh object must not look "Current" to kstatus before a controller has seen it.
     schema["properties"]["status"]["default"] = json!({"observedGeneration": -1});
     if matches!(kind, Kind::Backup | Kind::Restore) {

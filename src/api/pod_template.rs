@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::bounds;
 use super::reference::ObjectRef;
 
-/// What a user may say about the pods of a run.
+/// What a user may say about the pods of a run. Absent: Equal. Absent: every effect.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct PodTemplate {

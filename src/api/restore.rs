@@ -10,7 +10,7 @@ use super::reference::ObjectRef;
 use super::restore_status::RestoreStatus;
 use super::source::{Auth, Exclude, Include, PostgresSecret, Tls};
 
-/// A backup brought into a database. Immutability stands on the root of the kind, in `definition`.
+/// A backup brought into a database. Immutability stands on the root of the kind, in `definition`. Absent: Refuse. Absent: Keep. Absent: Refuse.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "vouchsafe.dev",

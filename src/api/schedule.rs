@@ -11,7 +11,7 @@ use super::bounds;
 use super::restore::EphemeralTarget;
 use super::schedule_status::BackupScheduleStatus;
 
-/// When backups are made, and how long they are kept.
+/// When backups are made, and how long they are kept. Absent: Skip. Absent: Retry. Absent: Latest.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "vouchsafe.dev",

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::bounds;
 use super::reference::KeyRef;
 
-/// What is backed up: exactly one of its fields, of which there is one so far.
+/// What is backed up: exactly one of its fields, of which there is one so far. Absent: VerifyFull. Absent: Fail.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Source {

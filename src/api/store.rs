@@ -15,7 +15,7 @@ pub use crate::plan::locality::LocalityPolicy;
 /// The most destinations of one store. CEL compares each with each, so the cost grows with the square.
 pub const MAX_DESTINATIONS: usize = 32;
 
-/// Where backups go.
+/// Where backups go. Absent: ReadWrite. Absent: Path with an endpoint, else Virtual. Absent: WhenSupported.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "vouchsafe.dev",

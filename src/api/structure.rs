@@ -198,7 +198,11 @@ impl Walk {
     }
 
     fn integer(&mut self, number: &serde_json::Number, schema: &Value, path: &str) {
-        // Readable too: what doesn't fit the Rust type can't be read into it.
+        // What fits every integer type of the API can be read, and waits until all bounds are looked at.
+        let narrow = number.as_u64().is_some_and(|n| n <= u64::from(u16::MAX));
+        if self.depth == Depth::Readable && narrow {
+            return;
+        }
         let bound = |keyword: &str| schema[keyword].as_f64();
         let (low, high) = (bound("minimum"), bound("maximum"));
         let number = number.as_f64().unwrap_or(f64::INFINITY);

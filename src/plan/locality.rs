@@ -16,7 +16,7 @@ pub const MAX_PART: usize = 63;
 /// The longest locality text, in bytes: [`MAX_TIERS`] tiers of `key=value`, and the commas between.
 pub const MAX_TEXT: usize = MAX_TIERS * (MAX_PART + 1 + MAX_PART) + (MAX_TIERS - 1);
 
-/// One `key=value` of a locality.
+/// One `key=value` of a locality. Absent: Strict.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Tier {
     key: String,
