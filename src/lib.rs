@@ -1,13 +1,17 @@
 //! Vouchsafe backs PostgreSQL up, and calls a backup `Succeeded` only after something other than
 //! its writer has read every stored byte back and every count agrees.
 
+pub mod api;
 pub mod codec;
 pub mod engine;
 pub mod format;
 pub mod ledger;
 pub mod mutant;
 pub mod plan;
+<<<<<<< HEAD
 pub mod source;
+=======
+>>>>>>> d388c139328ccfa4d3a9350262edc71daf695a15
 pub mod store;
 
 /// This release, as documents record it.

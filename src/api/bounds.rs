@@ -1,0 +1,305 @@
+//! The bound and the form of every string of the API, in one table.
+//!
+//! The API server applies a form by its regular expression, this process by its function, so that a
+//! file run without Kubernetes meets the same limits and a better message. Every string needs a bound:
+//! the API server estimates the cost of CEL rules from bounds and refuses a CRD that is unbounded.
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+use serde_json::json;
+
+use super::pattern::{Name, Pattern};
+use super::quantity::{parse_duration, parse_size};
+use crate::plan::locality::{self, Locality};
+
+/// The longest Kubernetes object name, in bytes (RFC 1123 subdomain).
+pub(super) const MAX_NAME: usize = 253;
+/// The longest RFC 1123 label, in bytes.
+pub(super) const MAX_LABEL: usize = 63;
+/// The longest PostgreSQL identifier, in bytes (`NAMEDATALEN` - 1).
+pub const MAX_IDENTIFIER: usize = 63;
+
+/// A string with a form: what the schema says, what this process checks, what a reader is told.
+pub(super) struct Form {
+    /// The regular expression in the schema; identifies the form.
+    pub pattern: &'static str,
+    /// The bound in the schema, in characters.
+    pub max: usize,
+    /// The same decision without a regular expression engine.
+    pub check: fn(&str) -> bool,
+    /// Completes "must be …".
+    pub says: &'static str,
+}
+
+/// Declares each form, the function that gives its schema (for `schemars(schema_with = …)`), and one
+/// for a list of up to `list` of them.
+macro_rules! forms {
+    ($($function:ident / $list:ident [$items:literal] = $form:ident {
+        $pattern:expr, max $max:expr, $check:expr, $says:literal
+    })*) => {
+        $(
+            pub(super) const $form: Form =
+                Form { pattern: $pattern, max: $max, check: $check, says: $says };
+            pub(super) fn $function(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({"type": "string", "minLength": 1, "maxLength": $max, "pattern": $pattern})
+            }
+            #[allow(dead_code)] // Not every form has lists of it.
+            pub(super) fn $list(generator: &mut SchemaGenerator) -> Schema {
+                json_schema!({
+                    "type": "array", "maxItems": $items, "items": $function(generator),
+                    "x-kubernetes-list-type": "atomic",
+                })
+            }
+        )*
+        /// All forms; a test holds that no schema has a pattern that isn't in here.
+        pub(super) const FORMS: &[&Form] = &[$(&$form),*];
+    };
+}
+
+forms! {
+    name / names[64] = NAME {
+        r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$", max MAX_NAME,
+        |t| t.split('.').all(is_dns_part),
+        "the name of a Kubernetes object in the same namespace: lowercase letters, digits, `-` and `.`"
+    }
+    item / items[64] = ITEM {
+        r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max MAX_LABEL, is_dns_part,
+        "lowercase letters, digits and `-`, at most 63, beginning and ending with a letter or digit"
+    }
+    data_key / data_keys[64] = DATA_KEY {
+        r"^[-._a-zA-Z0-9]+$", max MAX_NAME,
+        |t| t.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)),
+        "a key of a Secret or ConfigMap: letters, digits, `-`, `_` and `.`"
+    }
+    key_path / key_paths[64] = KEY_PATH {
+        r"^[A-Za-z0-9_=+-][A-Za-z0-9._=+-]*(/[A-Za-z0-9_=+-][A-Za-z0-9._=+-]*)*$", max 256, is_key_path,
+        "names of letters, digits, `.`, `_`, `=`, `+`, `-` separated by single slashes, none beginning with a dot"
+    }
+    folder / folders[64] = FOLDER {
+        r"^/?[^/\x00]+(/[^/\x00]+)*$", max 1024, is_folder,
+        "a folder without empty, `.` or `..` parts and without a slash at its end"
+    }
+    bucket / buckets[64] = BUCKET {
+        r"^[A-Za-z0-9][A-Za-z0-9._-]{1,220}[A-Za-z0-9]$", max 222,
+        |t| (3..=222).contains(&t.len()) && is_wordlike(t, b"._-") && ends_alphanumeric(t),
+        "the name of a bucket: 3 to 222 letters, digits, `.`, `_` and `-`"
+    }
+    word / words[64] = WORD {
+        r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max MAX_LABEL, |t| is_wordlike(t, b"._-"),
+        "one word of letters, digits, `.`, `_` and `-`"
+    }
+    url / urls[64] = URL {
+        r"^https?://[^\s@?#]+$", max 512,
+        |t| t.strip_prefix("https://").or_else(|| t.strip_prefix("http://")).is_some_and(|rest| {
+            !rest.is_empty() && !rest.contains(|c: char| c.is_whitespace() || "@?#".contains(c))
+        }),
+        "an http or https URL without user, password, query and fragment"
+    }
+    host / hosts[64] = HOST {
+        r"^[^\s@,\x00]+$", max MAX_NAME,
+        |t| !t.contains(|c: char| c.is_whitespace() || "@,\0".contains(c)),
+        "one host name, address, or folder of a Unix socket"
+    }
+    locality / localities[64] = LOCALITY {
+        concat!(
+            r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?=[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?",
+            r"(,[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?=[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)*$"
+        ),
+        max locality::MAX_TEXT, |t| t.parse::<Locality>().is_ok(),
+        "a locality like `region=eu-west1,zone=b`"
+    }
+    duration / durations[64] = DURATION {
+        r"^([0-9]{1,9}d)?([0-9]{1,9}h)?([0-9]{1,9}m)?([0-9]{1,9}s)?$", max 43,
+        |t| parse_duration(t).is_ok(),
+        "a duration like `30s`, `10m`, `36h`, `1h30m` or `30d`"
+    }
+    size / sizes[64] = SIZE {
+        r"^[0-9]{1,19}(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$", max 21, |t| parse_size(t).is_ok(),
+        "a size in bytes like `64Mi`, `10G` or `1048576`"
+    }
+    quantity / quantities[64] = QUANTITY {
+        r"^[0-9]{1,19}(\.[0-9]{1,9})?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$", max 31, is_quantity,
+        "a Kubernetes quantity like `500m`, `2` or `1Gi`"
+    }
+    time / times[64] = TIME {
+        r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z$", max 30,
+        |t| t.ends_with('Z') && t.as_bytes().get(10) == Some(&b'T') && t.parse::<jiff::Timestamp>().is_ok(),
+        "a time in UTC as RFC 3339 writes it, like `2026-11-20T10:00:00Z`"
+    }
+    lsn / lsns[64] = LSN {
+        r"^[0-9A-F]{1,8}/[0-9A-F]{1,8}$", max 17,
+        |t| t.split_once('/').is_some_and(|(high, low)| is_lsn_half(high) && is_lsn_half(low)),
+        "a WAL position like `16/B374D848`"
+    }
+    sha256 / sha256s[64] = SHA256 {
+        r"^[0-9a-f]{64}$", max 64,
+        |t| t.len() == 64 && t.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')),
+        "a SHA-256 of 64 lowercase hexadecimal digits"
+    }
+    cron / crons[64] = CRON {
+        r"^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|[^\s@]+( +[^\s]+){4})$", max 128, is_cron,
+        "a cron expression of five fields, or @hourly, @daily, @weekly, @monthly, @yearly"
+    }
+    full_cron / full_crons[64] = FULL_CRON {
+        r"^(Always|@(yearly|annually|monthly|weekly|daily|midnight|hourly)|[^\s@]+( +[^\s]+){4})$", max 128,
+        |t| t == "Always" || is_cron(t),
+        "`Always`, a cron expression of five fields, or @hourly, @daily, @weekly, @monthly, @yearly"
+    }
+    time_zone / time_zones[64] = TIME_ZONE {
+        r"^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$", max MAX_LABEL,
+        |t| t.split('/').all(|p| {
+            !p.is_empty() && p.bytes().all(|b| b.is_ascii_alphanumeric() || b"_+-".contains(&b))
+        }),
+        "the IANA name of a time zone, like `Europe/Berlin`"
+    }
+    image / images[64] = IMAGE {
+        r"^[^\s]+$", max 512, |t| !t.contains(char::is_whitespace), "the name of a container image"
+    }
+    // PostgreSQL's names may be anything but empty and NUL; the form of a pattern is too rich for one
+    // regular expression, so the schema holds the bound and the parser the rest.
+    table_pattern / table_patterns[512] = TABLE_PATTERN {
+        r"^[^.\x00].*[^\x00]$", max 260, |t| Pattern::parse_table(t).is_ok(),
+        "a pattern `schema.table`, where `*` and `?` stand for other characters and double quotes for none"
+    }
+    schema_pattern / schema_patterns[512] = SCHEMA_PATTERN {
+        r"^[^\x00]+$", max 130, |t| Pattern::parse_schema(t).is_ok(),
+        "a pattern for a schema's name, where `*` and `?` stand for other characters"
+    }
+    table_name / table_names[512] = TABLE_NAME {
+        r"^[^.*?\x00][^*?\x00]*$", max 260, |t| Name::parse(t).is_ok(),
+        "one table, `schema.table`, quoted where PostgreSQL would want it"
+    }
+    identifier / identifiers[64] = IDENTIFIER {
+        r"^[^\x00]{1,63}$", max MAX_IDENTIFIER,
+        |t| t.len() <= MAX_IDENTIFIER && !t.contains('\0'),
+        "a PostgreSQL name of at most 63 bytes"
+    }
+}
+
+fn is_dns_part(text: &str) -> bool {
+    text.len() <= MAX_NAME
+        && ends_alphanumeric(text)
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+fn ends_alphanumeric(text: &str) -> bool {
+    let end = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
+    end(text.as_bytes().first()) && end(text.as_bytes().last())
+}
+
+fn is_wordlike(text: &str, others: &[u8]) -> bool {
+    text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || others.contains(&b))
+}
+
+fn is_key_path(text: &str) -> bool {
+    text.split('/').all(|part| {
+        !part.is_empty()
+            && !part.starts_with('.')
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._=+-".contains(&b))
+    })
+}
+
+fn is_folder(text: &str) -> bool {
+    let parts = text.strip_prefix('/').unwrap_or(text);
+    !text.contains('\0') && parts.split('/').all(|p| !matches!(p, "" | "." | ".."))
+}
+
+fn is_lsn_half(text: &str) -> bool {
+    (1..=8).contains(&text.len()) && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'A'..=b'F'))
+}
+
+fn is_cron(text: &str) -> bool {
+    match text.strip_prefix('@') {
+        Some(name) => {
+            matches!(name, "yearly" | "annually" | "monthly" | "weekly" | "daily" | "midnight" | "hourly")
+        }
+        None => text.split(' ').filter(|f| !f.is_empty()).count() == 5 && text.trim() == text,
+    }
+}
+
+fn is_quantity(text: &str) -> bool {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let digits = |t: &str, max| (1..=max).contains(&t.len()) && t.bytes().all(|b| b.is_ascii_digit());
+    let units = ["", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
+    digits(whole, 19) && digits(fraction, 9) && units.contains(&unit)
+}
+
+/// The schema of a map from label keys to label values, at most 32.
+pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object", "maxProperties": 32,
+        "additionalProperties": {"type": "string", "maxLength": MAX_LABEL},
+    })
+}
+
+/// The schema of a map of annotations, at most 32 of at most 1,024 characters.
+pub(super) fn annotations(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object", "maxProperties": 32,
+        "additionalProperties": {"type": "string", "maxLength": 1024},
+    })
+}
+
+/// The schema of a map from resource names to quantities, each a number or a string.
+pub(super) fn resource_list(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object", "maxProperties": 8,
+        "additionalProperties": {
+            "x-kubernetes-int-or-string": true,
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "maxLength": QUANTITY.max, "pattern": QUANTITY.pattern,
+        },
+    })
+}
+
+/// The schema of a map from tier keys to label keys, at most [`locality::MAX_TIERS`].
+pub(super) fn locality_labels(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object", "maxProperties": locality::MAX_TIERS,
+        "additionalProperties": {"type": "string", "minLength": 1, "maxLength": 317},
+    })
+}
+
+/// The schema of a map of counters, at most 64.
+pub(super) fn counters(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object", "maxProperties": 64,
+        "additionalProperties": {"type": "integer", "format": "int64", "minimum": json!(0)},
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_text_makes_a_check_panic(text in "\\PC{0,300}", odd in any::<String>()) {
+            for form in FORMS {
+                let _ = ((form.check)(&text), (form.check)(&odd));
+            }
+        }
+    }
+
+    #[test]
+    fn paths_cannot_climb() {
+        for path in ["..", "a/../b", "/", "a//b", "a/", "/a/./b", ""] {
+            assert!(!is_folder(path), "{path}");
+            assert!(!is_key_path(path), "{path}");
+        }
+        assert!(is_folder("/srv/backups") && is_folder("pg/shop") && is_key_path("a=1/b.c"));
+    }
+
+    #[test]
+    fn forms_accept_what_they_describe() {
+        assert!((NAME.check)("orders-eu.prod") && !(NAME.check)("Orders") && !(NAME.check)("other/orders"));
+        assert!((URL.check)("http://127.0.0.1:9000") && !(URL.check)("https://user:secret@host"));
+        assert!((QUANTITY.check)("1.5Gi") && (QUANTITY.check)("500m") && !(QUANTITY.check)("Gi"));
+        assert!((CRON.check)("*/5 0 * * 1-5") && !(CRON.check)("* * * *") && !(CRON.check)("@reboot"));
+        assert!((TIME.check)("2026-11-20T10:00:00Z") && !(TIME.check)("2026-11-20T10:00:00+01:00"));
+        assert!((LSN.check)("16/B374D848") && !(LSN.check)("16/b374"));
+    }
+}
