@@ -14,14 +14,18 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
 use super::error::TargetError;
-use super::libpq::Environment;
 use super::toc::{Toc, TocEntry};
 use crate::source::endpoint::EndpointConfig;
+use crate::source::schema::ConnectionEnvironment;
 
 /// Of `pg_restore`'s messages: the first error with its statement, which may be a long function.
 const STDERR_BYTES: u64 = 16 << 10;
 /// Of `pg_restore --list`: no limit but that of an archive of 4 million entries of 256 bytes.
 const LIST_BYTES: u64 = 1 << 30;
+
+/// Settings of every session of `pg_restore`. The rename at the end of the restore is committed synchronously,
+/// and with it all that was written before.
+const OPTIONS: &str = "-c synchronous_commit=off -c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0";
 
 /// What is left out of every statement.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,8 +91,10 @@ impl Archive {
         list.write_all(text.as_bytes()).map_err(local)?;
         list.flush().map_err(local)?;
 
-        let environment = Environment::new(endpoint)?;
-        let mut command = self.command(&environment);
+        let environment = ConnectionEnvironment::of(endpoint)?;
+        let mut command = Command::new(&self.program);
+        environment.apply(&mut command);
+        command.env("PGOPTIONS", OPTIONS).env("PGAPPNAME", "vouchsafe restore");
         command.arg("--dbname").arg(conninfo(&endpoint.database));
         command.args(["--exit-on-error", "--no-password", "--format=custom"]);
         command.arg("--use-list").arg(list.path());
@@ -115,7 +121,6 @@ impl Archive {
     /// Every id that `pg_restore` would restore must be one that we read, and the other way round.
     async fn compare_lists(&self) -> Result<(), TargetError> {
         let mut command = Command::new(&self.program);
-        Environment::clear(&mut command);
         command.arg("--list").arg("--format=custom").arg(&self.path).stdout(Stdio::piped());
         let (status, stdout, stderr) = self.run(command, LIST_BYTES).await?;
         if !status.success() {
@@ -141,12 +146,6 @@ impl Archive {
         }
         let difference = ours.symmetric_difference(&theirs).take(8).map(i32::to_string).collect::<Vec<_>>().join(", ");
         Err(TargetError::ArchiveDisputed { program: self.program.clone(), difference })
-    }
-
-    fn command(&self, environment: &Environment) -> Command {
-        let mut command = Command::new(&self.program);
-        environment.apply(&mut command);
-        command
     }
 
     /// Runs the program to its end; `stdout` is read up to `limit` bytes, and is an error beyond.

@@ -21,6 +21,9 @@ pub enum TargetError {
     /// The archive is of a version that we can't read.
     #[error("the schema's archive is of version {version}; 1.12 to 1.16 are known")]
     ArchiveUnsupported { version: String },
+    /// A table of the backup isn't defined in its archive.
+    #[error("the schema's archive doesn't define {table}, whose rows the backup holds")]
+    ArchiveLacks { table: QualifiedName },
     /// `pg_restore` sees another archive than we do.
     #[error("{program} and vouchsafe read different entries from the schema's archive: {difference}")]
     ArchiveDisputed { program: PathBuf, difference: String },
@@ -86,6 +89,7 @@ impl TargetError {
             Self::Session(error) => error.reason(),
             Self::ArchiveMalformed { .. } => "ArchiveMalformed",
             Self::ArchiveUnsupported { .. } => "ArchiveUnsupported",
+            Self::ArchiveLacks { .. } => "ArchiveLacks",
             Self::ArchiveDisputed { .. } => "ArchiveDisputed",
             Self::ToolFailed { .. } => "ToolFailed",
             Self::DatabaseExists { .. } => "DatabaseExists",
@@ -115,6 +119,7 @@ impl TargetError {
             Self::FenceLost { .. } | Self::RenameUnknown { .. } => Recovery::Reconnect,
             Self::ArchiveMalformed { .. }
             | Self::ArchiveUnsupported { .. }
+            | Self::ArchiveLacks { .. }
             | Self::ArchiveDisputed { .. }
             | Self::ToolFailed { .. }
             | Self::DatabaseExists { .. }
@@ -140,6 +145,7 @@ impl TargetError {
             Self::Session(error) => error.hint(),
             Self::ArchiveMalformed { .. } => "verify the backup: the object's digest should have caught this",
             Self::ArchiveUnsupported { .. } => "use a newer vouchsafe",
+            Self::ArchiveLacks { .. } => "archive and tables are of different snapshots; use another backup",
             Self::ArchiveDisputed { .. } => "name the pg_restore of the version that wrote the archive",
             Self::ToolFailed { .. } => "the message is the program's own; the unfinished database can be looked into",
             Self::DatabaseExists { .. } => "drop or rename it, or restore under another name",

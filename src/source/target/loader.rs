@@ -8,9 +8,10 @@ use tokio_postgres::CopyInSink;
 use tokio_postgres::error::SqlState;
 
 use super::error::TargetError;
-use crate::format::relation::{QualifiedName, TableFacts, quote_identifier};
+use crate::format::relation::{QualifiedName, TableFacts};
 use crate::source::connection::{ClientEncoding, Session};
 use crate::source::endpoint::EndpointConfig;
+use crate::source::statements::Dialect;
 
 /// How rows meet what is in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,7 @@ pub enum LoadMode {
 #[derive(Debug)]
 pub struct Loader {
     session: Session,
+    dialect: Dialect,
     /// A load that wasn't finished leaves the session in the middle of something: it is never used again.
     failed: bool,
 }
@@ -40,7 +42,7 @@ impl Loader {
         let session = Session::connect(endpoint, "loader", &ClientEncoding::Named(encoding.to_owned())).await?;
         // The rename at the end of the restore is committed synchronously, and all before it is flushed then.
         session.run("setting synchronous_commit", "SET synchronous_commit = off").await?;
-        Ok(Self { session, failed: false })
+        Ok(Self { session, dialect: Dialect::of(encoding), failed: false })
     }
 
     /// Begins to load `table`; the rows come by [`TableLoad::write`], in the table's recorded format.
@@ -57,13 +59,13 @@ impl Loader {
         }
         // Until the load is finished: a future that is dropped anywhere below leaves it so.
         self.failed = true;
-        let into = destination(table).quoted();
+        let into = self.dialect.relation(destination(table));
         let doing = || format!("loading {}", table.name);
         let whole = mode == LoadMode::Whole && !table.load_through_root && table.extension_condition.is_none();
         if whole {
             self.session.run(&doing(), &format!("BEGIN; TRUNCATE ONLY {into}")).await?;
         }
-        let statement = copy_in(table, whole);
+        let statement = copy_in(self.dialect, table, whole);
         let sink = self
             .session
             .client()
@@ -81,7 +83,7 @@ impl Loader {
     pub async fn clear_extension_rows(&mut self, table: &TableFacts) -> Result<(), TargetError> {
         let Some(condition) = &table.extension_condition else { return Ok(()) };
         // The condition is the extension's own text, `WHERE …`; pg_dump appends it likewise.
-        let sql = format!("DELETE FROM ONLY {} {condition}", table.name.quoted());
+        let sql = format!("DELETE FROM ONLY {} {condition}", self.dialect.relation(&table.name));
         Ok(self.session.run(&format!("clearing {}", table.name), &sql).await?)
     }
 
@@ -103,16 +105,17 @@ fn destination(table: &TableFacts) -> &QualifiedName {
     }
 }
 
-fn copy_in(table: &TableFacts, freeze: bool) -> String {
+fn copy_in(dialect: Dialect, table: &TableFacts, freeze: bool) -> String {
     // `t()` is a syntax error; without a list all columns are meant, generated ones excluded.
     let columns = if table.columns.is_empty() {
         String::new()
     } else {
-        format!(" ({})", table.columns.iter().map(|name| quote_identifier(name)).collect::<Vec<_>>().join(", "))
+        let names: Vec<_> = table.columns.iter().map(|name| dialect.identifier(name)).collect();
+        format!(" ({})", names.join(", "))
     };
     format!(
         "COPY {}{columns} FROM STDIN (FORMAT {}{})",
-        destination(table).quoted(),
+        dialect.relation(destination(table)),
         table.format.keyword(),
         if freeze { ", FREEZE" } else { "" }
     )
@@ -206,11 +209,11 @@ mod tests {
     #[test]
     fn statements_name_every_column_and_the_right_relation() {
         let mut table = table();
-        assert_eq!(copy_in(&table, true), r#"COPY "s"."leaf" ("a""b", "t") FROM STDIN (FORMAT text, FREEZE)"#);
+        assert_eq!(copy_in(Dialect::of("UTF8"), &table, true), r#"COPY "s"."leaf" ("a""b", "t") FROM STDIN (FORMAT text, FREEZE)"#);
         table.load_through_root = true;
         table.columns.clear();
         table.format = CopyFormat::Binary;
-        assert_eq!(copy_in(&table, false), r#"COPY "s"."root" FROM STDIN (FORMAT binary)"#);
+        assert_eq!(copy_in(Dialect::of("UTF8"), &table, false), r#"COPY "s"."root" FROM STDIN (FORMAT binary)"#);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! what connects tables → access → materialized views → event triggers. Within each step the archive's own
 //! order holds, which already respects every dependency.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::error::TargetError;
 use super::subset::Subset;
@@ -94,8 +94,8 @@ pub struct RestorePlan {
     pub events: DumpIds,
     /// What is left out, and why.
     pub omissions: Vec<Omission>,
-    /// Every table that is restored, partitioned ones included: rows of these belong to the restore.
-    pub tables: BTreeSet<QualifiedName>,
+    /// The tables whose rows belong to the restore.
+    pub tables: Vec<QualifiedName>,
     /// Tables that weren't asked for, but that what was asked for needs; also among `tables`.
     pub brought_along: Vec<QualifiedName>,
     /// Schemas of everything that is restored.
@@ -103,12 +103,12 @@ pub struct RestorePlan {
 }
 
 impl RestorePlan {
-    /// Orders what `selection` takes of `toc`. `tables` are all tables of the backup that hold rows: an index on
-    /// any other relation waits until these are done.
+    /// Orders what `selection` takes of `toc`. `tables` are all tables of the backup that hold rows, as the
+    /// endpoint that wrote the archive knows them: an index on any other relation waits until these are done.
     ///
     /// # Errors
     /// [`TargetError::SelectionUnknown`] if the selection names something that the archive doesn't hold;
-    /// [`TargetError::ArchiveMalformed`] if it depends on what doesn't come before it.
+    /// [`TargetError::ArchiveLacks`] if a table isn't in it.
     pub fn new(toc: &Toc, tables: &[TableFacts], selection: &Selection) -> Result<Self, TargetError> {
         let chosen = Subset::new(toc, selection)?;
         let groups = Groups::new(tables);
@@ -124,7 +124,7 @@ impl RestorePlan {
             views: Vec::new(),
             events: Vec::new(),
             omissions: Vec::new(),
-            tables: BTreeSet::new(),
+            tables: Vec::new(),
             brought_along: Vec::new(),
             schema_names: BTreeSet::new(),
         };
@@ -151,7 +151,6 @@ impl RestorePlan {
                 "EXTENSION" => {
                     plan.extensions.push(ExtensionEntry { dump_id: entry.dump_id, name: entry.tag.clone() });
                 }
-                "TABLE" => plan.tables.extend(name_of(entry)),
                 "MATERIALIZED VIEW" => plan.materialized_views.extend(name_of(entry)),
                 _ => {}
             }
@@ -162,6 +161,7 @@ impl RestorePlan {
                 Place { step, .. } => plan.list(step).push(entry.dump_id),
             }
         }
+        plan.take_tables(toc, tables, &chosen.ids, *selection == Selection::default())?;
         plan.omissions.extend(chosen.omissions);
         plan.brought_along = chosen.brought_along;
         plan.groups = built
@@ -173,6 +173,38 @@ impl RestorePlan {
             })
             .collect();
         Ok(plan)
+    }
+
+    /// Rows of extensions' configuration tables, which the archive doesn't define, come with the whole alone: it
+    /// doesn't say whose they are.
+    fn take_tables(
+        &mut self,
+        toc: &Toc,
+        tables: &[TableFacts],
+        chosen: &HashSet<i32>,
+        all: bool,
+    ) -> Result<(), TargetError> {
+        let defined: HashMap<u32, i32> = toc
+            .entries
+            .iter()
+            .filter(|entry| entry.kind == "TABLE")
+            .map(|entry| (entry.oid, entry.dump_id))
+            .collect();
+        for table in tables {
+            match defined.get(&table.oid) {
+                Some(id) if chosen.contains(id) => self.tables.push(table.name.clone()),
+                Some(_) => {}
+                None if table.extension_condition.is_none() => {
+                    return Err(TargetError::ArchiveLacks { table: table.name.clone() });
+                }
+                None if all => self.tables.push(table.name.clone()),
+                None => self.omissions.push(Omission {
+                    object: format!("TABLE DATA {}", table.name),
+                    why: "an extension's configuration is restored with the whole database alone",
+                }),
+            }
+        }
+        Ok(())
     }
 
     fn list(&mut self, step: Step) -> &mut DumpIds {
@@ -198,7 +230,8 @@ struct Place {
 
 /// Which tables are finished together.
 struct Groups<'a> {
-    of: HashMap<&'a QualifiedName, usize>,
+    /// By OID at the source: a name in the archive is in the database's encoding, and its line breaks may be gone.
+    of: HashMap<u32, usize>,
     members: Vec<Vec<&'a TableFacts>>,
 }
 
@@ -219,7 +252,7 @@ impl<'a> Groups<'a> {
                 roots.insert(root, group);
             }
             groups.members[group].push(table);
-            groups.of.insert(&table.name, group);
+            groups.of.insert(table.oid, group);
         }
         groups
     }
@@ -280,8 +313,8 @@ fn natural_place(toc: &Toc, entry: &TocEntry, groups: &Groups<'_>) -> Place {
             });
             match relation {
                 Some(relation) if relation.kind == "MATERIALIZED VIEW" => step(Step::Views),
-                Some(relation) => match name_of(relation).and_then(|name| groups.of.get(&name).copied()) {
-                    Some(group) => Place { step: Step::Tables, group: Some(group) },
+                Some(relation) => match groups.of.get(&relation.oid) {
+                    Some(group) => Place { step: Step::Tables, group: Some(*group) },
                     // Partitioned: their indexes hold nothing, and making one locks the parent of every
                     // partition that is being loaded.
                     None => step(Step::Postponed),
