@@ -20,6 +20,7 @@ pub mod selection;
 pub mod server;
 pub mod snapshot;
 mod statements;
+pub mod target;
 mod tls;
 pub mod tools;
 
