@@ -94,8 +94,7 @@ fn measure(table: &Table) {
         writer.finish(&mut stored).expect("valid rows");
     });
     best(table, "read", || {
-        let mut reader =
-            SpanReader::new(table.format, table.columns, table.bytes as u64).expect("memory");
+        let mut reader = SpanReader::new(table.format, table.columns, table.bytes as u64).expect("memory");
         stored.iter().for_each(|chunk| reader.push(chunk).expect("what was written"));
         reader.finish().expect("what was written");
     });
@@ -119,5 +118,7 @@ fn main() {
     measure(&table("text, 2 KB a row", CopyFormat::Text, 2, |n| {
         [format!("{n}\t").into_bytes(), words(n, 2000), b"\n".to_vec()].concat()
     }));
-    measure(&table("text, 1 MB a row", CopyFormat::Text, 1, |n| [words(n, 1 << 20), b"\n".to_vec()].concat()));
+    measure(&table("text, 1 MB a row", CopyFormat::Text, 1, |n| {
+        [words(n, 1 << 20), b"\n".to_vec()].concat()
+    }));
 }

@@ -12,7 +12,7 @@ use vouchsafe::codec::{
 };
 use vouchsafe::format::relation::CopyFormat::{self, Binary, Text};
 use vouchsafe::format::{Fingerprint, Sha256Digest};
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::{xxh3_128, xxh3_128_with_seed};
 
 /// `COPY zoo TO STDOUT (FORMAT binary)` of PostgreSQL 15.18, table
 /// `(id int4, name text, n numeric, b bytea, a int4[], t timestamptz, f bool, j jsonb)`, four rows.
@@ -76,6 +76,11 @@ fn read(format: CopyFormat, columns: usize, limit: u64, stored: &[u8]) -> Result
     reader.finish()
 }
 
+/// Totals of a stream that was not asked anything.
+fn totals_of(fingerprint: Fingerprint, raw: &[u8]) -> RowTotals {
+    RowTotals { fingerprint, raw_bytes: raw.len() as u64, challenge: Fingerprint::EMPTY }
+}
+
 /// `raw` cut at the given places.
 fn cut<'a>(raw: &'a [u8], cuts: &[prop::sample::Index]) -> Vec<&'a [u8]> {
     let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(raw.len() + 1)).collect();
@@ -91,7 +96,7 @@ fn the_fingerprint_of_a_binary_stream_is_the_sum_of_its_tuples_hashes() {
     let mut expected = Fingerprint::EMPTY;
     ZOO_ROWS.windows(2).for_each(|row| expected.add_row(xxh3_128(&raw[row[0]..row[1]])));
     let totals = hash(Binary, ZOO_COLUMNS, &raw).unwrap();
-    assert_eq!(totals, RowTotals { fingerprint: expected, raw_bytes: raw.len() as u64 });
+    assert_eq!(totals, totals_of(expected, &raw));
 }
 
 #[test]
@@ -99,7 +104,7 @@ fn the_fingerprint_of_a_text_stream_is_the_sum_of_its_lines_hashes() {
     let mut expected = Fingerprint::EMPTY;
     ZOO_TEXT.lines().for_each(|line| expected.add_row(xxh3_128(line.as_bytes())));
     let totals = hash(Text, ZOO_COLUMNS, ZOO_TEXT.as_bytes()).unwrap();
-    assert_eq!(totals, RowTotals { fingerprint: expected, raw_bytes: ZOO_TEXT.len() as u64 });
+    assert_eq!(totals, totals_of(expected, ZOO_TEXT.as_bytes()));
 }
 
 /// Fingerprints lie in buckets for years: no release may compute them otherwise.
@@ -235,9 +240,9 @@ fn a_stored_object_holds_what_was_written_for_any_zstd(#[case] format: CopyForma
     // Magic number; a checksum and no size; a window of 2^19 (RFC 8878, section 3.1.1.1).
     assert_eq!(stored[..6], [0x28, 0xb5, 0x2f, 0xfd, 0b100, (19 - 10) << 3]);
     let found = read(format, ZOO_COLUMNS, raw.len() as u64, &stored).unwrap();
-    let RowTotals { fingerprint, raw_bytes } = totals;
+    let RowTotals { fingerprint, raw_bytes, challenge } = totals;
     let (length, sha256) = (stored.len() as u64, Sha256Digest::of(&stored));
-    assert_eq!(found, StoredTotals { length, sha256, fingerprint, raw_bytes });
+    assert_eq!(found, StoredTotals { length, sha256, fingerprint, raw_bytes, challenge });
 }
 
 #[test]
@@ -537,10 +542,31 @@ proptest! {
         small in 1..40_usize,
     ) {
         for (format, (raw, tuples)) in [(Binary, to_binary(&rows)), (Text, to_text(&rows))] {
-            let expected = RowTotals { fingerprint: sum(&tuples), raw_bytes: raw.len() as u64 };
+            let expected = totals_of(sum(&tuples), &raw);
             prop_assert_eq!(hash(format, columns, &raw).unwrap(), expected);
             prop_assert_eq!(hash_pieces(format, columns, cut(&raw, &cuts)).unwrap(), expected);
             prop_assert_eq!(hash_pieces(format, columns, raw.chunks(small)).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn a_challenge_is_answered_from_every_rows_hash(
+        (columns, rows) in table(),
+        seed: u64,
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+    ) {
+        for (format, (raw, tuples)) in [(Binary, to_binary(&rows)), (Text, to_text(&rows))] {
+            let mut answer = Fingerprint::EMPTY;
+            let hash_again = |tuple: &Vec<u8>| xxh3_128_with_seed(&xxh3_128(tuple).to_le_bytes(), seed);
+            tuples.iter().map(hash_again).for_each(|hash| answer.add_row(hash));
+            let (stored, written) = write(format, columns, &raw);
+            prop_assert_eq!(written.challenge, Fingerprint::EMPTY);
+            let mut reader = SpanReader::new(format, columns, raw.len() as u64).unwrap().seeded(seed);
+            for piece in cut(&stored, &cuts) {
+                reader.push(piece).unwrap();
+            }
+            let found = reader.finish().unwrap();
+            prop_assert_eq!((found.fingerprint, found.challenge), (written.fingerprint, answer));
         }
     }
 
@@ -579,7 +605,7 @@ proptest! {
                 writer.push(piece, &mut out).unwrap();
             }
             let written = writer.finish(&mut out).unwrap();
-            prop_assert_eq!(written, RowTotals { fingerprint: sum(&tuples), raw_bytes: raw.len() as u64 });
+            prop_assert_eq!(written, totals_of(sum(&tuples), &raw));
             let (stored, mut back) = (out.concat(), Vec::new());
             let mut reader = SpanReader::new(format, columns, raw.len() as u64).unwrap();
             for mut piece in cut(&stored, &stored_cuts) {
@@ -593,6 +619,7 @@ proptest! {
                 sha256: Sha256Digest::of(&stored),
                 fingerprint: written.fingerprint,
                 raw_bytes: written.raw_bytes,
+                challenge: Fingerprint::EMPTY,
             });
         }
     }
