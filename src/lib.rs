@@ -8,10 +8,7 @@ pub mod format;
 pub mod ledger;
 pub mod mutant;
 pub mod plan;
-<<<<<<< HEAD
 pub mod source;
-=======
->>>>>>> d388c139328ccfa4d3a9350262edc71daf695a15
 pub mod store;
 
 /// This release, as documents record it.
