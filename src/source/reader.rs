@@ -154,15 +154,10 @@ impl Reader {
     /// `pg_class.relfilenode` would tell the one of the snapshot.
     async fn compare_file(&self, table: &TableFacts) -> Result<(), SourceError> {
         let doing = || format!("asking for the file of {}", table.name);
-        let row = self
-            .session
-            .client()
-            .query_one(
-                "SELECT pg_relation_filenode($1::oid), to_regclass($2)::oid",
-                &[&table.oid, &table.name.quoted()],
-            )
-            .await
-            .map_err(|error| self.session.error(doing(), error))?;
+        let named = self.dialect.literal(&table.name.quoted());
+        let sql = format!("SELECT pg_relation_filenode($1::oid), to_regclass({named})::oid");
+        let row = self.session.client().query_one(&sql, &[&table.oid]).await;
+        let row = row.map_err(|error| self.session.error(doing(), error))?;
         let (file, named): (Option<u32>, Option<u32>) = (row.get(0), row.get(1));
         let missing = || SourceError::RelationMissing { table: table.name.clone() };
         let found = file.ok_or_else(missing)?;

@@ -129,8 +129,8 @@ async fn a_renamed_label_is_noticed_after_the_last_copy() {
         ("ALTER TYPE mood ADD VALUE 'c'", "'c'"),
         ("ALTER TYPE pair ADD ATTRIBUTE z int", "attribute 3 z"),
         ("ALTER TYPE pair RENAME ATTRIBUTE x TO w", "attribute 1 w"),
-        ("ALTER TYPE mood RENAME TO temper", "type public.temper"),
-        ("ALTER TYPE mood SET SCHEMA elsewhere", "type elsewhere.mood"),
+        ("ALTER TYPE mood RENAME TO temper", "type public._temper"),
+        ("ALTER TYPE mood SET SCHEMA elsewhere", "type elsewhere._mood"),
         ("ALTER DOMAIN small ADD CONSTRAINT c CHECK (VALUE < 9)", "constraint c CHECK"),
     ] {
         let name = database(

@@ -202,11 +202,11 @@ async fn the_schema_is_that_of_the_snapshot_and_failures_are_pg_dumps_own() {
         "{:?}",
         held.catalog.omissions
     );
-    server.psql("postgres", "CREATE TABLE late (i int)").unwrap();
+    server.psql("postgres", "CREATE TABLE made_afterwards (i int)").unwrap();
     let id = &held.snapshot.snapshot().id;
     let archive = schema::dump(&there, held.server.version_num, id, &tools(&server)).await.unwrap();
     let text = String::from_utf8_lossy(&archive.bytes);
-    assert!(text.contains("Größe") && !text.contains("late") && !text.contains("hunter2"));
+    assert!(text.contains("Größe") && !text.contains("made_afterwards") && !text.contains("hunter2"));
     assert_eq!(archive.facts.tool_major, 15);
     let reader = tools(&server)
         .pg_restore_for(vouchsafe::source::ToolVersion { major: 15, minor: 0 }, 15)

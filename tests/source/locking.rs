@@ -28,8 +28,8 @@ async fn a_lock_that_is_not_to_be_had_names_who_holds_it_and_leaves_nothing() {
     let text = error.to_string();
     assert!(text.contains(&format!("pid {pid} (postgres)")), "{text}");
     assert!(text.contains("idle in transaction: SELECT pg_backend_pid()"), "{text}");
-    until(&blocker, OURS).await;
     blocker.run("", "ROLLBACK").await.unwrap();
+    until(&blocker, OURS).await;
     take(&endpoint).await.release().await.unwrap();
 }
 
@@ -64,7 +64,9 @@ async fn whoever_queues_behind_our_locks_gets_through_between_tries() {
     let waiting = "SELECT count(*) > 0 FROM pg_locks l JOIN pg_stat_activity a USING (pid)
          WHERE a.application_name = 'vouchsafe locks' AND a.datname = current_database()
            AND l.relation = 'public.a'::regclass AND l.granted";
-    until(&blocker, waiting).await;
+    // Not the blocker: within a transaction, pg_stat_activity stays as it was at first.
+    let watch = other(&endpoint).await;
+    until(&watch, waiting).await;
     let altering = other(&endpoint).await;
     let started = std::time::Instant::now();
     altering.run("", "ALTER TABLE public.a ADD COLUMN j int").await.unwrap();
@@ -98,9 +100,11 @@ async fn parents_are_locked_before_their_leaves() {
     });
     let locks = "FROM pg_locks l JOIN pg_stat_activity a USING (pid)
          WHERE a.application_name = 'vouchsafe locks' AND a.datname = current_database()";
-    until(&blocker, &format!("SELECT count(*) > 0 {locks} AND NOT l.granted")).await;
+    // Not the blocker: within a transaction, pg_stat_activity stays as it was at first.
+    let watch = other(&endpoint).await;
+    until(&watch, &format!("SELECT count(*) > 0 {locks} AND NOT l.granted")).await;
     let leaf =
-        ask(&blocker, &format!("SELECT count(*)::text {locks} AND l.relation = 'public.leaf'::regclass"))
+        ask(&watch, &format!("SELECT count(*)::text {locks} AND l.relation = 'public.leaf'::regclass"))
             .await;
     assert_eq!(leaf, "0", "a locked leaf and an ALTER that waits on its parent would hang pg_dump");
     blocker.run("", "ROLLBACK").await.unwrap();
