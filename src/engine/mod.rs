@@ -20,6 +20,7 @@ mod reading;
 mod receipts;
 pub mod register;
 mod resolve;
+pub mod restore;
 mod seal;
 pub mod verifier;
 pub mod worker;
