@@ -49,7 +49,8 @@ pub(super) async fn compare(
             while let Some(chunk) = rows.next().await? {
                 hasher.push(&chunk).map_err(|error| EngineError::codec(facts.name.to_string(), error))?;
             }
-            let totals = hasher.finish().map_err(|error| EngineError::codec(facts.name.to_string(), error))?;
+            let totals =
+                hasher.finish().map_err(|error| EngineError::codec(facts.name.to_string(), error))?;
             found.push((Content::compared_as(piece.table).clone(), totals.fingerprint));
             job.progress.advance(Stage::Compare, 1, 0);
         }
@@ -86,7 +87,8 @@ async fn cut<'a>(
             pieces.push_back(Piece { table, range: SpanRange::Whole });
             continue;
         }
-        let bounds: Vec<u32> = (1..).map(|n| n * BLOCKS_PER_PIECE).take_while(|bound| *bound < blocks).collect();
+        let bounds: Vec<u32> =
+            (1..).map(|n| n * BLOCKS_PER_PIECE).take_while(|bound| *bound < blocks).collect();
         let starts = std::iter::once(None).chain(bounds.iter().copied().map(Some));
         let ends = bounds.iter().copied().map(Some).chain(std::iter::once(None));
         for (from, to) in starts.zip(ends) {

@@ -239,10 +239,7 @@ fn parse<T: serde::de::DeserializeOwned>(entry: serde_json::Value) -> Result<T, 
         .map_err(|error| EngineError::Damaged(format!("an entry of a catalog can't be read: {error}")))
 }
 
-async fn whole(
-    store: &dyn crate::store::ObjectStore,
-    object: &StoredObject,
-) -> Result<Vec<u8>, EngineError> {
+async fn whole(store: &dyn crate::store::ObjectStore, object: &StoredObject) -> Result<Vec<u8>, EngineError> {
     match reading::read_whole(store, object, Pinned::Current).await {
         Ok(bytes) => Ok(bytes),
         Err(unread) => {

@@ -221,10 +221,10 @@ impl Loading<'_> {
                 let sent = sender.blocking_send(Bytes::copy_from_slice(raw));
                 sent.map_err(|_| "the load was given up".to_owned())
             };
-            let read = reading::read_rows(&*store, &span.object, Pinned::Current, shape, span.raw_bytes, 0, sink);
-            let damaged = |finding: String| {
-                EngineError::Damaged(format!("run {run}, {}: {finding}", span.object.key))
-            };
+            let read =
+                reading::read_rows(&*store, &span.object, Pinned::Current, shape, span.raw_bytes, 0, sink);
+            let damaged =
+                |finding: String| EngineError::Damaged(format!("run {run}, {}: {finding}", span.object.key));
             match read.await {
                 Ok(totals) if totals.fingerprint == span.fingerprint => Ok(()),
                 Ok(totals) => Err(damaged(format!("it holds {:?}", totals.fingerprint))),

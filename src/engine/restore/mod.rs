@@ -96,7 +96,8 @@ pub async fn restore(job: &RestoreJob) -> Result<Restored, EngineError> {
 async fn carry_out(job: &RestoreJob) -> Result<Restored, EngineError> {
     let backup = prove(job).await?;
     let content = Content::read(job, &backup).await?;
-    let folder = tempfile::tempdir().map_err(|source| EngineError::io("a folder for the schema archive", source))?;
+    let folder =
+        tempfile::tempdir().map_err(|source| EngineError::io("a folder for the schema archive", source))?;
     let path: PathBuf = folder.path().join("schema.dump");
     tokio::fs::write(&path, &content.archive)
         .await
@@ -104,11 +105,8 @@ async fn carry_out(job: &RestoreJob) -> Result<Restored, EngineError> {
     let maintenance = job.target.with_database(&job.maintenance_database);
     let target = preflight(job, &content, &maintenance).await?;
     let tool = job.tools.pg_restore_for(content.archive_version(), target.major()).await?;
-    let options = ArchiveOptions {
-        no_owner: job.no_owner,
-        no_privileges: job.no_privileges,
-        no_tablespaces: false,
-    };
+    let options =
+        ArchiveOptions { no_owner: job.no_owner, no_privileges: job.no_privileges, no_tablespaces: false };
     let archive = Archive::open(&path, &tool.path, options).await?;
     let facts: Vec<_> = content.tables_of(0).map(|table| table.facts.clone()).collect();
     let plan = RestorePlan::new(archive.toc(), &facts, &job.selection)?;
@@ -127,7 +125,8 @@ async fn carry_out(job: &RestoreJob) -> Result<Restored, EngineError> {
     let fence = Fence::acquire(&maintenance, &database, Fence::DEFAULT_PATIENCE).await?;
     let id = identity(job, &backup)?;
     let made =
-        NewDatabase::create(&maintenance, &database, &id, &content.server, &DatabaseOptions::default()).await?;
+        NewDatabase::create(&maintenance, &database, &id, &content.server, &DatabaseOptions::default())
+            .await?;
     let tables = build(job, &backup, &content, &archive, &plan, &made).await?;
     fence.check().await?;
     let properties = content.properties.clone().unwrap_or_else(DatabaseProperties::server_defaults);
@@ -212,7 +211,8 @@ async fn build(
     archive.restore(&endpoint, "schemas", &plan.schemas, 1).await?;
     create_extensions(&session, &plan.extensions, &content.extensions).await?;
     archive.restore(&endpoint, "definitions", &plan.definitions, 1).await?;
-    let loader = load::Loading { job, backup, content: Arc::new(content.clone()), archive, plan, endpoint: &endpoint };
+    let loader =
+        load::Loading { job, backup, content: Arc::new(content.clone()), archive, plan, endpoint: &endpoint };
     loader.tables().await?;
     job.progress.begin(Stage::Finish, 0, 0);
     archive.restore(&endpoint, "postponed", &plan.postponed, jobs).await?;
@@ -240,8 +240,8 @@ async fn build(
 
 /// Parses `15.18` as plans record it.
 fn tool_version(text: &str, server: u32) -> ToolVersion {
-    let parsed = text
-        .split_once('.')
-        .and_then(|(major, minor)| Some(ToolVersion { major: major.parse().ok()?, minor: minor.parse().ok()? }));
+    let parsed = text.split_once('.').and_then(|(major, minor)| {
+        Some(ToolVersion { major: major.parse().ok()?, minor: minor.parse().ok()? })
+    });
     parsed.unwrap_or_else(|| ToolVersion::of_server(server))
 }
