@@ -7,6 +7,7 @@ mod catalogs;
 mod census;
 pub mod coordinator;
 pub mod destinations;
+pub mod diff;
 mod documents;
 pub mod error;
 pub mod errors;
