@@ -209,8 +209,7 @@ fn the_least_backup_has_the_documented_defaults() {
 fn a_restore() {
     let Document::Restore(restore) = one(RESTORE) else { panic!("no Restore") };
     let restore = ValidatedRestore::try_from(*restore).unwrap_or_else(|refusals| panic!("{refusals}"));
-    let from =
-        ValidatedFrom::Run { store: "orders".into(), collection: Some("shop".into()), run: Some(3) };
+    let from = ValidatedFrom::Run { store: "orders".into(), collection: Some("shop".into()), run: Some(3) };
     assert_eq!(restore.from, from);
     assert_eq!(restore.mode, RestoreMode::CreateDatabase);
     assert_eq!(restore.target.server.port, 5433);

@@ -33,49 +33,102 @@ fn refuses(yaml: &str, from: &str, to: &str, field: &str, refused: Refused) {
     let refusals = refusals(&changed(yaml, from, to));
     let found: Vec<_> = refusals.iter().map(|r| (r.field.as_str(), r.refused)).collect();
     assert_eq!(found, [(field, refused)], "{refusals}");
-    let refusal = refusals.iter().next().unwrap();
+    let refusal = refusals.iter().next().expect("one was found above");
     assert!(!refusal.message.is_empty() && !refusal.hint.is_empty(), "{refusal}");
 }
 
 use Refused::*;
 
 #[rstest]
-#[case("bucket: orders-eu", "buckett: orders-eu, bucket: orders-eu", "spec.destinations[eu].s3.buckett", UnknownField)]
+#[case(
+    "bucket: orders-eu",
+    "buckett: orders-eu, bucket: orders-eu",
+    "spec.destinations[eu].s3.buckett",
+    UnknownField
+)]
 #[case("bucket: orders-us", "bucket: o", "spec.destinations[us].s3.bucket", Invalid)]
 #[case("bucket: orders-us", "prefix: pg", "spec.destinations[us].s3.bucket", Missing)]
 #[case("prefix: pg", "prefix: /pg", "spec.destinations[eu].s3.prefix", Invalid)]
 #[case("prefix: pg", "prefix: pg/../x", "spec.destinations[eu].s3.prefix", Invalid)]
-#[case("https://s3.example:9000", "https://me:secret@s3.example", "spec.destinations[eu].s3.endpoint", Invalid)]
+#[case(
+    "https://s3.example:9000",
+    "https://me:secret@s3.example",
+    "spec.destinations[eu].s3.endpoint",
+    Invalid
+)]
 #[case("default: true", "default: false", "spec.destinations", Conflict)]
 #[case("- name: us\n", "- name: us\n    default: true\n", "spec.destinations", Conflict)]
 #[case("default: true", "default: yes please", "spec.destinations[eu].default", WrongType)]
-#[case("locality: region=us-east1\n", "locality: region=eu-west1\n", "spec.destinations[us].locality", Conflict)]
+#[case(
+    "locality: region=us-east1\n",
+    "locality: region=eu-west1\n",
+    "spec.destinations[us].locality",
+    Conflict
+)]
 #[case("locality: region=us-east1\n", "locality: us-east1\n", "spec.destinations[us].locality", Invalid)]
 #[case("    locality: region=us-east1\n", "", "spec.destinations[us].locality", Missing)]
 #[case("s3: {bucket: orders-us}", "gcs: {bucket: orders-us}", "spec.destinations[us].gcs", NotBuiltYet)]
-#[case("s3: {bucket: orders-us}", "azure: {account: a, container: abc}", "spec.destinations[us].azure", NotBuiltYet)]
+#[case(
+    "s3: {bucket: orders-us}",
+    "azure: {account: a, container: abc}",
+    "spec.destinations[us].azure",
+    NotBuiltYet
+)]
 #[case("    s3: {bucket: orders-us}\n", "", "spec.destinations[us]", Conflict)]
-#[case("s3: {bucket: orders-us}", "s3: {bucket: orders-us}\n    file: {path: /x}", "spec.destinations[us]", Conflict)]
+#[case(
+    "s3: {bucket: orders-us}",
+    "s3: {bucket: orders-us}\n    file: {path: /x}",
+    "spec.destinations[us]",
+    Conflict
+)]
 #[case("path: /srv/backups/us-b", "path: us-b", "spec.destinations[us-b].file.path", Conflict)]
 #[case("path: /srv/backups/us-b", "claim: c, path: /us-b", "spec.destinations[us-b].file.path", Conflict)]
 #[case("path: /srv/backups/us-b", "path: /srv/../etc", "spec.destinations[us-b].file.path", Invalid)]
-#[case("{name: orders-eu}", "{name: other/orders-eu}", "spec.destinations[eu].credentialsSecret.name", Invalid)]
-#[case("{name: orders-eu}", "{name: orders-eu, namespace: x}", "spec.destinations[eu].credentialsSecret.namespace", UnknownField)]
+#[case(
+    "{name: orders-eu}",
+    "{name: other/orders-eu}",
+    "spec.destinations[eu].credentialsSecret.name",
+    Invalid
+)]
+#[case(
+    "{name: orders-eu}",
+    "{name: orders-eu, namespace: x}",
+    "spec.destinations[eu].credentialsSecret.namespace",
+    UnknownField
+)]
 #[case("- name: us\n", "- name: eu\n", "spec.destinations[eu]", Conflict)]
 #[case("accessMode: ReadWrite", "accessMode: WriteOnly", "spec.accessMode", Invalid)]
 #[case("maxConcurrentRuns: 4", "maxConcurrentRuns: 0", "spec.maxConcurrentRuns", Invalid)]
 #[case("maxConcurrentRuns: 4", "maxConcurrentRuns: 99999999999", "spec.maxConcurrentRuns", Invalid)]
 #[case("zone: topology.kubernetes.io/zone", "zone: a/b/c", "spec.localityLabels[zone]", Invalid)]
-#[case("podTemplate: {}", "podTemplate: {}\n  encryption: {recipients: [age1x], identitySecret: {name: i}}", "spec.encryption", NotBuiltYet)]
-#[case("podTemplate: {}", "podTemplate: {}\n  objectLock: {mode: Governance, retain: 30d}", "spec.objectLock", NotBuiltYet)]
+#[case(
+    "podTemplate: {}",
+    "podTemplate: {}\n  encryption: {recipients: [age1x], identitySecret: {name: i}}",
+    "spec.encryption",
+    NotBuiltYet
+)]
+#[case(
+    "podTemplate: {}",
+    "podTemplate: {}\n  objectLock: {mode: Governance, retain: 30d}",
+    "spec.objectLock",
+    NotBuiltYet
+)]
 #[case("name: orders, namespace", "name: Orders, namespace", "metadata.name", Invalid)]
 fn stores(#[case] from: &str, #[case] to: &str, #[case] field: &str, #[case] refused: Refused) {
     refuses(STORE, from, to, field, refused);
 }
 
 #[rstest]
-#[case("bucket: orders-us", "bucket: orders-eu, endpoint: 'https://s3.example:9000'", "spec.destinations[us]")]
-#[case("bucket: orders-us", "bucket: orders-eu, endpoint: 'https://s3.example:9000', prefix: pg/us", "spec.destinations[us]")]
+#[case(
+    "bucket: orders-us",
+    "bucket: orders-eu, endpoint: 'https://s3.example:9000'",
+    "spec.destinations[us]"
+)]
+#[case(
+    "bucket: orders-us",
+    "bucket: orders-eu, endpoint: 'https://s3.example:9000', prefix: pg/us",
+    "spec.destinations[us]"
+)]
 fn destinations_inside_one_another(#[case] from: &str, #[case] to: &str, #[case] field: &str) {
     refuses(STORE, from, to, field, Conflict);
     // A prefix that only begins with the same letters is another place.
@@ -91,13 +144,33 @@ fn destinations_inside_one_another(#[case] from: &str, #[case] to: &str, #[case]
 #[case("revisionHistory: false", "revisionHistory: true", "spec.revisionHistory", NotBuiltYet)]
 #[case("deletionPolicy: Retain", "deletionPolicy: Delete", "spec.deletionPolicy", NotBuiltYet)]
 #[case("deletionPolicy: Retain", "takeOver: a/b/c", "spec.takeOver", NotBuiltYet)]
-#[case("auth: {password: {}}", "auth: {awsIam: {username: u, region: r}}", "spec.source.postgres.endpoints[eu].auth.awsIam", NotBuiltYet)]
+#[case(
+    "auth: {password: {}}",
+    "auth: {awsIam: {username: u, region: r}}",
+    "spec.source.postgres.endpoints[eu].auth.awsIam",
+    NotBuiltYet
+)]
 #[case("auth: {password: {}}", "auth: {}", "spec.source.postgres.endpoints[eu].auth", Conflict)]
-#[case("auth: {password: {}}", "auth: {password: {value: x}}", "spec.source.postgres.endpoints[eu].auth.password.value", UnknownField)]
+#[case(
+    "auth: {password: {}}",
+    "auth: {password: {value: x}}",
+    "spec.source.postgres.endpoints[eu].auth.password.value",
+    UnknownField
+)]
 #[case("mode: VerifyFull", "mode: Prefer", "spec.source.postgres.endpoints[eu].tls.mode", Invalid)]
 #[case("mode: VerifyFull", "mode: Require", "spec.source.postgres.endpoints[eu].tls.ca", Conflict)]
-#[case("secret: {name: pg-ca, key: ca.crt}", "secret: {name: pg-ca, key: ca.crt}, configMap: {name: a, key: b}", "spec.source.postgres.endpoints[eu].tls.ca", Conflict)]
-#[case("secret: {name: pg-ca, key: ca.crt}", "secret: {name: pg-ca}", "spec.source.postgres.endpoints[eu].tls.ca.secret.key", Missing)]
+#[case(
+    "secret: {name: pg-ca, key: ca.crt}",
+    "secret: {name: pg-ca, key: ca.crt}, configMap: {name: a, key: b}",
+    "spec.source.postgres.endpoints[eu].tls.ca",
+    Conflict
+)]
+#[case(
+    "secret: {name: pg-ca, key: ca.crt}",
+    "secret: {name: pg-ca}",
+    "spec.source.postgres.endpoints[eu].tls.ca.secret.key",
+    Missing
+)]
 #[case("port: 5432", "port: 0", "spec.source.postgres.endpoints[eu].port", Invalid)]
 #[case("port: 5432", "port: 70000", "spec.source.postgres.endpoints[eu].port", Invalid)]
 #[case("port: 5432", "port: '5432'", "spec.source.postgres.endpoints[eu].port", WrongType)]
@@ -107,10 +180,25 @@ fn destinations_inside_one_another(#[case] from: &str, #[case] to: &str, #[case]
 #[case("collection: shop", "collection: runs", "spec.collection", Invalid)]
 #[case("\"*.*_us\"", "orders_us", "spec.source.postgres.placement[us].tables[0]", Invalid)]
 #[case("[shop.orders_us]", "[shop.*]", "spec.source.postgres.placement[us].partitionsOf[0]", Invalid)]
-#[case("tables: [\"*.*_us\"], partitionsOf: [shop.orders_us], ", "", "spec.source.postgres.placement[us]", Invalid)]
-#[case("locality: region=us-east1}", "locality: region}", "spec.source.postgres.placement[us].locality", Invalid)]
+#[case(
+    "tables: [\"*.*_us\"], partitionsOf: [shop.orders_us], ",
+    "",
+    "spec.source.postgres.placement[us]",
+    Invalid
+)]
+#[case(
+    "locality: region=us-east1}",
+    "locality: region}",
+    "spec.source.postgres.placement[us].locality",
+    Invalid
+)]
 #[case("unplaced: Fail", "unplaced: Ignore", "spec.source.postgres.unplaced", Invalid)]
-#[case("include: {schemas: [shop], tables: [\"public.*\"]}", "include: {}", "spec.source.postgres.include", Invalid)]
+#[case(
+    "include: {schemas: [shop], tables: [\"public.*\"]}",
+    "include: {}",
+    "spec.source.postgres.include",
+    Invalid
+)]
 #[case("tables: [\"audit.*\"]", "tables: [audit]", "spec.source.postgres.exclude.tables[0]", Invalid)]
 #[case("executionLocality: region=eu-west1", "executionLocality: ''", "spec.executionLocality", Invalid)]
 #[case("parallelism: 2", "parallelism: 65", "spec.parallelism", Invalid)]
@@ -125,7 +213,12 @@ fn destinations_inside_one_another(#[case] from: &str, #[case] to: &str, #[case]
 #[case("storeRef: {name: orders}", "storeRef: {}", "spec.storeRef.name", Missing)]
 #[case("storeRef: {name: orders}", "storeRef: orders", "spec.storeRef", WrongType)]
 #[case("storeRef: {name: orders}", "storeRef:", "spec.storeRef", WrongType)]
-#[case("labels: {team: orders}", "labels: {vouchsafe.dev/run: x}", "spec.podTemplate.labels[vouchsafe.dev/run]", Invalid)]
+#[case(
+    "labels: {team: orders}",
+    "labels: {vouchsafe.dev/run: x}",
+    "spec.podTemplate.labels[vouchsafe.dev/run]",
+    Invalid
+)]
 #[case("labels: {team: orders}", "labels: {team: 'a b'}", "spec.podTemplate.labels[team]", Invalid)]
 #[case("memory: 256Mi", "memory: lots", "spec.podTemplate.resources.requests[memory]", Invalid)]
 #[case("key: dedicated", "key: ded icated", "spec.podTemplate.tolerations[ded icated].key", Invalid)]
@@ -146,9 +239,24 @@ fn backups(#[case] from: &str, #[case] to: &str, #[case] field: &str, #[case] re
 #[case("from: {storeRef: {name: orders}, collection: shop, run: 3}", "from: {}", "spec.from", Conflict)]
 #[case("run: 3}", "run: 3, backup: b}", "spec.from", Conflict)]
 #[case("run: 3}", "run: -1}", "spec.from.run", Invalid)]
-#[case("{storeRef: {name: orders}, collection: shop, run: 3}", "{backup: b, run: 3}", "spec.from.run", Conflict)]
-#[case("{storeRef: {name: orders}, collection: shop, run: 3}", "{schedule: s}", "spec.from.schedule", NotBuiltYet)]
-#[case("dryRun: true", "dryRun: true\n  pointInTime: {time: '2026-11-20T10:00:00Z'}", "spec.pointInTime", NotBuiltYet)]
+#[case(
+    "{storeRef: {name: orders}, collection: shop, run: 3}",
+    "{backup: b, run: 3}",
+    "spec.from.run",
+    Conflict
+)]
+#[case(
+    "{storeRef: {name: orders}, collection: shop, run: 3}",
+    "{schedule: s}",
+    "spec.from.schedule",
+    NotBuiltYet
+)]
+#[case(
+    "dryRun: true",
+    "dryRun: true\n  pointInTime: {time: '2026-11-20T10:00:00Z'}",
+    "spec.pointInTime",
+    NotBuiltYet
+)]
 #[case("roles: {missing: Create}", "roles: {map: [{from: a, to: b}]}", "spec.roles.map", NotBuiltYet)]
 #[case("roles: {missing: Create}", "roles: {missing: Drop}", "spec.roles.missing", Invalid)]
 #[case("onExisting: Refuse", "onExisting: IntoEmptySchemas", "spec.onExisting", Conflict)]
@@ -176,15 +284,50 @@ fn an_ephemeral_target() {
 #[case("timeZone: Europe/Berlin", "timeZone: 'Europe / Berlin'", "spec.timeZone", Invalid)]
 #[case("fullSchedule: \"@weekly\"", "fullSchedule: never", "spec.fullSchedule", Invalid)]
 #[case("jitter: 5m", "jitter: soon", "spec.jitter", Invalid)]
-#[case("keepLast: 3, keepDaily: 7, keepWeekly: 4, keepMonthly: 12, keepYearly: 2, ", "", "spec.retention", Conflict)]
+#[case(
+    "keepLast: 3, keepDaily: 7, keepWeekly: 4, keepMonthly: 12, keepYearly: 2, ",
+    "",
+    "spec.retention",
+    Conflict
+)]
 #[case("keepLast: 3", "keepLast: 0", "spec.retention.keepLast", Invalid)]
-#[case("labels: {team: orders}", "labels: {app.kubernetes.io/instance: x}", "spec.template.metadata.labels[app.kubernetes.io/instance]", Conflict)]
-#[case("annotations: {}", "annotations: {argocd.argoproj.io/tracking-id: x}", "spec.template.metadata.annotations[argocd.argoproj.io/tracking-id]", Conflict)]
-#[case("metadata: {labels: {team: orders}", "metadata: {name: x, labels: {team: orders}", "spec.template.metadata.name", UnknownField)]
+#[case(
+    "labels: {team: orders}",
+    "labels: {app.kubernetes.io/instance: x}",
+    "spec.template.metadata.labels[app.kubernetes.io/instance]",
+    Conflict
+)]
+#[case(
+    "annotations: {}",
+    "annotations: {argocd.argoproj.io/tracking-id: x}",
+    "spec.template.metadata.annotations[argocd.argoproj.io/tracking-id]",
+    Conflict
+)]
+#[case(
+    "metadata: {labels: {team: orders}",
+    "metadata: {name: x, labels: {team: orders}",
+    "spec.template.metadata.name",
+    UnknownField
+)]
 #[case("      collection: shop\n", "", "spec.template.spec.collection", Missing)]
-#[case("      collection: shop\n", "      collection: shop\n      cancel: true\n", "spec.template.spec.cancel", Conflict)]
-#[case("failedHistoryLimit: 3", "restoreTest: {schedule: '0 6 * * 1', target: {ephemeral: {image: p, storage: 1Gi}}}", "spec.restoreTest", NotBuiltYet)]
-#[case("host: pg}", "host: pg, hist: pg}", "spec.template.spec.source.postgres.endpoints[one].hist", UnknownField)]
+#[case(
+    "      collection: shop\n",
+    "      collection: shop\n      cancel: true\n",
+    "spec.template.spec.cancel",
+    Conflict
+)]
+#[case(
+    "failedHistoryLimit: 3",
+    "restoreTest: {schedule: '0 6 * * 1', target: {ephemeral: {image: p, storage: 1Gi}}}",
+    "spec.restoreTest",
+    NotBuiltYet
+)]
+#[case(
+    "host: pg}",
+    "host: pg, hist: pg}",
+    "spec.template.spec.source.postgres.endpoints[one].hist",
+    UnknownField
+)]
 fn schedules(#[case] from: &str, #[case] to: &str, #[case] field: &str, #[case] refused: Refused) {
     refuses(SCHEDULE, from, to, field, refused);
 }
@@ -193,7 +336,10 @@ fn schedules(#[case] from: &str, #[case] to: &str, #[case] field: &str, #[case] 
 fn a_template_that_deletes() {
     let yaml = changed(SCHEDULE, "collection: shop", "collection: shop\n      deletionPolicy: Delete");
     let all = refusals(&yaml);
-    assert!(all.iter().any(|r| r.refused == Conflict && r.field == "spec.template.spec.deletionPolicy"), "{all}");
+    assert!(
+        all.iter().any(|r| r.refused == Conflict && r.field == "spec.template.spec.deletionPolicy"),
+        "{all}"
+    );
 }
 
 #[test]

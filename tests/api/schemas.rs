@@ -42,7 +42,10 @@ fn the_committed_files_are_the_generated_ones() {
     }
     for (name, content) in &generated {
         let committed = std::fs::read_to_string(folder.join(name)).unwrap_or_default();
-        assert!(committed == *content, "crds/{name} is stale: run with VOUCHSAFE_BLESS=1 and look at the diff");
+        assert!(
+            committed == *content,
+            "crds/{name} is stale: run with VOUCHSAFE_BLESS=1 and look at the diff"
+        );
     }
     let there: BTreeSet<String> = std::fs::read_dir(&folder)
         .unwrap()
@@ -210,7 +213,8 @@ fn columns_are_those_of_the_api() {
 #[test]
 fn every_column_points_at_a_field() {
     for kind in Kind::ALL {
-        for column in definition(kind)["spec"]["versions"][0]["additionalPrinterColumns"].as_array().unwrap() {
+        for column in definition(kind)["spec"]["versions"][0]["additionalPrinterColumns"].as_array().unwrap()
+        {
             let path = column["jsonPath"].as_str().unwrap();
             let mut at = schema(kind);
             if path.starts_with(".metadata.") {
