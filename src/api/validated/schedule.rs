@@ -190,7 +190,7 @@ fn kept(refusals: &mut Refusals, retention: Retention) -> Option<ValidatedRetent
 fn untracked(refusals: &mut Refusals, path: &str, keys: &BTreeMap<String, String>) {
     for key in keys.keys() {
         let tracking = |t: &&str| if t.ends_with('/') { key.starts_with(*t) } else { key == *t };
-        if TRACKING.iter().any(|t| tracking(t)) {
+        if TRACKING.iter().any(tracking) {
             let hint = "leave it out: the tool would prune the Backups, which stand in no repository";
             refusals.conflict(format!("{path}[{key}]"), "is how a GitOps tool tracks its objects", hint);
         }
