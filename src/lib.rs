@@ -3,10 +3,12 @@
 
 pub mod api;
 pub mod codec;
+pub mod engine;
 pub mod format;
 pub mod ledger;
 pub mod mutant;
 pub mod plan;
+pub mod source;
 pub mod store;
 
 /// This release, as documents record it.

@@ -5,7 +5,7 @@ use std::fmt;
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
 
 use super::error::CodecError;
-use crate::format::Fingerprint;
+use super::rows::RowSums;
 
 /// What every binary stream begins with.
 const SIGNATURE: [u8; 11] = *b"PGCOPY\n\xff\r\n\0";
@@ -44,7 +44,7 @@ pub(super) struct BinaryRows {
     fields_left: i64,
     /// Of the row being read, when it does not lie in one piece.
     hash: Xxh3Default,
-    fingerprint: Fingerprint,
+    sums: RowSums,
 }
 
 impl fmt::Debug for BinaryRows {
@@ -52,7 +52,7 @@ impl fmt::Debug for BinaryRows {
         f.debug_struct("BinaryRows")
             .field("columns", &self.columns)
             .field("step", &self.step)
-            .field("fingerprint", &self.fingerprint)
+            .field("sums", &self.sums)
             .finish_non_exhaustive()
     }
 }
@@ -87,12 +87,17 @@ impl BinaryRows {
             number_len: 0,
             fields_left: 0,
             hash: Xxh3Default::new(),
-            fingerprint: Fingerprint::EMPTY,
+            sums: RowSums::default(),
         }
     }
 
+    /// Answers the challenge `seed` as well.
+    pub(super) const fn challenge(&mut self, seed: u64) {
+        self.sums.seed = Some(seed);
+    }
+
     pub(super) const fn rows(&self) -> u64 {
-        self.fingerprint.rows
+        self.sums.fingerprint.rows
     }
 
     /// Reads `piece`, which lies at `offset` of the stream.
@@ -103,7 +108,7 @@ impl BinaryRows {
         while at < piece.len() {
             if self.step == Step::FieldCount && self.number_len == 0 {
                 while let Some(length) = whole_tuple(self.columns, &piece[at..]) {
-                    self.fingerprint.add_row(xxh3_128(&piece[at..at + length]));
+                    self.sums.add_row(xxh3_128(&piece[at..at + length]));
                     at += length;
                 }
                 if at == piece.len() {
@@ -202,7 +207,7 @@ impl BinaryRows {
             self.step = Step::FieldLength;
         } else {
             self.hash.update(&piece[unhashed..at]);
-            self.fingerprint.add_row(self.hash.digest128());
+            self.sums.add_row(self.hash.digest128());
             self.step = Step::FieldCount;
         }
     }
@@ -221,18 +226,18 @@ impl BinaryRows {
     }
 
     fn malformed(&self, offset: u64, why: impl Into<String>) -> CodecError {
-        CodecError::Malformed { row: self.fingerprint.rows + 1, offset, why: why.into() }
+        CodecError::Malformed { row: self.sums.fingerprint.rows + 1, offset, why: why.into() }
     }
 
-    pub(super) fn finish(self, offset: u64) -> Result<Fingerprint, CodecError> {
+    pub(super) fn finish(self, offset: u64) -> Result<RowSums, CodecError> {
         let within = match self.step {
-            Step::Ended => return Ok(self.fingerprint),
+            Step::Ended => return Ok(self.sums),
             Step::Signature | Step::Flags | Step::ExtensionLength | Step::Extension { .. } => "the header",
             Step::FieldCount => "a row's field count, or before the trailer",
             Step::FieldLength => "a field's length",
             Step::Field { .. } => "a field",
         };
-        Err(CodecError::Truncated { row: self.fingerprint.rows + 1, offset, within })
+        Err(CodecError::Truncated { row: self.sums.fingerprint.rows + 1, offset, within })
     }
 }
 

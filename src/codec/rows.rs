@@ -3,6 +3,8 @@
 use super::binary::BinaryRows;
 use super::error::CodecError;
 use super::text::TextRows;
+use xxhash_rust::xxh3::xxh3_128_with_seed;
+
 use crate::format::Fingerprint;
 use crate::format::relation::CopyFormat;
 
@@ -13,6 +15,27 @@ pub struct RowTotals {
     pub fingerprint: Fingerprint,
     /// Bytes of the stream, header and trailer included.
     pub raw_bytes: u64,
+    /// The answer to a challenge: the sum of the rows' hashes hashed again with a seed; no rows without one.
+    pub challenge: Fingerprint,
+}
+
+/// The sums that one pass over the rows gathers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct RowSums {
+    pub(super) fingerprint: Fingerprint,
+    pub(super) seed: Option<u64>,
+    challenge: Fingerprint,
+}
+
+impl RowSums {
+    #[inline]
+    pub(super) fn add_row(&mut self, hash: u128) {
+        self.fingerprint.add_row(hash);
+        // Of the row's hash, not of the row: sixteen bytes, whatever the row's width.
+        if let Some(seed) = self.seed {
+            self.challenge.add_row(xxh3_128_with_seed(&hash.to_le_bytes(), seed));
+        }
+    }
 }
 
 /// Reads a COPY stream in pieces of any size, and hashes each row's tuple with XXH3-128.
@@ -44,6 +67,17 @@ impl RowHasher {
         Self { rows, raw_bytes: 0, failed: false }
     }
 
+    /// Works out the answer to the challenge `seed` as well: a number that only a reader of every row can
+    /// say, since it follows from no sum of hashes.
+    #[must_use]
+    pub fn seeded(mut self, seed: u64) -> Self {
+        match &mut self.rows {
+            Rows::Binary(rows) => rows.challenge(seed),
+            Rows::Text(rows) => rows.challenge(seed),
+        }
+        self
+    }
+
     /// Reads the next bytes of the stream.
     ///
     /// # Errors
@@ -70,11 +104,11 @@ impl RowHasher {
         if self.failed {
             return Err(CodecError::Failed);
         }
-        let fingerprint = match self.rows {
+        let sums = match self.rows {
             Rows::Binary(rows) => rows.finish(self.raw_bytes)?,
             Rows::Text(rows) => rows.finish(self.raw_bytes)?,
         };
-        Ok(RowTotals { fingerprint, raw_bytes: self.raw_bytes })
+        Ok(RowTotals { fingerprint: sums.fingerprint, raw_bytes: self.raw_bytes, challenge: sums.challenge })
     }
 
     /// Rows that were read whole so far: for progress, not for proof.

@@ -65,6 +65,8 @@ pub struct StoredTotals {
     pub fingerprint: Fingerprint,
     /// Bytes of COPY data in it.
     pub raw_bytes: u64,
+    /// The answer to the challenge, if one was set.
+    pub challenge: Fingerprint,
 }
 
 /// Reads a stored object: digest of what is stored, and totals of the rows in it.
@@ -95,6 +97,13 @@ impl SpanReader {
             frame: Decoder::new(expected_raw_bytes)?,
             rows: RowHasher::new(format, columns),
         })
+    }
+
+    /// Works out the answer to the challenge `seed` as well; see [`RowHasher::seeded`].
+    #[must_use]
+    pub fn seeded(mut self, seed: u64) -> Self {
+        self.rows = self.rows.seeded(seed);
+        self
     }
 
     /// Takes bytes from the front of `stored` until there are raw bytes to hand out, at most
@@ -133,13 +142,14 @@ impl SpanReader {
     pub fn finish(self) -> Result<StoredTotals, CodecError> {
         let last = self.frame.last_range().clone();
         let length = self.frame.finish()?;
-        let RowTotals { fingerprint, raw_bytes } =
+        let RowTotals { fingerprint, raw_bytes, challenge } =
             self.rows.finish().map_err(|error| error.in_stored(last.start..length))?;
         Ok(StoredTotals {
             length,
             sha256: Sha256Digest::from_bytes(self.sha256.finalize().into()),
             fingerprint,
             raw_bytes,
+            challenge,
         })
     }
 

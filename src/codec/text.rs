@@ -10,11 +10,11 @@ use std::io::BufRead;
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
 
 use super::error::CodecError;
-use crate::format::Fingerprint;
+use super::rows::RowSums;
 
 pub(super) struct TextRows {
     columns: usize,
-    fingerprint: Fingerprint,
+    sums: RowSums,
     /// Of the line being read, when it does not lie in one piece.
     hash: Xxh3Default,
     line: Line,
@@ -35,7 +35,7 @@ impl fmt::Debug for TextRows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TextRows")
             .field("columns", &self.columns)
-            .field("fingerprint", &self.fingerprint)
+            .field("sums", &self.sums)
             .field("line", &self.line)
             .finish_non_exhaustive()
     }
@@ -75,11 +75,16 @@ fn is_plain(columns: usize, line: &[u8]) -> bool {
 
 impl TextRows {
     pub(super) fn new(columns: usize) -> Self {
-        Self { columns, fingerprint: Fingerprint::EMPTY, hash: Xxh3Default::new(), line: Line::default() }
+        Self { columns, sums: RowSums::default(), hash: Xxh3Default::new(), line: Line::default() }
+    }
+
+    /// Answers the challenge `seed` as well.
+    pub(super) const fn challenge(&mut self, seed: u64) {
+        self.sums.seed = Some(seed);
     }
 
     pub(super) const fn rows(&self) -> u64 {
-        self.fingerprint.rows
+        self.sums.fingerprint.rows
     }
 
     /// Reads `piece`, which lies at `offset` of the stream.
@@ -109,7 +114,7 @@ impl TextRows {
                     break;
                 }
                 Some(line) if is_plain(self.columns, line) => {
-                    self.fingerprint.add_row(xxh3_128(line));
+                    self.sums.add_row(xxh3_128(line));
                     at += line.len() + 1;
                 }
                 Some(line) => {
@@ -123,12 +128,12 @@ impl TextRows {
         Ok(())
     }
 
-    pub(super) fn finish(self, offset: u64) -> Result<Fingerprint, CodecError> {
+    pub(super) fn finish(self, offset: u64) -> Result<RowSums, CodecError> {
         if self.line.bytes > 0 {
-            let row = self.fingerprint.rows + 1;
+            let row = self.sums.fingerprint.rows + 1;
             return Err(CodecError::Truncated { row, offset, within: "a row, before its newline" });
         }
-        Ok(self.fingerprint)
+        Ok(self.sums)
     }
 
     /// Takes more bytes of a line, none of them a newline.
@@ -177,11 +182,11 @@ impl TextRows {
             let why = format!("{columns} columns, and the table has {}", self.columns);
             return Err(self.malformed(offset, why));
         }
-        self.fingerprint.add_row(self.hash.digest128());
+        self.sums.add_row(self.hash.digest128());
         Ok(())
     }
 
     fn malformed(&self, offset: u64, why: impl Into<String>) -> CodecError {
-        CodecError::Malformed { row: self.fingerprint.rows + 1, offset, why: why.into() }
+        CodecError::Malformed { row: self.sums.fingerprint.rows + 1, offset, why: why.into() }
     }
 }

@@ -199,7 +199,7 @@ impl EngineError {
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Store(error) => error.kind().reason(),
+            Self::Store(error) => error.kind().name(),
             Self::Source(error) => error.reason(),
             Self::Ledger(error) => match error {
                 LedgerError::ForeignTickets { .. } => "TicketsForeign",
@@ -242,7 +242,7 @@ impl EngineError {
     pub fn hint(&self) -> String {
         match self {
             Self::Store(error) => error.kind().hint().to_owned(),
-            Self::Source(error) => error.hint(),
+            Self::Source(error) => error.hint().to_owned(),
             Self::Usage { hint, .. } => hint.clone(),
             Self::Ledger(LedgerError::CatalogChanged(_)) => {
                 "run the backup again when no migration is under way".into()

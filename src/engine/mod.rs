@@ -1,15 +1,33 @@
 //! The engine: joins source and store. Coordinator, workers and verifiers meet only through the store, here
 //! in one process as later in pods. It knows nothing of Kubernetes.
 
+mod audit;
+pub mod backups;
+mod catalogs;
+mod census;
+pub mod coordinator;
 pub mod destinations;
 mod documents;
 pub mod error;
+pub mod errors;
+pub mod interrupt;
+pub mod job;
+mod metadata;
+mod opening;
 mod process;
+pub mod progress;
+mod reading;
 mod receipts;
 pub mod register;
+mod resolve;
+mod seal;
+pub mod verifier;
+pub mod worker;
 
+pub use coordinator::{Sealed, back_up};
 pub use destinations::{Destination, Destinations};
 pub use error::EngineError;
+pub use job::{BackupJob, Endpoint, Placement};
 pub use register::{Decided, Register};
 
 /// The only place where an error may be dropped, with the reason why that is right. A test build of the

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::codec::{CodecError, SpanReader, StoredTotals};
 use crate::format::{CopyFormat, Damage, Sha256Digest, StoredObject};
+use crate::source::SourceError;
 use crate::store::{ObjectStore, ObjectVersion, StoreError, StoreErrorKind};
 
 /// Chunks that wait between the network and the decoder: enough to hide a scheduling gap, and bounded.
@@ -27,6 +28,8 @@ pub(crate) enum Unread {
     Store(StoreError),
     /// The decoder's task died.
     Task(String),
+    /// A program of PostgreSQL's is missing.
+    Source(SourceError),
 }
 
 impl Unread {
@@ -35,7 +38,7 @@ impl Unread {
         match error.kind() {
             StoreErrorKind::NotFound => damaged("the object is missing".into()),
             StoreErrorKind::Changed => damaged(format!("the object is not the one that was recorded ({error})")),
-            StoreErrorKind::Truncated | StoreErrorKind::ChecksumMismatch => damaged(error.to_string()),
+            StoreErrorKind::Truncated | StoreErrorKind::ChecksumMismatch | StoreErrorKind::Medium => damaged(error.to_string()),
             StoreErrorKind::NoSuchBucket
             | StoreErrorKind::AlreadyExists
             | StoreErrorKind::Locked
@@ -72,6 +75,7 @@ impl Unread {
             }
             Self::Store(error) => Err(error.into()),
             Self::Task(why) => Err(super::EngineError::Task(why)),
+            Self::Source(error) => Err(error.into()),
         }
     }
 }
@@ -153,6 +157,24 @@ async fn feed(
         sender.send(chunk).await.map_err(|_| Fed::DecoderGone)?;
     }
     Ok(())
+}
+
+/// Reads an object to its end and compares length and digest, without decoding and in constant memory.
+pub(crate) async fn check_digest(
+    store: &dyn ObjectStore,
+    object: &StoredObject,
+    pinned: Pinned,
+) -> Result<(), Unread> {
+    let version = version_of(object);
+    let version = (pinned == Pinned::Recorded).then_some(&version);
+    let mut download = store.get(&object.key, version, None).await.map_err(Unread::of_store)?;
+    let mut length = 0;
+    let mut sha256 = Sha256::new();
+    while let Some(chunk) = download.body.try_next().await.map_err(Unread::of_store)? {
+        length += chunk.len() as u64;
+        sha256.update(&chunk);
+    }
+    check_bytes(object, length, Sha256Digest::from_bytes(sha256.finalize().into()))
 }
 
 /// Reads a small object whole and checks its length and digest.

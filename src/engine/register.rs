@@ -39,6 +39,15 @@ pub struct Turn {
     attempt_sha256: Sha256Digest,
 }
 
+impl Turn {
+    /// The run as it stands with this turn in it, to take the next one.
+    pub(crate) fn as_open(&self) -> OpenRun {
+        let mut attempts = self.earlier.clone();
+        attempts.push(self.attempt_sha256);
+        OpenRun { run: self.run, plan: Some(self.plan), claim: self.claim, attempts }
+    }
+}
+
 /// What a claim found.
 #[derive(Debug)]
 pub enum Claimed {
@@ -333,9 +342,8 @@ impl Register {
     /// # Errors
     /// [`EngineError::OutcomeUnknown`] if the store does not say how the run ended.
     pub async fn decide(&self, turn: &Turn, decision: Decision) -> Result<Decided, EngineError> {
-        let mut attempts = turn.earlier.clone();
-        attempts.push(turn.attempt_sha256);
-        self.create_outcome(turn.run, turn.claim, attempts, turn.nonce, decision).await
+        let OpenRun { run, claim, attempts, .. } = turn.as_open();
+        self.create_outcome(run, claim, attempts, turn.nonce, decision).await
     }
 
     /// Voids a run of which this process holds no turn.

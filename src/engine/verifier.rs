@@ -12,12 +12,12 @@ use super::error::EngineError;
 use super::progress::{Progress, Stage};
 use super::reading::{self, Pinned, Unread};
 use crate::format::{
-    Answer, CatalogDocument, Census, CopyFormat, Damage, Fingerprint, Key, Manifest, Nonce, Order, Part,
+    Answer, CatalogDocument, Census, CopyFormat, Damage, EndpointPlan, Fingerprint, Key, Manifest, Nonce, Order, Part,
     PartEntry, Plan, PlanDocument, Receipt, Settlement, Sha256Digest, TablePlan, Tickets, Verdict, decode,
 };
 use crate::ledger::Witness;
 use crate::mutant::{self, Mutant};
-use crate::source::Tools;
+use crate::source::{ToolVersion, Tools, schema};
 use crate::store::ObjectStore;
 
 /// COPY BINARY of pg_largeobject has these columns: `loid`, `pageno`, `data`.
@@ -42,6 +42,17 @@ pub struct Question {
     pub part: Sha256Digest,
     /// Whether objects must still be the recorded versions, or only the recorded bytes.
     pub pinned: bool,
+    /// How much to look at.
+    pub depth: Depth,
+}
+
+/// How much of each object a reader looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Every byte, decoded; every row, hashed.
+    Rows,
+    /// Every byte, hashed: enough where a verdict has shown before that these very bytes decode.
+    Bytes,
 }
 
 /// What was found in one destination.
@@ -141,18 +152,22 @@ pub async fn examine(
         found.damage(&key(PlanDocument::Part), None, "it does not list the tickets of the plan");
         return Ok(found);
     }
+    let part_tickets = part.tickets;
     let tables: BTreeMap<u32, &TablePlan> = tickets.tables.iter().map(|table| (table.id, table)).collect();
-    let examined = stream::iter(tickets.tickets.iter().zip(&part.entries)).map(|(ticket, entry)| {
-        let tables = &tables;
-        let tickets_sha = part.tickets;
-        async move {
+    let (tables, endpoints) = (&tables, &tickets.endpoints[..]);
+    let mut reads = Vec::with_capacity(part.entries.len());
+    for (ticket, entry) in tickets.tickets.iter().zip(&part.entries) {
+        let read = async move {
             let mut of_ticket = Examination::default();
-            examine_receipt(&**store, question, tickets_sha, entry, &mut of_ticket).await?;
-            examine_entry(&**store, question, &ticket.order, tables, entry, tools, &mut of_ticket).await?;
+            examine_receipt(&**store, question, part_tickets, entry, &mut of_ticket).await?;
+            let known = (tables, endpoints);
+            examine_entry(&**store, question, &ticket.order, known, entry, tools, &mut of_ticket).await?;
             progress.advance(Stage::Verify, 1, entry.settlement.object().map_or(0, |object| object.length));
             Ok::<_, EngineError>(of_ticket)
-        }
-    });
+        };
+        reads.push(read);
+    }
+    let examined = stream::iter(reads);
     let mut examined = examined.buffered(parallelism.max(1));
     while let Some(of_ticket) = examined.try_next().await? {
         found.answers.extend(of_ticket.answers);
@@ -236,7 +251,7 @@ async fn examine_entry(
     store: &dyn ObjectStore,
     question: &Question,
     order: &Order,
-    tables: &BTreeMap<u32, &TablePlan>,
+    (tables, endpoints): (&BTreeMap<u32, &TablePlan>, &[EndpointPlan]),
     entry: &PartEntry,
     tools: &Tools,
     found: &mut Examination,
@@ -248,8 +263,10 @@ async fn examine_entry(
     let name = table.map(|table| table.facts.name.to_string());
     let read = if mutant::is(Mutant::VerifierThatEchoes) {
         Ok(echo(entry))
+    } else if question.depth == Depth::Bytes {
+        read_bytes(store, question, entry).await
     } else {
-        read_entry(store, question, order, table, entry, tools).await
+        read_entry(store, question, order, (table, endpoints), entry, tools).await
     };
     match read {
         Ok(answer) => {
@@ -269,7 +286,7 @@ async fn read_entry(
     store: &dyn ObjectStore,
     question: &Question,
     order: &Order,
-    table: Option<&TablePlan>,
+    (table, endpoints): (Option<&TablePlan>, &[EndpointPlan]),
     entry: &PartEntry,
     tools: &Tools,
 ) -> Result<Answer, Unread> {
@@ -315,8 +332,8 @@ async fn read_entry(
         Settlement::Catalog { object, entries } => {
             let bytes = reading::read_whole(store, object, pinned).await?;
             let counted = match order {
-                Order::Schema { .. } => {
-                    tools.archive_entries(&bytes).await.map_err(|error| damaged(&error.to_string()))?
+                Order::Schema { endpoint } => {
+                    archive_entries(tools, endpoints, *endpoint, &bytes).await?
                 }
                 Order::Catalog { .. } => {
                     let document = decode::<CatalogDocument>(&bytes);
@@ -342,7 +359,35 @@ async fn read_entry(
     }
 }
 
-/// The lie of two mutants: what the receipt says, as if it had been read.
+/// Parses the schema archive with the pg_restore that fits the pg_dump that wrote it.
+async fn archive_entries(
+    tools: &Tools,
+    endpoints: &[EndpointPlan],
+    endpoint: u32,
+    bytes: &[u8],
+) -> Result<u64, Unread> {
+    let planned = endpoints.get(endpoint as usize);
+    let planned = planned.ok_or_else(|| Unread::Task("a schema of an endpoint that is not planned".into()))?;
+    let version = planned.pg_dump.split_once('.').and_then(|(major, minor)| {
+        Some(ToolVersion { major: major.parse().ok()?, minor: minor.parse().ok()? })
+    });
+    let version = version.unwrap_or_else(|| ToolVersion::of_server(planned.version_num));
+    let tool = tools.pg_restore_for(version, version.major).await.map_err(Unread::Source)?;
+    schema::count_entries(&tool, bytes)
+        .await
+        .map_err(|error| Unread::Damaged { offsets: None, finding: format!("pg_restore can't read it: {error}") })
+}
+
+async fn read_bytes(store: &dyn ObjectStore, question: &Question, entry: &PartEntry) -> Result<Answer, Unread> {
+    let pinned = if question.pinned { Pinned::Recorded } else { Pinned::Current };
+    if let Some(object) = entry.settlement.object() {
+        reading::check_digest(store, object, pinned).await?;
+    }
+    Ok(echo(entry))
+}
+
+/// What the receipt says. For a reader who has compared the bytes' digest that is enough; as the answer of a
+/// verifier it is the lie of two mutants, and its missing challenge gives it away. what the receipt says, as if it had been read.
 fn echo(entry: &PartEntry) -> Answer {
     let object = entry.settlement.object();
     let entries = match &entry.settlement {

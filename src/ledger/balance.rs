@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::format::{Census, Fingerprint, Order, Part, PartEntry, Plan, Settlement, Sha256Digest};
+use crate::format::{Census, Fingerprint, Order, Part, PartEntry, Plan, Settlement, Sha256Digest, TablePlan};
 
 use super::books::{Ledger, LedgerError};
 
@@ -41,6 +41,7 @@ pub struct Balanced {
     pub(super) plan: Plan,
     pub(super) shares: BTreeMap<String, DestinationShare>,
     tables: Vec<TableTotal>,
+    tables_by_ticket: BTreeMap<u32, u32>,
 }
 
 impl Ledger {
@@ -77,6 +78,12 @@ impl Ledger {
                 return Err(LedgerError::EqualSpans(first, second, table.unwrap_or_default()));
             }
         }
+        let rows = self.sides.values().flat_map(|side| &side.tickets.tickets);
+        let tables_by_ticket = rows.filter_map(|ticket| match ticket.order {
+            Order::Rows { table, .. } => Some((ticket.id, table)),
+            Order::Schema { .. } | Order::Catalog { .. } | Order::LargeObjects { .. } => None,
+        });
+        let tables_by_ticket = tables_by_ticket.collect();
         let Self { plan, sides } = self;
         let shares = sides.into_iter().map(|(destination, side)| {
             let part = Part {
@@ -89,7 +96,7 @@ impl Ledger {
             (destination.clone(), DestinationShare { destination, part })
         });
         let shares = shares.collect();
-        Ok(Balanced { plan, shares, tables })
+        Ok(Balanced { plan, shares, tables, tables_by_ticket })
     }
 
     fn entries(&self) -> impl Iterator<Item = (&Order, &PartEntry)> {
@@ -158,6 +165,12 @@ impl Balanced {
     #[must_use]
     pub const fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// The table whose rows a ticket orders; `None` for catalogs and large objects.
+    #[must_use]
+    pub fn table_of(&self, ticket: u32) -> Option<&TablePlan> {
+        self.plan.tables.get(*self.tables_by_ticket.get(&ticket)? as usize)
     }
 
     /// Each destination's share, in the order of names.

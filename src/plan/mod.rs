@@ -1,3 +1,5 @@
-//! Decisions that need nothing but their inputs: no client, no clock, no randomness.
+//! Decisions as values: pure, without a client, a clock or randomness.
 
 pub mod locality;
+pub mod placement;
+pub mod spans;

@@ -4,7 +4,15 @@
 //! of a recorded version, and deletes that name what they delete. Keys are relative to the destination's
 //! bucket and prefix, which the store holds.
 
+mod digest;
 pub mod error;
+pub mod file;
+pub mod location;
+pub mod open;
+pub mod retry;
+pub mod s3;
+pub mod throttle;
+pub mod upload;
 
 use std::fmt;
 use std::ops::Range;
@@ -15,6 +23,9 @@ use futures::stream::BoxStream;
 
 use crate::format::{Key, Sha256Digest};
 pub use error::{StoreError, StoreErrorKind};
+pub use location::{StoreUrl, split_locality};
+pub use open::{StoreOptions, open};
+pub use upload::{Upload, UploadOptions};
 
 /// What identifies one stored state of an object, as its store names it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -111,7 +122,7 @@ impl fmt::Debug for Download {
     }
 }
 
-/// One page of a listing, in the order of names.
+/// One page of a listing, in the store's own order: most often that of names, but SeaweedFS sorts by folders.
 #[derive(Clone, Debug, Default)]
 pub struct ListPage {
     /// Objects and their lengths. Names below the prefix that are no [`Key`] are not ours and left out.
@@ -129,6 +140,8 @@ pub struct PartLimits {
     pub max_part: usize,
     /// Most parts of an object.
     pub max_parts: u32,
+    /// Greatest length of an object, in bytes.
+    pub max_object: u64,
 }
 
 /// One destination's objects.
@@ -177,20 +190,34 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
     /// [`StoreErrorKind::Changed`] if another object has the name now; [`StoreErrorKind::Locked`] under a
     /// retention lock.
     async fn delete(&self, key: &Key, version: &ObjectVersion) -> Result<(), StoreError>;
+
+    /// Whether the store itself refuses content that is not what its checksum says, tried on `key`, which must
+    /// not exist and does not exist afterwards. A folder takes no checksums: what it stores is read back.
+    async fn refuses_wrong_checksum(&self, key: &Key) -> Result<bool, StoreError> {
+        let _ = key;
+        Ok(true)
+    }
 }
 
 /// An upload in parts. Dropping one without [`complete`](Self::complete) or [`abort`](Self::abort) leaks
 /// parts in the store, so only `Upload` holds them.
 #[async_trait]
-pub trait UploadSession: Send + Sync {
-    /// Sends part `number`, counted from 1. Parts may be sent at the same time and in any order.
-    async fn put_part(&self, number: u32, body: Bytes) -> Result<(), StoreError>;
+pub trait UploadSession: Send + Sync + fmt::Debug {
+    /// Sends part `number`, counted from 1, whose first byte is byte `offset` of the object. Parts may be sent
+    /// at the same time and in any order; a part that is sent again replaces itself.
+    async fn put_part(&self, number: u32, offset: u64, body: Bytes) -> Result<(), StoreError>;
 
     /// Makes the object appear, if nothing has its name, with the digest that the caller has computed.
-    async fn complete(self: Box<Self>, content: ContentDigest) -> Result<Committed, StoreError>;
+    ///
+    /// By reference, so that a lost acknowledgement can be asked for again; `Upload::finish` consumes.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::AlreadyExists`]; [`StoreErrorKind::NoSuchUpload`] if the store knows the session no
+    /// longer, which after a lost acknowledgement may mean that it is complete.
+    async fn complete(&self, content: ContentDigest) -> Result<Committed, StoreError>;
 
-    /// Gives up: the store forgets the parts.
-    async fn abort(self: Box<Self>) -> Result<(), StoreError>;
+    /// Gives up: the store forgets the parts. A session that is already gone is success.
+    async fn abort(&self) -> Result<(), StoreError>;
 }
 
 /// What the writer knows of the whole content when it completes an upload.

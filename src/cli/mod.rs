@@ -1,0 +1,110 @@
+//! The command line: one file per subcommand.
+
+mod backup;
+mod completions;
+mod crds;
+mod demo;
+mod diff;
+mod list;
+mod options;
+mod output;
+mod progress;
+mod restore;
+mod run;
+mod show;
+mod signals;
+mod unlock;
+mod verify;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+pub use output::Failure;
+
+/// Backs PostgreSQL up, and says Succeeded only after every stored byte was read back.
+///
+/// Exit codes: 0 done and proven, 1 failed, 2 usage, 3 not proven (damage was found), 130 interrupted.
+#[derive(Debug, Parser)]
+#[command(name = "vouchsafe", version, max_term_width = 100, arg_required_else_help = true)]
+pub struct Arguments {
+    /// How results are written; progress goes to standard error.
+    #[arg(long, global = true, value_enum, default_value_t = OutputFormat::Text)]
+    output: OutputFormat,
+    /// What is logged to standard error, as in RUST_LOG.
+    #[arg(long, global = true, env = "VOUCHSAFE_LOG", default_value = "warn", hide_env_values = true)]
+    log: String,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// For people.
+    Text,
+    /// One JSON document of the schema in docs/json.md.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Back a database up, verify it and seal it
+    Backup(Box<backup::Backup>),
+    /// Restore a sealed backup into a new database, and compare
+    Restore(Box<restore::Restore>),
+    /// Carry out a Backup or Restore resource here
+    Run(run::RunFile),
+    /// List the runs of a collection
+    List(list::List),
+    /// Show what one backup holds
+    Show(show::Show),
+    /// Read everything of a backup again, to the last row
+    Verify(verify::Verify),
+    /// Compare a backup with another, or with a database, table by table
+    Diff(diff::Diff),
+    /// Void an open run that nobody is at
+    Unlock(unlock::Unlock),
+    /// The whole promise in two minutes, on an embedded PostgreSQL and folders
+    Demo(demo::Demo),
+    /// Print the custom resource definitions
+    Crds,
+    /// Print a completion script
+    Completions(completions::Completions),
+    /// Print the version
+    Version,
+}
+
+impl Arguments {
+    /// How results are written.
+    #[must_use]
+    pub const fn output(&self) -> OutputFormat {
+        self.output
+    }
+
+    /// What is logged.
+    #[must_use]
+    pub fn log(&self) -> &str {
+        &self.log
+    }
+
+    /// Carries the command out.
+    ///
+    /// # Errors
+    /// [`Failure`], with its exit code.
+    pub async fn execute(self) -> Result<(), Failure> {
+        let output = self.output;
+        match self.command {
+            Command::Backup(command) => command.execute(output).await,
+            Command::Restore(command) => command.execute(output).await,
+            Command::Run(command) => command.execute(output).await,
+            Command::List(command) => command.execute(output).await,
+            Command::Show(command) => command.execute(output).await,
+            Command::Verify(command) => command.execute(output).await,
+            Command::Diff(command) => command.execute(output).await,
+            Command::Unlock(command) => command.execute(output).await,
+            Command::Demo(command) => command.execute(output).await,
+            Command::Crds => crds::execute(),
+            Command::Completions(command) => command.execute(),
+            Command::Version => output::version(output),
+        }
+    }
+}

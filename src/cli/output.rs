@@ -1,0 +1,153 @@
+//! How results and failures are written, and the exit codes.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::OutputFormat;
+use crate::engine::EngineError;
+
+/// Exit code for a failed command.
+const FAILED: u8 = 1;
+/// Exit code for what can't be asked so; clap's own.
+const USAGE: u8 = 2;
+/// Exit code for a verification that found damage.
+const NOT_PROVEN: u8 = 3;
+/// Exit code after SIGINT, as shells have it: 128 + 2.
+const INTERRUPTED: u8 = 130;
+
+/// Why a command failed, with its exit code.
+#[derive(Debug)]
+pub struct Failure {
+    code: u8,
+    body: FailureBody,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FailureBody {
+    reason: String,
+    message: String,
+    hint: String,
+}
+
+impl Failure {
+    /// What was asked for can't be done so.
+    pub(super) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        let body = FailureBody { reason: "Usage".into(), message: message.into(), hint: hint.into() };
+        Self { code: USAGE, body }
+    }
+
+    /// A verification found damage, or two things differ.
+    pub(super) fn not_proven(reason: &str, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        let body = FailureBody { reason: reason.into(), message: message.into(), hint: hint.into() };
+        Self { code: NOT_PROVEN, body }
+    }
+
+    /// Something that must not happen.
+    pub fn internal(message: impl Into<String>) -> Self {
+        let body = FailureBody {
+            reason: "Internal".into(),
+            message: message.into(),
+            hint: "this must not happen: keep the log, and report it".into(),
+        };
+        Self { code: FAILED, body }
+    }
+
+    /// Writes the failure to standard error (as JSON to standard output, if that was asked for).
+    pub fn report(self, output: OutputFormat) -> ExitCode {
+        let FailureBody { reason, message, hint } = &self.body;
+        match output {
+            OutputFormat::Text => {
+                eprintln!("error: {message}\nreason: {reason}\nhint: {hint}");
+            }
+            OutputFormat::Json => {
+                let document = serde_json::json!({"failure": self.body});
+                println!("{document}");
+            }
+        }
+        ExitCode::from(self.code)
+    }
+}
+
+/// The text of an error and of all that caused it, once each.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
+        let code = match &error {
+            EngineError::Usage { .. } => USAGE,
+            EngineError::Interrupted => INTERRUPTED,
+            EngineError::Damaged(_)
+            | EngineError::NotEqual(_)
+            | EngineError::Digest { .. }
+            | EngineError::Missing { .. }
+            | EngineError::Format { .. } => NOT_PROVEN,
+            _ => FAILED,
+        };
+        let body =
+            FailureBody { reason: error.reason().to_owned(), message: chain(&error), hint: error.hint() };
+        Self { code, body }
+    }
+}
+
+/// Writes `document` as JSON, or `text` for people.
+pub(super) fn write<T: Serialize>(
+    output: OutputFormat,
+    document: &T,
+    text: impl FnOnce() -> String,
+) -> Result<(), Failure> {
+    let written = match output {
+        OutputFormat::Text => text(),
+        OutputFormat::Json => serde_json::to_string_pretty(document)
+            .map_err(|error| Failure::internal(format!("the result is no JSON: {error}")))?,
+    };
+    let mut stdout = std::io::stdout().lock();
+    match writeln!(stdout, "{}", written.trim_end()) {
+        Ok(()) => Ok(()),
+        // `vouchsafe list | head` is no failure.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => Err(Failure::internal(format!("standard output: {error}"))),
+    }
+}
+
+/// `vouchsafe version`
+pub(super) fn version(output: OutputFormat) -> Result<(), Failure> {
+    let document = serde_json::json!({"version": crate::version(), "formats": 1});
+    write(output, &document, || format!("vouchsafe {}", crate::version()))
+}
+
+/// A table for people.
+pub(super) fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -> String {
+    let mut table = comfy_table::Table::new();
+    table.load_preset(comfy_table::presets::NOTHING);
+    table.set_header(header);
+    for row in rows {
+        table.add_row(row);
+    }
+    let lines = table.to_string();
+    lines.lines().map(|line| line.trim_end()).collect::<Vec<_>>().join("\n")
+}
+
+/// `1234567` as `1.2 MB`: decimal units, as stores bill.
+pub(super) fn bytes(count: u64) -> String {
+    indicatif::DecimalBytes(count).to_string()
+}
+
+/// `1234567` as `1,234,567`.
+pub(super) fn count(count: u64) -> String {
+    indicatif::HumanCount(count).to_string()
+}

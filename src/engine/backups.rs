@@ -1,0 +1,269 @@
+//! Finished backups: found, opened with everything that binds them, listed, and verified again.
+
+use jiff::Timestamp;
+
+use super::destinations::Destinations;
+use super::documents::{self, Held};
+use super::error::EngineError;
+use super::progress::{Progress, Stage};
+use super::register::Register;
+use super::verifier::{self, Depth, Question};
+use crate::format::{
+    Attempt, Collection, Damage, Decision, Key, Manifest, Nonce, Outcome, Plan, PlanDocument, PlanId, Run,
+    Sha256Digest, Verdict, VerdictReference,
+};
+use crate::source::Tools;
+
+/// A sealed run, opened: every document from the register to the manifest holds.
+#[derive(Clone, Debug)]
+pub struct Backup {
+    /// Number of the run.
+    pub run: u32,
+    /// Its plan.
+    pub plan: PlanId,
+    /// When it was sealed, by the sealer's clock; for people only.
+    pub sealed: Timestamp,
+    /// The manifest.
+    pub manifest: Manifest,
+    /// SHA-256 of the manifest as stored.
+    pub manifest_sha256: Sha256Digest,
+    verdicts: Vec<VerdictReference>,
+}
+
+/// One line of a listing.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// Number of the run.
+    pub run: u32,
+    /// When it was claimed.
+    pub claimed: Timestamp,
+    /// Who claimed it.
+    pub owner: String,
+    /// How it ended; absent while it is open.
+    pub outcome: Option<Outcome>,
+    /// What it holds, if it was sealed.
+    pub manifest: Option<Manifest>,
+}
+
+/// What a verification found.
+#[derive(Debug, Default)]
+pub struct Verified {
+    /// The run.
+    pub run: u32,
+    /// What is wrong, with the destination in which it lies.
+    pub damages: Vec<(String, Damage)>,
+    /// Objects read, documents included.
+    pub objects_read: u64,
+    /// Bytes read.
+    pub bytes_read: u64,
+    /// Rows decoded and hashed.
+    pub rows: u64,
+}
+
+/// The newest sealed run, or `run` if it is given.
+///
+/// # Errors
+/// [`EngineError::NoBackup`] if there is none, or the given one is not sealed.
+pub async fn choose(register: &Register, run: Option<u32>) -> Result<u32, EngineError> {
+    if let Some(run) = run {
+        return match register.outcome(run).await? {
+            Some(decided) => match decided.outcome.decision {
+                Decision::Sealed { .. } => Ok(run),
+                Decision::Void { reason, message } => {
+                    Err(EngineError::NoBackup(format!("run {run} holds no backup: {reason}: {message}")))
+                }
+            },
+            None => Err(EngineError::NoBackup(format!("run {run} is not there, or not decided"))),
+        };
+    }
+    let newest = register.newest().await?;
+    for run in (1..=newest).rev() {
+        if let Some(decided) = register.outcome(run).await?
+            && matches!(decided.outcome.decision, Decision::Sealed { .. })
+        {
+            return Ok(run);
+        }
+    }
+    let store = register.store().url();
+    Err(EngineError::NoBackup(format!("there is no sealed backup in {store}")))
+}
+
+/// Opens the sealed run `run`: claim, attempts, manifest and verdicts must be those that its outcome names.
+///
+/// # Errors
+/// What does not hold, by the name of its object.
+pub async fn open(destinations: &Destinations, register: &Register, run: u32) -> Result<Backup, EngineError> {
+    let store = &**register.store();
+    let outcome: Held<Outcome> = documents::get(store, &Key::outcome(run)).await?;
+    let claim: Held<Run> = documents::get_bound(store, &Key::run(run), outcome.document.claim).await?;
+    documents::get_bound::<Collection>(store, &Key::collection(), claim.document.collection).await?;
+    if run > 1 {
+        let expected = claim.document.previous.unwrap_or(outcome.document.claim);
+        documents::get_bound::<Outcome>(store, &Key::outcome(run - 1), expected).await?;
+    }
+    for (position, digest) in outcome.document.attempts.iter().enumerate() {
+        let number = u32::try_from(position).unwrap_or(u32::MAX).saturating_add(1);
+        documents::get_bound::<Attempt>(store, &Key::attempt(run, number), *digest).await?;
+    }
+    let Decision::Sealed { plan, manifest: manifest_sha256, verdicts } = outcome.document.decision else {
+        return Err(EngineError::NoBackup(format!("run {run} is void")));
+    };
+    let key = Key::of_plan(run, &plan, PlanDocument::Manifest);
+    let manifest: Held<Manifest> = documents::get_bound(store, &key, manifest_sha256).await?;
+    let manifest = manifest.document;
+    if (manifest.run, manifest.plan) != (run, plan) {
+        return Err(EngineError::Damaged(format!("the manifest of run {run} is another run's")));
+    }
+    let sealed = outcome.document.decided;
+    let backup = Backup { run, plan, sealed, manifest, manifest_sha256, verdicts };
+    backup.check_verdicts(destinations).await?;
+    Ok(backup)
+}
+
+impl Backup {
+    /// Every destination of the manifest has one verdict, and it is the one that the outcome names.
+    async fn check_verdicts(&self, destinations: &Destinations) -> Result<(), EngineError> {
+        let unproven = |name: &str, why: &str| {
+            EngineError::Damaged(format!("run {}: destination {name} was sealed without proof: {why}", self.run))
+        };
+        for destination in &self.manifest.destinations {
+            let name = &destination.name;
+            let mut of_destination = self.verdicts.iter().filter(|verdict| verdict.destination == *name);
+            let (Some(reference), None) = (of_destination.next(), of_destination.next()) else {
+                return Err(unproven(name, "there is not exactly one verdict"));
+            };
+            let store = &*destinations.named(name)?.store;
+            let key = Key::verdict(self.run, &self.plan, &reference.nonce);
+            let verdict: Held<Verdict> = documents::get_bound(store, &key, reference.sha256).await?;
+            let verdict = verdict.document;
+            let asked = (verdict.nonce, verdict.manifest, verdict.part, verdict.destination.as_str());
+            if asked != (reference.nonce, self.manifest_sha256, destination.part, name.as_str())
+                || !verdict.damages.is_empty()
+                || verdict.answers.len() != destination.count as usize
+            {
+                return Err(unproven(name, "its verdict is about something else"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The plan that the manifest names.
+    ///
+    /// # Errors
+    /// If it is missing or another.
+    pub async fn plan(&self, register: &Register) -> Result<Plan, EngineError> {
+        let key = Key::of_plan(self.run, &self.plan, PlanDocument::Plan);
+        let held: Held<Plan> =
+            documents::get_bound(&**register.store(), &key, self.manifest.plan_document).await?;
+        Ok(held.document)
+    }
+
+    /// Reads everything of the backup, in every destination.
+    ///
+    /// # Errors
+    /// If a store does not answer. Damage is no error: it is what was found.
+    pub async fn examine(
+        &self,
+        destinations: &Destinations,
+        tools: &Tools,
+        (depth, parallelism): (Depth, usize),
+        progress: &Progress,
+    ) -> Result<Verified, EngineError> {
+        let objects = self.manifest.destinations.iter().map(|it| u64::from(it.count)).sum();
+        progress.begin(Stage::Verify, objects, self.manifest.stored_bytes);
+        let mut verified = Verified { run: self.run, ..Verified::default() };
+        for destination in &self.manifest.destinations {
+            let question = Question {
+                run: self.run,
+                plan: self.plan,
+                destination: destination.name.clone(),
+                default: destination.default,
+                nonce: Nonce::from_random(rand::random()),
+                manifest: self.manifest_sha256,
+                part: destination.part,
+                pinned: false,
+                depth,
+            };
+            let store = &destinations.named(&destination.name)?.store;
+            let found = verifier::examine(store, &question, tools, parallelism, progress).await?;
+            verified.objects_read += found.objects_read;
+            verified.bytes_read += found.bytes_read;
+            verified.rows += found.answers.iter().map(|answer| answer.fingerprint.rows).sum::<u64>();
+            let damages = found.damages.into_iter().map(|damage| (destination.name.clone(), damage));
+            verified.damages.extend(damages);
+        }
+        Ok(verified)
+    }
+}
+
+/// Verifies the sealed run `run` again, from the register to the last row. Damage to any document is what
+/// was found, and no error.
+///
+/// # Errors
+/// If a store does not answer, a destination was not given, or there is no such backup.
+pub async fn verify(
+    destinations: &Destinations,
+    register: &Register,
+    run: Option<u32>,
+    tools: &Tools,
+    parallelism: usize,
+    progress: &Progress,
+) -> Result<Verified, EngineError> {
+    let default = &destinations.default().name;
+    let damaged = |run: u32, key: &Key, error: EngineError| {
+        let damage = verifier::as_damage(key, error)?;
+        let damages = vec![(default.clone(), damage)];
+        Ok(Verified { run, damages, objects_read: 1, ..Verified::default() })
+    };
+    let run = match choose(register, run).await {
+        Ok(run) => run,
+        Err(error @ EngineError::Format { .. }) => {
+            let key = key_of(&error).unwrap_or_else(Key::runs);
+            return damaged(run.unwrap_or_default(), &key, error);
+        }
+        Err(error) => return Err(error),
+    };
+    match open(destinations, register, run).await {
+        Ok(backup) => backup.examine(destinations, tools, (Depth::Rows, parallelism), progress).await,
+        Err(EngineError::Damaged(finding)) => {
+            let object = Key::outcome(run).to_string();
+            let damage = Damage { object, table: None, offsets: None, finding };
+            Ok(Verified { run, damages: vec![(default.clone(), damage)], ..Verified::default() })
+        }
+        Err(error) => match key_of(&error) {
+            Some(key) => damaged(run, &key, error),
+            None => Err(error),
+        },
+    }
+}
+
+fn key_of(error: &EngineError) -> Option<Key> {
+    match error {
+        EngineError::Format { key, .. }
+        | EngineError::Missing { key, .. }
+        | EngineError::Digest { key, .. }
+        | EngineError::DocumentTooLarge { key, .. } => Some(key.clone()),
+        _ => None,
+    }
+}
+
+/// Every run of the collection, oldest first.
+///
+/// # Errors
+/// If the register can't be read.
+pub async fn list(register: &Register) -> Result<Vec<Listed>, EngineError> {
+    let mut runs = Vec::new();
+    for run in 1..=register.newest().await? {
+        let claim = register.run(run).await?;
+        let outcome = register.outcome(run).await?.map(|decided| decided.outcome);
+        let manifest = match &outcome {
+            Some(Outcome { decision: Decision::Sealed { plan, manifest, .. }, .. }) => {
+                let key = Key::of_plan(run, plan, PlanDocument::Manifest);
+                Some(documents::get_bound::<Manifest>(&**register.store(), &key, *manifest).await?.document)
+            }
+            _ => None,
+        };
+        runs.push(Listed { run, claimed: claim.claimed, owner: claim.owner, outcome, manifest });
+    }
+    Ok(runs)
+}

@@ -1,0 +1,284 @@
+//! The coordinator: claims a run, plans it, starts workers and verifiers, balances the books, and seals.
+
+use std::time::Duration;
+
+use super::catalogs;
+use super::census;
+use super::documents::{self, Held};
+use super::error::EngineError;
+use super::interrupt::Interruption;
+use super::job::BackupJob;
+use super::metadata::{self, Metadata};
+use super::opening;
+use super::progress::Stage;
+use super::register::{Claimed, OpenRun, Turn};
+use super::resolve::{self, HeldSource, Planned};
+use super::seal;
+use super::worker::{self, WorkerOrder};
+use crate::format::{
+    Census, Decision, Key, Manifest, Plan, PlanDocument, PlanId, RunKind, Sha256Digest, Tickets,
+};
+use crate::ledger::{Balanced, Ledger};
+use crate::source::Recovery;
+
+/// Plans that one process makes for one run before it gives up: each costs a whole export.
+const PLANS_PER_PROCESS: u32 = 3;
+
+/// Starts of a worker within one plan: its receipts are its checkpoint, so a start costs one reading of them.
+const STARTS_PER_WORKER: u32 = 3;
+
+/// How long a listing may lag behind receipts that a worker has just written. Every store that we know lists
+/// what it has acknowledged at once; a minute covers those that we don't.
+const LISTING_PATIENCE: Duration = Duration::from_secs(60);
+
+/// A backup that is proven.
+#[derive(Debug)]
+pub struct Sealed {
+    /// Number of the run.
+    pub run: u32,
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// SHA-256 of the manifest as stored.
+    pub manifest_sha256: Sha256Digest,
+    /// Objects that the verifiers read.
+    pub objects_read: u64,
+    /// Bytes that the verifiers read.
+    pub bytes_read: u64,
+}
+
+/// Makes one backup.
+///
+/// # Errors
+/// Any [`EngineError`]. When this returns one after a run was claimed, the run is void, or (after SIGTERM, a
+/// lost turn or an unreachable store) left open for its owner.
+pub async fn back_up(job: &BackupJob) -> Result<Sealed, EngineError> {
+    job.check()?;
+    job.progress.begin(Stage::Resolve, 0, 0);
+    let opened = job.interrupt.race(opening::open(job)).await?;
+    let fresh = PlanId::from_random(rand::random());
+    let claim = job.register.claim(&job.owner, RunKind::Backup, opened.collection, fresh);
+    let (mut turn, mut resumed) = match job.interrupt.race(claim).await? {
+        Claimed::New(turn) => (turn, None),
+        Claimed::Open(open) => take_over(job, open, fresh).await?,
+    };
+    let deadline = job.deadline.map(|limit| tokio::time::Instant::now() + limit);
+    for plans in 1.. {
+        let beating = job.register.beat(&turn);
+        let made = make(job, &turn, resumed.take());
+        let made = match (deadline, job.deadline) {
+            (Some(at), Some(limit)) => tokio::time::timeout_at(at, made)
+                .await
+                .unwrap_or(Err(EngineError::DeadlineExceeded(limit))),
+            _ => made.await,
+        };
+        beating.abort();
+        let error = match made {
+            Ok(sealed) => return Ok(sealed),
+            Err(error) => error,
+        };
+        let start_over = matches!(&error, EngineError::Source(it) if it.recovery() != Recovery::GiveUp);
+        if !start_over || plans >= PLANS_PER_PROCESS || job.interrupt.asked().is_some() {
+            return Err(end(job, &turn, error).await);
+        }
+        job.progress.note(format!("starting over with a new plan: {error}"));
+        job.errors.note("plan", error.reason());
+        turn = next_plan(job, &turn, format!("starting over: {error}")).await?;
+    }
+    Err(EngineError::Task("more plans than can be counted".into()))
+}
+
+/// Ends a run that failed: void, unless it is for its owner to go on with, or was decided by somebody else.
+async fn end(job: &BackupJob, turn: &Turn, error: EngineError) -> EngineError {
+    match &error {
+        EngineError::LostTurn { .. } | EngineError::DecidedElsewhere { .. } | EngineError::OutcomeUnknown { .. } => {
+            return error;
+        }
+        EngineError::Interrupted if job.interrupt.asked() == Some(Interruption::Leave) => return error,
+        _ => {}
+    }
+    let decision = Decision::Void {
+        reason: error.reason().to_owned(),
+        message: error.to_string().chars().take(2000).collect(),
+    };
+    match job.register.decide(turn, decision.clone()).await {
+        Ok(decided) if decided.outcome.decision == decision => error,
+        Ok(decided) => EngineError::DecidedElsewhere { run: turn.run, outcome: Box::new(decided.outcome) },
+        Err(unknown @ EngineError::OutcomeUnknown { .. }) => unknown,
+        Err(other) => EngineError::OutcomeUnknown { run: turn.run, source: Box::new(other) },
+    }
+}
+
+/// A plan whose every snapshot-bound ticket is settled: nothing of it needs the snapshot any more.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    plan: Held<Plan>,
+    tickets: Vec<Held<Tickets>>,
+    census: Held<Census>,
+}
+
+/// Takes a turn at this owner's open run, with its plan if that can be carried on.
+async fn take_over(
+    job: &BackupJob,
+    open: OpenRun,
+    fresh: PlanId,
+) -> Result<(Turn, Option<Settled>), EngineError> {
+    let (plan, reason, settled) = match open.plan {
+        None => (fresh, "the earlier attempt made no plan".to_owned(), None),
+        Some(plan) => match settled(job, open.run, plan).await? {
+            Ok(settled) => (plan, "every snapshot-bound ticket is settled".to_owned(), Some(settled)),
+            Err(why) => (fresh, format!("starting over: the snapshot was lost before {why}"), None),
+        },
+    };
+    job.progress.note(format!("going on with run {}: {reason}", open.run));
+    let turn = job.register.take_turn(open, plan, settled.is_some(), reason).await?;
+    Ok((turn, settled))
+}
+
+/// What of `plan` lies in the store, if all of it is settled; else what is missing.
+async fn settled(job: &BackupJob, run: u32, plan: PlanId) -> Result<Result<Settled, String>, EngineError> {
+    let default = &*job.destinations.default().store;
+    let key = |document| Key::of_plan(run, &plan, document);
+    let Some(plan) = documents::find::<Plan>(default, &key(PlanDocument::Plan)).await? else {
+        return Ok(Err("the plan was written".into()));
+    };
+    let Some(census) = documents::find::<Census>(default, &key(PlanDocument::Census)).await? else {
+        return Ok(Err("every table was exported and counted".into()));
+    };
+    let mut tickets = Vec::new();
+    for destination in &plan.document.destinations {
+        let store = &*job.destinations.named(&destination.name)?.store;
+        tickets.push(documents::get_bound(store, &key(PlanDocument::Tickets), destination.tickets).await?);
+    }
+    Ok(Ok(Settled { plan, tickets, census }))
+}
+
+async fn next_plan(job: &BackupJob, turn: &Turn, reason: String) -> Result<Turn, EngineError> {
+    job.register.still_ours(turn).await?;
+    let plan = PlanId::from_random(rand::random());
+    job.register.take_turn(turn.as_open(), plan, false, reason).await
+}
+
+/// One attempt, from the plan to the seal.
+async fn make(job: &BackupJob, turn: &Turn, resumed: Option<Settled>) -> Result<Sealed, EngineError> {
+    let settled = match resumed {
+        Some(settled) => settled,
+        None => export(job, turn).await?,
+    };
+    job.interrupt.race(prove(job, turn, settled)).await
+}
+
+/// Plans, exports and counts: everything that the snapshot is needed for.
+async fn export(job: &BackupJob, turn: &Turn) -> Result<Settled, EngineError> {
+    let sources = job.interrupt.race(resolve::hold(job)).await?;
+    let exported = export_held(job, turn, &sources).await;
+    let released = resolve::release(sources).await;
+    let settled = exported?;
+    // A failed release says that the connection was lost: after the census was taken that changes nothing.
+    super::best_effort("the census was taken while the snapshot lived", released);
+    Ok(settled)
+}
+
+async fn export_held(job: &BackupJob, turn: &Turn, sources: &[HeldSource]) -> Result<Settled, EngineError> {
+    let planned = job.interrupt.race(resolve::plan(job, turn, sources)).await?;
+    let (plan, tickets) = job.interrupt.race(write_plan(job, planned)).await?;
+    let held: Vec<(Tickets, Sha256Digest)> =
+        tickets.iter().map(|held| (held.document.clone(), held.sha256)).collect();
+    let mut ledger = Ledger::open(plan.document.clone(), held)?;
+    let bytes = plan.document.tables.iter().map(|table| table.facts.bytes).sum();
+    job.progress.begin(Stage::Export, u64::from(plan.document.tickets), bytes);
+    let catalogs = catalogs::export(job, turn, sources, &plan.document, &tickets);
+    let workers = start_workers(job, &tickets);
+    let (workers, catalogs) = tokio::join!(workers, job.interrupt.race(catalogs));
+    workers?;
+    catalogs?;
+    let counted = async {
+        census::collect(&job.destinations, &mut ledger, LISTING_PATIENCE).await?;
+        for source in sources {
+            source.held.snapshot.check().await?;
+            source.held.locks.check().await?;
+        }
+        let digests = catalogs::digests_again(sources).await?;
+        census::take(&job.endpoints, &plan.document, plan.sha256, &ledger, digests, job.parallelism).await
+    };
+    let census = job.interrupt.race(counted).await?;
+    let key = Key::of_plan(turn.run, &turn.plan, PlanDocument::Census);
+    let census = documents::put(&*job.destinations.default().store, &key, census).await?;
+    Ok(Settled { plan, tickets, census })
+}
+
+async fn write_plan(
+    job: &BackupJob,
+    planned: Planned,
+) -> Result<(Held<Plan>, Vec<Held<Tickets>>), EngineError> {
+    let Planned { plan, tickets } = planned;
+    let key = |document| Key::of_plan(plan.run, &plan.plan, document);
+    let (tickets_key, plan_key) = (key(PlanDocument::Tickets), key(PlanDocument::Plan));
+    let mut written = Vec::new();
+    for tickets in tickets {
+        let store = &*job.destinations.named(&tickets.destination)?.store;
+        written.push(documents::put(store, &tickets_key, tickets).await?);
+    }
+    let plan = documents::put(&*job.destinations.default().store, &plan_key, plan).await?;
+    Ok((plan, written))
+}
+
+/// One worker for each destination; a worker whose connection broke is started again, and goes on.
+async fn start_workers(job: &BackupJob, tickets: &[Held<Tickets>]) -> Result<(), EngineError> {
+    let mut workers = tokio::task::JoinSet::new();
+    for held in tickets {
+        let order = WorkerOrder {
+            run: held.document.run,
+            plan: held.document.plan,
+            tickets: held.sha256,
+            store: job.destinations.named(&held.document.destination)?.store.clone(),
+            endpoints: job.endpoints.clone(),
+            parallelism: job.parallelism,
+            interrupt: job.interrupt.clone(),
+            progress: job.progress.clone(),
+        };
+        let errors = job.errors.clone();
+        workers.spawn(async move {
+            for start in 1.. {
+                match worker::work(order.clone()).await {
+                    Err(EngineError::Source(error))
+                        if error.recovery() == Recovery::Reconnect && start < STARTS_PER_WORKER =>
+                    {
+                        errors.note("worker", error.reason());
+                    }
+                    ended => return ended,
+                }
+            }
+            Ok(())
+        });
+    }
+    let mut first = Ok(());
+    while let Some(joined) = workers.join_next().await {
+        let ended = joined.unwrap_or_else(|error| Err(EngineError::Task(format!("a worker died: {error}"))));
+        first = first.and(ended);
+    }
+    first
+}
+
+/// Balances, writes parts and manifest, has everything read back, and seals.
+async fn prove(job: &BackupJob, turn: &Turn, settled: Settled) -> Result<Sealed, EngineError> {
+    let Settled { plan, tickets, census } = settled;
+    let tickets_held = tickets.iter().map(|held| (held.document.clone(), held.sha256)).collect();
+    let mut ledger = Ledger::open(plan.document.clone(), tickets_held)?;
+    census::collect(&job.destinations, &mut ledger, LISTING_PATIENCE).await?;
+    let balanced: Balanced = ledger.balance(plan.sha256, &census.document)?;
+    job.register.still_ours(turn).await?;
+    job.progress.begin(Stage::Write, 0, 0);
+    let metadata: Metadata =
+        metadata::write(job, &balanced, (&plan, &census), &tickets, job.errors.entries()).await?;
+    let verified = metadata::verify(job, turn, &balanced, &metadata).await?;
+    job.progress.begin(Stage::Seal, 0, 0);
+    seal::compare_once_more(&job.destinations, &balanced, &metadata.written).await?;
+    seal::seal(&job.register, turn, verified.proven).await?;
+    Ok(Sealed {
+        run: turn.run,
+        manifest: metadata.manifest.document,
+        manifest_sha256: metadata.manifest.sha256,
+        objects_read: verified.objects_read,
+        bytes_read: verified.bytes_read,
+    })
+}

@@ -1,0 +1,220 @@
+//! Parts and manifest, and the question that follows them.
+
+use jiff::Timestamp;
+
+use super::audit;
+use super::documents::{self, Held};
+use super::error::EngineError;
+use super::job::BackupJob;
+use super::progress::Stage;
+use super::register::Turn;
+use super::seal::Written;
+use super::verifier::{self, Depth, Question};
+use crate::format::{
+    Census, Document, ErrorEntry, Key, Manifest, ManifestDestination, ManifestTable, Nonce, Part, Plan,
+    PlanDocument, Tickets, Verdict,
+};
+use crate::ledger::{Balanced, Proven, Witness};
+
+/// What was written beside the data.
+#[derive(Debug)]
+pub(crate) struct Metadata {
+    pub(crate) manifest: Held<Manifest>,
+    pub(crate) written: Vec<Written>,
+}
+
+/// What the verifiers have shown.
+#[derive(Debug)]
+pub(crate) struct Verified {
+    pub(crate) proven: Proven,
+    pub(crate) objects_read: u64,
+    pub(crate) bytes_read: u64,
+}
+
+fn written<D: Document>(destination: &str, held: &Held<D>) -> Written {
+    Written {
+        destination: destination.to_owned(),
+        key: held.key.clone(),
+        length: held.length,
+        version: held.version.clone(),
+    }
+}
+
+/// Writes a document, or finds it as an earlier attempt of the same plan wrote it. Only a document that
+/// follows from the books alone can be taken over so.
+async fn put_or_find<D: Document + PartialEq>(
+    job: &BackupJob,
+    destination: &str,
+    key: &Key,
+    document: D,
+) -> Result<Held<D>, EngineError> {
+    let store = &*job.destinations.named(destination)?.store;
+    if let Some(found) = documents::find::<D>(store, key).await? {
+        if found.document == document {
+            return Ok(found);
+        }
+        return Err(EngineError::Damaged(format!(
+            "{}/{key} of an earlier attempt says otherwise than the books",
+            store.url()
+        )));
+    }
+    documents::put(store, key, document).await
+}
+
+/// Writes each destination's part, then the manifest.
+pub(crate) async fn write(
+    job: &BackupJob,
+    balanced: &Balanced,
+    (plan, census): (&Held<Plan>, &Held<Census>),
+    tickets: &[Held<Tickets>],
+    errors: Vec<ErrorEntry>,
+) -> Result<Metadata, EngineError> {
+    let key = |document| Key::of_plan(balanced.plan().run, &balanced.plan().plan, document);
+    let default = job.destinations.default().name.clone();
+    let mut documents_written = vec![written(&default, plan), written(&default, census)];
+    for held in tickets {
+        documents_written.push(written(&held.document.destination, held));
+    }
+    let mut destinations = Vec::new();
+    for share in balanced.shares() {
+        let part: Held<Part> =
+            put_or_find(job, &share.destination, &key(PlanDocument::Part), share.part.clone()).await?;
+        documents_written.push(written(&share.destination, &part));
+        let planned = plan.document.destinations.iter().find(|it| it.name == share.destination);
+        let planned = planned.ok_or_else(|| EngineError::Task("a destination vanished".into()))?;
+        let (objects, stored_bytes) = share.objects();
+        destinations.push(ManifestDestination {
+            name: share.destination.clone(),
+            url: planned.url.clone(),
+            locality: planned.locality.clone(),
+            default: planned.default,
+            tickets: share.part.tickets,
+            part: part.sha256,
+            count: planned.count,
+            objects,
+            stored_bytes,
+        });
+    }
+    let manifest = manifest(balanced, (plan, census), destinations, errors);
+    let store = &*job.destinations.default().store;
+    let manifest_key = key(PlanDocument::Manifest);
+    // An earlier attempt's manifest of this plan differs in its date and errors only; what it says of the
+    // backup must be the same.
+    let manifest = match documents::find::<Manifest>(store, &manifest_key).await? {
+        Some(found) => {
+            let aligned = Manifest {
+                errors: found.document.errors.clone(),
+                written: found.document.written,
+                software: found.document.software.clone(),
+                ..manifest
+            };
+            if aligned != found.document {
+                return Err(EngineError::Damaged("the manifest of an earlier attempt says otherwise".into()));
+            }
+            found
+        }
+        None => documents::put(store, &manifest_key, manifest).await?,
+    };
+    documents_written.push(written(&default, &manifest));
+    Ok(Metadata { manifest, written: documents_written })
+}
+
+fn manifest(
+    balanced: &Balanced,
+    (plan, census): (&Held<Plan>, &Held<Census>),
+    destinations: Vec<ManifestDestination>,
+    errors: Vec<ErrorEntry>,
+) -> Manifest {
+    let endpoint = |position: u32| {
+        plan.document.endpoints.get(position as usize).map_or_else(String::new, |it| it.name.clone())
+    };
+    let tables = plan.document.tables.iter().zip(balanced.tables()).map(|(table, total)| ManifestTable {
+        id: table.id,
+        endpoint: endpoint(table.endpoint),
+        name: table.facts.name.clone(),
+        columns: table.facts.columns.clone(),
+        format: table.facts.format,
+        destination: table.destination.clone(),
+        fingerprint: total.fingerprint,
+        raw_bytes: total.raw_bytes,
+        stored_bytes: total.stored_bytes,
+        tickets: table.tickets,
+    });
+    let tables: Vec<ManifestTable> = tables.collect();
+    Manifest {
+        run: plan.document.run,
+        plan: plan.document.plan,
+        plan_document: plan.sha256,
+        census: census.sha256,
+        endpoints: plan.document.endpoints.clone(),
+        rows: tables.iter().map(|table| table.fingerprint.rows).sum(),
+        raw_bytes: tables.iter().map(|table| table.raw_bytes).sum(),
+        stored_bytes: destinations.iter().map(|destination| destination.stored_bytes).sum(),
+        destinations,
+        tables,
+        omissions: plan.document.omissions.clone(),
+        populated_views: plan.document.populated_views.clone(),
+        errors,
+        written: Timestamp::now(),
+        software: crate::version().to_owned(),
+    }
+}
+
+/// Asks one verifier per destination, with a nonce that nobody knew before, and compares what they say with
+/// the books, their witnesses and a sample.
+pub(crate) async fn verify(
+    job: &BackupJob,
+    turn: &Turn,
+    balanced: &Balanced,
+    metadata: &Metadata,
+) -> Result<Verified, EngineError> {
+    let manifest = &metadata.manifest;
+    job.progress.begin(
+        Stage::Verify,
+        u64::from(balanced.plan().tickets),
+        manifest.document.stored_bytes,
+    );
+    let nonce = Nonce::from_random(rand::random());
+    let mut verifiers = tokio::task::JoinSet::new();
+    for destination in &manifest.document.destinations {
+        let question = Question {
+            run: turn.run,
+            plan: turn.plan,
+            destination: destination.name.clone(),
+            default: destination.default,
+            nonce,
+            manifest: manifest.sha256,
+            part: destination.part,
+            pinned: true,
+            depth: Depth::Rows,
+        };
+        let store = job.destinations.named(&destination.name)?.store.clone();
+        let (tools, parallelism, progress) = (job.tools.clone(), job.parallelism, job.progress.clone());
+        verifiers.spawn(async move {
+            verifier::verify_and_write(store, question, &tools, parallelism, &progress).await
+        });
+    }
+    let mut witnesses: Vec<Witness> = Vec::new();
+    let mut first = Ok(());
+    while let Some(joined) = verifiers.join_next().await {
+        match joined {
+            Ok(Ok(witness)) => witnesses.push(witness),
+            Ok(Err(error)) => first = first.and(Err(error)),
+            Err(error) => first = first.and(Err(EngineError::Task(format!("a verifier died: {error}")))),
+        }
+    }
+    first?;
+    let mut verdicts = Vec::new();
+    for destination in &manifest.document.destinations {
+        let store = &*job.destinations.named(&destination.name)?.store;
+        let held: Held<Verdict> =
+            documents::get(store, &Key::verdict(turn.run, &turn.plan, &nonce)).await?;
+        verdicts.push((held.document, held.sha256));
+    }
+    let proven = balanced.prove(nonce, (&manifest.document, manifest.sha256), &verdicts, &witnesses)?;
+    let verdicts: Vec<Verdict> = verdicts.into_iter().map(|(verdict, _)| verdict).collect();
+    audit::audit(&job.destinations, balanced, nonce, &verdicts).await?;
+    let objects_read = verdicts.iter().map(|verdict| verdict.objects_read).sum();
+    let bytes_read = verdicts.iter().map(|verdict| verdict.bytes_read).sum();
+    Ok(Verified { proven, objects_read, bytes_read })
+}

@@ -1,0 +1,76 @@
+//! The last comparison, and the seal.
+
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::destinations::Destinations;
+use super::error::EngineError;
+use super::reading::version_of;
+use super::register::{Decided, Register, Turn};
+use crate::format::{Key, PartEntry};
+use crate::ledger::{Balanced, Proven};
+use crate::store::{ObjectStore, ObjectVersion};
+
+/// HEAD requests under way at once: small answers, so latency is all they cost.
+const HEADS_UNDER_WAY: usize = 16;
+
+/// A document that the run wrote, as it was when it was written.
+#[derive(Clone, Debug)]
+pub(crate) struct Written {
+    pub(crate) destination: String,
+    pub(crate) key: Key,
+    pub(crate) length: u64,
+    pub(crate) version: ObjectVersion,
+}
+
+/// Compares length and version of everything once more, right before the register is written: what was
+/// replaced after its verifier had read it shows here.
+pub(crate) async fn compare_once_more(
+    destinations: &Destinations,
+    balanced: &Balanced,
+    documents: &[Written],
+) -> Result<(), EngineError> {
+    for document in documents {
+        let store = &*destinations.named(&document.destination)?.store;
+        compare(store, &document.key, document.length, &document.version).await?;
+    }
+    for share in balanced.shares() {
+        let store = &*destinations.named(&share.destination)?.store;
+        let objects = share.part.entries.iter().filter_map(|entry: &PartEntry| entry.settlement.object());
+        stream::iter(objects)
+            .map(|object| async move {
+                compare(store, &object.key, object.length, &version_of(object)).await
+            })
+            .buffer_unordered(HEADS_UNDER_WAY)
+            .try_collect::<Vec<()>>()
+            .await?;
+    }
+    Ok(())
+}
+
+async fn compare(
+    store: &dyn ObjectStore,
+    key: &Key,
+    length: u64,
+    version: &ObjectVersion,
+) -> Result<(), EngineError> {
+    let head = store.head(key, Some(version)).await?;
+    if head.length == length {
+        return Ok(());
+    }
+    Err(EngineError::Damaged(format!(
+        "{}/{key} has {} bytes now, and {length} were written and verified",
+        store.url(),
+        head.length
+    )))
+}
+
+/// Writes the proof into the register, reads it back, and says who decided.
+pub(crate) async fn seal(register: &Register, turn: &Turn, proven: Proven) -> Result<Decided, EngineError> {
+    register.still_ours(turn).await?;
+    let ours = proven.into_decision();
+    let decided = register.decide(turn, ours.clone()).await?;
+    if decided.outcome.decision == ours {
+        return Ok(decided);
+    }
+    Err(EngineError::DecidedElsewhere { run: turn.run, outcome: Box::new(decided.outcome) })
+}

@@ -1,0 +1,321 @@
+//! The worker: settles the tickets of one destination. It reads its endpoint and its destination, and
+//! knows nothing else of the run than the tickets' document.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+
+use super::documents::{self, Held};
+use super::error::EngineError;
+use super::interrupt::Interrupt;
+use super::job::Endpoint;
+use super::progress::{Progress, Stage};
+use super::reading::{self, Pinned};
+use super::receipts::{Binding, Settled};
+use super::verifier::LARGE_OBJECT_COLUMNS;
+use crate::codec::{CodecError, RowTotals, SpanWriter};
+use crate::format::{
+    CopyFormat, Key, Nonce, Order, PlanDocument, PlanId, Receipt, Sha256Digest, SpanRange, TableFacts, TablePlan,
+    Ticket,    Tickets,
+};
+use crate::mutant::{self, Mutant};
+use crate::source::{CopyStream, Reader};
+use crate::store::{ObjectStore, Upload, UploadOptions};
+
+/// Chunks of COPY data that wait for the encoder: COPY sends a message per row, so these are small.
+const CHUNKS_UNDER_WAY: usize = 64;
+
+/// A larger message is cut for the encoder, so that what it hands out stays bounded.
+const ENCODER_BITE: usize = 1 << 20;
+
+/// What a worker is told when it is started.
+#[derive(Clone, Debug)]
+pub struct WorkerOrder {
+    /// The run.
+    pub run: u32,
+    /// The plan.
+    pub plan: PlanId,
+    /// SHA-256 of the destination's `tickets.json.zst`.
+    pub tickets: Sha256Digest,
+    /// The destination.
+    pub store: Arc<dyn ObjectStore>,
+    /// How to reach the servers that the tickets name.
+    pub endpoints: Vec<Endpoint>,
+    /// Connections.
+    pub parallelism: usize,
+    /// Where it is asked to stop.
+    pub interrupt: Interrupt,
+    /// Where it shows how far it is.
+    pub progress: Progress,
+}
+
+/// Settles every open ticket of the destination.
+///
+/// # Errors
+/// The first failure; every lane has ended by then, and no upload is left open.
+pub async fn work(order: WorkerOrder) -> Result<(), EngineError> {
+    let key = Key::of_plan(order.run, &order.plan, PlanDocument::Tickets);
+    let held: Held<Tickets> = documents::get_bound(&*order.store, &key, order.tickets).await?;
+    let tickets = Arc::new(held.document);
+    let settled = settled_before(&order, &tickets).await?;
+    let queue = queue(&tickets, &settled);
+    let queue = Arc::new(Mutex::new(queue));
+    let binding = Binding {
+        run: order.run,
+        plan: order.plan,
+        tickets: order.tickets,
+        worker: Nonce::from_random(rand::random()),
+    };
+    let order = Arc::new(order);
+    let mut lanes = tokio::task::JoinSet::new();
+    for _ in 0..order.parallelism.max(1) {
+        let lane = Lane {
+            order: order.clone(),
+            tickets: tickets.clone(),
+            queue: queue.clone(),
+            binding: binding.clone(),
+            readers: BTreeMap::new(),
+        };
+        lanes.spawn(lane.run());
+    }
+    let mut first = None;
+    while let Some(joined) = lanes.join_next().await {
+        let ended = joined.unwrap_or_else(|error| Err(EngineError::Task(format!("a lane died: {error}"))));
+        if let Err(error) = ended {
+            // The others stop at their next ticket.
+            queue.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            first.get_or_insert(error);
+        }
+    }
+    first.map_or(Ok(()), Err)
+}
+
+/// Tickets that an earlier worker of this plan has settled. Its word is not taken: each object is read.
+async fn settled_before(order: &WorkerOrder, tickets: &Tickets) -> Result<Vec<u32>, EngineError> {
+    let mut settled = Vec::new();
+    let keys = documents::list_all(&*order.store, Some(&Key::receipts(order.run, &order.plan))).await?;
+    for key in keys {
+        let Some(held) = documents::find::<Receipt>(&*order.store, &key).await? else { continue };
+        let receipt = held.document;
+        let known = tickets.tickets.iter().any(|ticket| ticket.id == receipt.ticket);
+        if !known || receipt.plan != order.plan || receipt.tickets != order.tickets {
+            continue;
+        }
+        if let Some(object) = receipt.settlement.object() {
+            match reading::check_digest(&*order.store, object, Pinned::Recorded).await {
+                Ok(()) => {}
+                Err(unread) => {
+                    let damage = unread.into_damage(object.key.to_string(), None)?;
+                    let finding = format!("{} of an earlier attempt: {}", damage.object, damage.finding);
+                    return Err(EngineError::Damaged(finding));
+                }
+            }
+        }
+        settled.push(receipt.ticket);
+    }
+    Ok(settled)
+}
+
+/// The open tickets of rows, largest first, so that no large one is left to the end.
+fn queue(tickets: &Tickets, settled: &[u32]) -> VecDeque<Ticket> {
+    let weight = |ticket: &Ticket| match &ticket.order {
+        Order::Rows { table, .. } => tickets
+            .tables
+            .iter()
+            .find(|known| known.id == *table)
+            .map_or(0, |table| table.facts.bytes / u64::from(table.tickets.max(1))),
+        Order::LargeObjects { .. } => u64::MAX,
+        Order::Schema { .. } | Order::Catalog { .. } => 0,
+    };
+    let ours = |ticket: &&Ticket| match ticket.order {
+        Order::Rows { .. } | Order::LargeObjects { .. } => !settled.contains(&ticket.id),
+        // The coordinator's: they need the session that exports the snapshot.
+        Order::Schema { .. } | Order::Catalog { .. } => false,
+    };
+    let mut open: Vec<(u64, &Ticket)> =
+        tickets.tickets.iter().filter(ours).map(|ticket| (weight(ticket), ticket)).collect();
+    open.sort_by_key(|(weight, ticket)| (std::cmp::Reverse(*weight), ticket.id));
+    if mutant::is(Mutant::SkipATicket) {
+        open.pop();
+    }
+    open.into_iter().map(|(_, ticket)| ticket.clone()).collect()
+}
+
+/// One connection to each endpoint, pulling tickets until there are none.
+struct Lane {
+    order: Arc<WorkerOrder>,
+    tickets: Arc<Tickets>,
+    queue: Arc<Mutex<VecDeque<Ticket>>>,
+    binding: Binding,
+    readers: BTreeMap<u32, Reader>,
+}
+
+impl Lane {
+    async fn run(mut self) -> Result<(), EngineError> {
+        loop {
+            if self.order.interrupt.asked().is_some() {
+                return Err(EngineError::Interrupted);
+            }
+            let next = self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let Some(ticket) = next else { break };
+            self.settle(&ticket).await?;
+        }
+        for (_, reader) in std::mem::take(&mut self.readers) {
+            reader.close().await?;
+        }
+        Ok(())
+    }
+
+    async fn settle(&mut self, ticket: &Ticket) -> Result<(), EngineError> {
+        let tickets = self.tickets.clone();
+        let (endpoint, table) = match &ticket.order {
+            Order::Rows { table, .. } => {
+                let table = tickets.tables.iter().find(|known| known.id == *table);
+                let table = table.ok_or_else(|| EngineError::Task("a ticket without a table".into()))?;
+                (table.endpoint, Some(table))
+            }
+            Order::LargeObjects { endpoint, .. } => (*endpoint, None),
+            Order::Schema { .. } | Order::Catalog { .. } => return Ok(()),
+        };
+        let snapshot = tickets.endpoints[endpoint as usize].snapshot.clone();
+        self.open_reader(endpoint).await?;
+        let reader = &self.readers[&endpoint];
+        let (format, columns) = table.map_or((CopyFormat::Binary, LARGE_OBJECT_COLUMNS), |table| {
+            (table.facts.format, table.facts.columns.len())
+        });
+        let (key, stream) = match (&ticket.order, table) {
+            (Order::Rows { range, .. }, Some(table)) => {
+                let range = self.range(ticket, table, range);
+                let key = Key::data(self.order.run, &self.order.plan, table.id, ticket.id, &self.binding.worker);
+                (key, reader.copy_out(&table.facts, &range).await?)
+            }
+            _ => return Ok(()),
+        };
+        let settled = self.export(ticket, &snapshot, key, (format, columns), stream).await?;
+        settled.publish(&*self.order.store, &self.binding).await?;
+        let bytes = table.map_or(0, |table| table.facts.bytes / u64::from(table.tickets.max(1)));
+        self.order.progress.advance(Stage::Export, 1, bytes);
+        Ok(())
+    }
+
+    /// The span that the ticket orders.
+    fn range(&self, ticket: &Ticket, table: &TablePlan, range: &SpanRange) -> SpanRange {
+        if mutant::is(Mutant::ExportTheNeighboursRange) {
+            let neighbour = self.tickets.tickets.iter().rfind(|other| {
+                other.id < ticket.id && matches!(other.order, Order::Rows { table: id, .. } if id == table.id)
+            });
+            if let Some(Ticket { order: Order::Rows { range, .. }, .. }) = neighbour {
+                return range.clone();
+            }
+        }
+        range.clone()
+    }
+
+    async fn open_reader(&mut self, endpoint: u32) -> Result<(), EngineError> {
+        if self.readers.contains_key(&endpoint) {
+            return Ok(());
+        }
+        let plan = &self.tickets.endpoints[endpoint as usize];
+        let known = self.order.endpoints.iter().find(|known| known.name == plan.name);
+        let known = known.ok_or_else(|| {
+            EngineError::usage(format!("source {} of the plan was not given", plan.name), "give every --source")
+        })?;
+        let reader = Reader::open(&known.config, &plan.snapshot_id).await?;
+        let of_endpoint = self.tickets.tables.iter().filter(|table| table.endpoint == endpoint);
+        let facts: Vec<&TableFacts> = of_endpoint.map(|table| &table.facts).collect();
+        reader.adopt(facts).await?;
+        self.readers.insert(endpoint, reader);
+        Ok(())
+    }
+
+    /// COPY → row hash → zstd → SHA-256 → upload. The encoder has a thread of its own, so that it does not
+    /// wait for the network nor the network for it.
+    async fn export(
+        &self,
+        ticket: &Ticket,
+        snapshot: &str,
+        key: Key,
+        (format, columns): (CopyFormat, usize),
+        stream: CopyStream,
+    ) -> Result<Settled, EngineError> {
+        let what = key.to_string();
+        let (to_encoder, mut raw) = tokio::sync::mpsc::channel::<Bytes>(CHUNKS_UNDER_WAY);
+        let (to_upload, chunks) = tokio::sync::mpsc::channel::<Bytes>(CHUNKS_UNDER_WAY);
+        let encoding = tokio::task::spawn_blocking(move || -> Result<Option<RowTotals>, CodecError> {
+            let mut writer = SpanWriter::new(format, columns)?;
+            let mut out = Vec::new();
+            while let Some(message) = raw.blocking_recv() {
+                if message.is_empty() {
+                    // The end, said by the reader: a closed channel alone may also be a failed one.
+                    let totals = writer.finish(&mut out)?;
+                    return Ok(drain(&mut out, &to_upload).then_some(totals));
+                }
+                for bite in message.chunks(ENCODER_BITE) {
+                    writer.push(bite, &mut out)?;
+                    if !drain(&mut out, &to_upload) {
+                        return Ok(None);
+                    }
+                }
+            }
+            Ok(None)
+        });
+        let mut upload = Upload::begin(&self.order.store, key, UploadOptions::default());
+        let reading = feed(stream, to_encoder, &self.order.interrupt);
+        let writing = async {
+            // Owned here, so that an upload that fails drops it, and that is what stops the encoder.
+            let mut chunks = chunks;
+            while let Some(chunk) = chunks.recv().await {
+                upload.write(chunk).await?;
+            }
+            Ok::<_, EngineError>(())
+        };
+        let (read, written) = tokio::join!(reading, writing);
+        let encoded = encoding.await.map_err(|error| EngineError::Task(format!("the encoder died: {error}")));
+        let outcome = written.and(read).and_then(|()| {
+            let totals = encoded?.map_err(|error| EngineError::codec(&what, error))?;
+            totals.ok_or_else(|| EngineError::Task(format!("{what}: the encoder stopped before the end")))
+        });
+        let totals = match outcome {
+            Ok(totals) => totals,
+            Err(error) => return Err(abandon(upload, error).await),
+        };
+        if let Some(empty) = Settled::empty(ticket.id, snapshot, &totals) {
+            upload.abort().await?;
+            return Ok(empty);
+        }
+        let committed = upload.finish().await?;
+        Ok(Settled::rows(ticket.id, snapshot, committed, &totals))
+    }
+}
+
+/// Ends an upload that must not be finished; the first error stays the first.
+async fn abandon(upload: Upload, error: EngineError) -> EngineError {
+    if let Err(second) = upload.abort().await {
+        tracing::warn!(error = %second, "an upload was left behind: the bucket's lifecycle rule removes it");
+    }
+    error
+}
+
+async fn feed(
+    mut stream: CopyStream,
+    to_encoder: tokio::sync::mpsc::Sender<Bytes>,
+    interrupt: &Interrupt,
+) -> Result<(), EngineError> {
+    while let Some(message) = stream.try_next().await? {
+        if interrupt.asked().is_some() {
+            return Err(EngineError::Interrupted);
+        }
+        if !message.is_empty() && to_encoder.send(message).await.is_err() {
+            return Ok(()); // the encoder has refused, and says itself why
+        }
+    }
+    let _encoder_says_why = to_encoder.send(Bytes::new()).await;
+    Ok(())
+}
+
+/// Sends what is ready; false if nobody takes it any more.
+fn drain(out: &mut Vec<Bytes>, to_upload: &tokio::sync::mpsc::Sender<Bytes>) -> bool {
+    out.drain(..).all(|chunk| to_upload.blocking_send(chunk).is_ok())
+}

@@ -1,0 +1,39 @@
+//! PostgreSQL as the source: sessions, locks, one snapshot, the catalog in it, and rows by COPY.
+//!
+//! The recipe and the traps behind it are in docs/design.md. In short: [`Held::take`] locks every table, digests
+//! definitions, exports one snapshot and lists what is in it, until these agree. A [`Reader`] per worker imports
+//! the snapshot, locks its tables again and compares their files before it reads a row. Nothing here knows where
+//! the bytes go.
+
+pub mod catalog;
+mod columns;
+pub mod connection;
+pub mod digests;
+pub mod endpoint;
+pub mod error;
+pub mod locks;
+pub mod password;
+pub mod reader;
+mod relations;
+pub mod schema;
+pub mod selection;
+pub mod server;
+pub mod snapshot;
+mod statements;
+pub mod target;
+mod tls;
+pub mod tools;
+
+pub use catalog::{Catalog, ExportTable, KeyColumn, Omission, OmissionKind};
+pub use connection::{ClientEncoding, Session};
+pub use digests::CatalogDigest;
+pub use endpoint::{Authorities, EndpointConfig, Host, Secret, Tls};
+pub use error::{Blocker, Recovery, SourceError};
+pub use locks::{LockHolder, LockLimits};
+pub use password::PasswordSources;
+pub use reader::{CopyStream, Reader, ServerHash};
+pub use schema::{SchemaArchive, SchemaFacts};
+pub use selection::{Selection, TablePattern};
+pub use server::{ServerFacts, refuse_pooler};
+pub use snapshot::{Held, Snapshot, SnapshotHolder};
+pub use tools::{Tool, ToolVersion, Tools};

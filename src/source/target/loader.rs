@@ -1,0 +1,224 @@
+//! Rows into tables: COPY FROM STDIN, one table at a time on each connection.
+
+use std::pin::Pin;
+
+use bytes::Bytes;
+use futures::SinkExt;
+use tokio_postgres::CopyInSink;
+use tokio_postgres::error::SqlState;
+
+use super::error::TargetError;
+use crate::format::relation::{QualifiedName, TableFacts};
+use crate::source::connection::{ClientEncoding, Session};
+use crate::source::endpoint::EndpointConfig;
+use crate::source::statements::Dialect;
+
+/// How rows meet what is in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoadMode {
+    /// They are added. Several connections may add to one table at once.
+    Append,
+    /// The table is emptied in the same transaction, so its rows are written frozen and no later vacuum has to
+    /// rewrite them. Only for a table whose rows all come in this one load; nobody else may touch it meanwhile.
+    Whole,
+}
+
+/// A connection that loads.
+#[derive(Debug)]
+pub struct Loader {
+    session: Session,
+    dialect: Dialect,
+    /// A load that wasn't finished leaves the session in the middle of something: it is never used again.
+    failed: bool,
+}
+
+impl Loader {
+    /// Connects. `encoding` is the one in which the rows were copied out, by its PostgreSQL name: the server
+    /// converts from it, and a wrong one would be wrong silently.
+    ///
+    /// # Errors
+    /// Why there is no session.
+    pub async fn connect(endpoint: &EndpointConfig, encoding: &str) -> Result<Self, TargetError> {
+        let session = Session::connect(endpoint, "loader", &ClientEncoding::Named(encoding.to_owned())).await?;
+        // The rename at the end of the restore is committed synchronously, and all before it is flushed then.
+        session.run("setting synchronous_commit", "SET synchronous_commit = off").await?;
+        Ok(Self { session, dialect: Dialect::of(encoding), failed: false })
+    }
+
+    /// Begins to load `table`; the rows come by [`TableLoad::write`], in the table's recorded format.
+    ///
+    /// # Errors
+    /// The server refuses the statement; [`TargetError::LoaderFailed`] after an earlier failure.
+    pub async fn begin<'a>(
+        &'a mut self,
+        table: &'a TableFacts,
+        mode: LoadMode,
+    ) -> Result<TableLoad<'a>, TargetError> {
+        if self.failed {
+            return Err(TargetError::LoaderFailed { table: table.name.clone() });
+        }
+        // Until the load is finished: a future that is dropped anywhere below leaves it so.
+        self.failed = true;
+        let into = self.dialect.relation(destination(table));
+        let doing = || format!("loading {}", table.name);
+        let whole = mode == LoadMode::Whole && !table.load_through_root && table.extension_condition.is_none();
+        if whole {
+            self.session.run(&doing(), &format!("BEGIN; TRUNCATE ONLY {into}")).await?;
+        }
+        let statement = copy_in(self.dialect, table, whole);
+        let sink = self
+            .session
+            .client()
+            .copy_in(&statement)
+            .await
+            .map_err(|error| refused(&self.session, table, error))?;
+        Ok(TableLoad { loader: self, table, sink: Box::pin(sink), whole })
+    }
+
+    /// Deletes the rows that CREATE EXTENSION put into a configuration table, which the rows of the backup
+    /// replace. Once per table, before its first [`Loader::begin`]; nothing is done to other tables.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn clear_extension_rows(&mut self, table: &TableFacts) -> Result<(), TargetError> {
+        let Some(condition) = &table.extension_condition else { return Ok(()) };
+        // The condition is the extension's own text, `WHERE …`; pg_dump appends it likewise.
+        let sql = format!("DELETE FROM ONLY {} {condition}", self.dialect.relation(&table.name));
+        Ok(self.session.run(&format!("clearing {}", table.name), &sql).await?)
+    }
+
+    /// Ends the session in good order.
+    ///
+    /// # Errors
+    /// The connection had failed.
+    pub async fn close(self) -> Result<(), TargetError> {
+        Ok(self.session.close().await?)
+    }
+}
+
+/// Where the rows of `table` go: a partition by a hash that changes from server to server is reached through
+/// its root, which sends each row where it belongs here.
+fn destination(table: &TableFacts) -> &QualifiedName {
+    match &table.partition_root {
+        Some(root) if table.load_through_root => root,
+        _ => &table.name,
+    }
+}
+
+fn copy_in(dialect: Dialect, table: &TableFacts, freeze: bool) -> String {
+    // `t()` is a syntax error; without a list all columns are meant, generated ones excluded.
+    let columns = if table.columns.is_empty() {
+        String::new()
+    } else {
+        let names: Vec<_> = table.columns.iter().map(|name| dialect.identifier(name)).collect();
+        format!(" ({})", names.join(", "))
+    };
+    format!(
+        "COPY {}{columns} FROM STDIN (FORMAT {}{})",
+        dialect.relation(destination(table)),
+        table.format.keyword(),
+        if freeze { ", FREEZE" } else { "" }
+    )
+}
+
+/// One table's rows on their way. Dropped before [`TableLoad::finish`], the load is undone by the server, and
+/// the loader is of no more use.
+#[must_use = "rows that aren't finished are rolled back"]
+pub struct TableLoad<'a> {
+    loader: &'a mut Loader,
+    table: &'a TableFacts,
+    sink: Pin<Box<CopyInSink<Bytes>>>,
+    whole: bool,
+}
+
+impl TableLoad<'_> {
+    /// Sends the next bytes. They may end anywhere, also within a row.
+    ///
+    /// # Errors
+    /// The server refused what came before. Nothing that was sent in this load stays.
+    pub async fn write(&mut self, bytes: Bytes) -> Result<(), TargetError> {
+        let sent = self.sink.send(bytes).await;
+        sent.map_err(|error| refused(&self.loader.session, self.table, error))
+    }
+
+    /// Ends the rows and commits them; returns how many the server took.
+    ///
+    /// # Errors
+    /// The server refused a row or the commit: then none of this load stays.
+    pub async fn finish(mut self) -> Result<u64, TargetError> {
+        let finished = self.sink.as_mut().finish().await;
+        let rows = finished.map_err(|error| refused(&self.loader.session, self.table, error))?;
+        if self.whole {
+            let doing = format!("committing the rows of {}", self.table.name);
+            self.loader.session.run(&doing, "COMMIT").await?;
+        }
+        self.loader.failed = false;
+        Ok(rows)
+    }
+}
+
+impl std::fmt::Debug for TableLoad<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TableLoad").field("table", &self.table.name).finish_non_exhaustive()
+    }
+}
+
+/// Sorts what COPY was answered.
+fn refused(session: &Session, table: &TableFacts, error: tokio_postgres::Error) -> TargetError {
+    let doing = format!("loading {}", table.name);
+    match error.code() {
+        Some(code) if *code == SqlState::DISK_FULL => TargetError::DiskFull { doing, source: error.into() },
+        // Data exceptions and violated constraints: the rows themselves.
+        Some(code) if code.code().starts_with("22") || code.code().starts_with("23") => {
+            let context = error.as_db_error().and_then(|error| error.where_()).and_then(line_of);
+            TargetError::RowsRefused { table: table.name.clone(), context, source: error.into() }
+        }
+        _ => session.error(doing, error).into(),
+    }
+}
+
+/// `line N` of COPY's context, which goes on with the value itself.
+fn line_of(context: &str) -> Option<String> {
+    let (_, rest) = context.rsplit_once(", line ")?;
+    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    (!digits.is_empty()).then(|| format!("line {digits}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::relation::CopyFormat;
+
+    fn table() -> TableFacts {
+        TableFacts {
+            name: QualifiedName::new("s", "leaf"),
+            oid: 1,
+            relfilenode: 1,
+            columns: vec!["a\"b".into(), "t".into()],
+            format: CopyFormat::Text,
+            bytes: 0,
+            blocks: 0,
+            extension_condition: None,
+            partition_root: Some(QualifiedName::new("s", "root")),
+            load_through_root: false,
+            load_after_indexes: false,
+            unlogged: false,
+        }
+    }
+
+    #[test]
+    fn statements_name_every_column_and_the_right_relation() {
+        let mut table = table();
+        assert_eq!(copy_in(Dialect::of("UTF8"), &table, true), r#"COPY "s"."leaf" ("a""b", "t") FROM STDIN (FORMAT text, FREEZE)"#);
+        table.load_through_root = true;
+        table.columns.clear();
+        table.format = CopyFormat::Binary;
+        assert_eq!(copy_in(Dialect::of("UTF8"), &table, false), r#"COPY "s"."root" FROM STDIN (FORMAT binary)"#);
+    }
+
+    #[test]
+    fn messages_name_the_line_and_not_the_value() {
+        assert_eq!(line_of("COPY t, line 3, column a: \"secret\"").as_deref(), Some("line 3"));
+        assert_eq!(line_of("SQL function \"f\""), None);
+    }
+}

@@ -1,0 +1,222 @@
+//! Reading: objects by their recorded version, and lists.
+
+use std::ops::Range;
+
+use aws_sdk_s3::primitives::ByteStream as SdkStream;
+use futures::{StreamExt, stream};
+
+use super::Shared;
+use super::error::{Condition, Request, chain};
+use crate::format::Key;
+use crate::store::{ByteStream, Download, ListPage, ObjectHead, ObjectVersion, StoreError, StoreErrorKind};
+
+/// A recorded version as S3's own parameters.
+struct Recorded {
+    version_id: Option<String>,
+    if_match: Option<String>,
+    condition: Condition,
+}
+
+impl Recorded {
+    fn of(version: Option<&ObjectVersion>) -> Self {
+        let version_id = version.and_then(|version| version.version.clone());
+        let etag = version.and_then(|version| version.etag.clone());
+        // A version id names one state; its ETag is compared by us, since not every store takes both.
+        let if_match = if version_id.is_some() { None } else { etag };
+        let condition = if version.is_some() { Condition::Unchanged } else { Condition::None };
+        Self { version_id, if_match, condition }
+    }
+}
+
+/// What the store says of an object, which must be the recorded one.
+fn checked(
+    request: &Request,
+    length: i64,
+    etag: Option<String>,
+    version_id: Option<String>,
+    recorded: Option<&ObjectVersion>,
+) -> Result<ObjectHead, StoreError> {
+    // Without an ETag it is no answer about an object, whatever its status.
+    let Some(etag) = etag else {
+        return Err(request.error(StoreErrorKind::Unavailable, "answered 200 without an ETag: no object"));
+    };
+    let length = u64::try_from(length)
+        .map_err(|_| request.error(StoreErrorKind::Protocol, format!("an object of {length} bytes")))?;
+    if let Some(expected) = recorded.and_then(|recorded| recorded.etag.as_ref())
+        && *expected != etag
+    {
+        let message = format!("its ETag is {etag}, recorded was {expected}");
+        return Err(request.error(StoreErrorKind::Changed, message));
+    }
+    Ok(ObjectHead { length, version: ObjectVersion { etag: Some(etag), version: version_id } })
+}
+
+pub(super) async fn head(
+    shared: &Shared,
+    operation: &'static str,
+    key: &Key,
+    version: Option<&ObjectVersion>,
+) -> Result<ObjectHead, StoreError> {
+    let recorded = Recorded::of(version);
+    let request = shared.request(operation, key, recorded.condition);
+    let found = shared
+        .client
+        .head_object()
+        .bucket(&shared.bucket)
+        .key(shared.path(key))
+        .set_version_id(recorded.version_id)
+        .set_if_match(recorded.if_match)
+        .send()
+        .await
+        .map_err(|error| request.classify(error))?;
+    let length = found.content_length.unwrap_or(-1);
+    checked(&request, length, found.e_tag, found.version_id, version)
+}
+
+pub(super) async fn get(
+    shared: &Shared,
+    key: &Key,
+    version: Option<&ObjectVersion>,
+    range: Option<Range<u64>>,
+) -> Result<Download, StoreError> {
+    let recorded = Recorded::of(version);
+    let request = shared.request("get", key, recorded.condition);
+    // HTTP has no way to ask for no bytes.
+    if let Some(range) = range.as_ref().filter(|range| range.start >= range.end) {
+        let head = head(shared, "get", key, version).await?;
+        return if range.start == range.end && range.end <= head.length {
+            Ok(Download { head, body: stream::empty().boxed() })
+        } else {
+            Err(out_of_range(&request, range, head.length))
+        };
+    }
+    let found = shared
+        .client
+        .get_object()
+        .bucket(&shared.bucket)
+        .key(shared.path(key))
+        .set_version_id(recorded.version_id)
+        .set_if_match(recorded.if_match)
+        .set_range(range.as_ref().map(|range| format!("bytes={}-{}", range.start, range.end - 1)))
+        .send()
+        .await
+        .map_err(|error| request.classify(error))?;
+    let answered = found.content_length.unwrap_or(-1);
+    let total = match (&range, &found.content_range) {
+        (None, None) => answered,
+        (Some(range), Some(text)) => match content_range(text) {
+            Some((answered, total)) if answered == *range => i64::try_from(total).unwrap_or(-1),
+            // S3 cuts a range at the object's end without a word.
+            Some((_, total)) => return Err(out_of_range(&request, range, total)),
+            None => return Err(request.error(StoreErrorKind::Protocol, "an unreadable Content-Range")),
+        },
+        (Some(range), None) if range.start == 0 && i64::try_from(range.end) == Ok(answered) => answered,
+        (Some(_), None) => {
+            return Err(
+                request.error(StoreErrorKind::Unsupported, "the store ignores the range that was asked for")
+            );
+        }
+        (None, Some(_)) => {
+            return Err(request.error(StoreErrorKind::Protocol, "a part was sent, the whole was asked for"));
+        }
+    };
+    let head = checked(&request, total, found.e_tag, found.version_id, version)?;
+    let expected = range.map_or(head.length, |range| range.end - range.start);
+    if u64::try_from(answered) != Ok(expected) {
+        let message = format!("{answered} bytes were announced, {expected} asked for");
+        return Err(request.error(StoreErrorKind::Protocol, message));
+    }
+    Ok(Download { head, body: body(request, found.body, expected) })
+}
+
+fn out_of_range(request: &Request, range: &Range<u64>, length: u64) -> StoreError {
+    let message = format!("bytes {}..{} were asked for, it has {length}", range.start, range.end);
+    request.error(StoreErrorKind::Invalid, message)
+}
+
+/// `bytes 0-9/100` as a range and the whole length.
+fn content_range(text: &str) -> Option<(Range<u64>, u64)> {
+    let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let last: u64 = last.parse().ok()?;
+    Some((first.parse().ok()?..last.checked_add(1)?, total.parse().ok()?))
+}
+
+/// The body, which ends cleanly after `expected` bytes and nowhere else.
+fn body(request: Request, body: SdkStream, expected: u64) -> ByteStream {
+    stream::try_unfold((request, body, 0_u64), move |(request, mut body, before)| async move {
+        match body.next().await {
+            Some(Ok(bytes)) => {
+                let after = before + bytes.len() as u64;
+                if after > expected {
+                    return Err(
+                        request.error(StoreErrorKind::Protocol, "more bytes came than were announced")
+                    );
+                }
+                Ok(Some((bytes, (request, body, after))))
+            }
+            Some(Err(error)) => {
+                let message = format!("the body broke off at byte {before} of {expected}: {}", chain(&error));
+                Err(request.error(StoreErrorKind::Truncated, message))
+            }
+            None if before == expected => Ok(None),
+            None => {
+                let message = format!("the body ended at byte {before} of {expected}");
+                Err(request.error(StoreErrorKind::Truncated, message))
+            }
+        }
+    })
+    .boxed()
+}
+
+pub(super) async fn list(
+    shared: &Shared,
+    prefix: Option<&Key>,
+    page: Option<&str>,
+) -> Result<ListPage, StoreError> {
+    let below = match prefix {
+        Some(prefix) => format!("{}{prefix}/", shared.prefix),
+        None => shared.prefix.clone(),
+    };
+    let request = Request {
+        operation: "list",
+        object: format!("s3://{}/{below}", shared.bucket),
+        condition: Condition::None,
+    };
+    let found = shared
+        .client
+        .list_objects_v2()
+        .bucket(&shared.bucket)
+        .prefix(&below)
+        .set_continuation_token(page.map(str::to_owned))
+        .send()
+        .await
+        .map_err(|error| request.classify(error))?;
+    let objects = found.contents.unwrap_or_default().into_iter().filter_map(|object| {
+        let key = Key::parse(object.key?.strip_prefix(&shared.prefix)?).ok()?;
+        Some((key, u64::try_from(object.size?).ok()?))
+    });
+    let next = match (found.is_truncated, found.next_continuation_token) {
+        (Some(true), None) => {
+            return Err(request.error(StoreErrorKind::Protocol, "the list goes on, but does not say where"));
+        }
+        (Some(true), token) => token,
+        _ => None,
+    };
+    Ok(ListPage { objects: objects.collect(), next })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_ranges_are_read_exactly() {
+        assert_eq!(content_range("bytes 0-9/100"), Some((0..10, 100)));
+        for text in
+            ["", "bytes", "bytes */100", "bytes 1-/3", "items 0-9/100", "bytes 0-18446744073709551615/1"]
+        {
+            assert_eq!(content_range(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! Real servers for Vouchsafe's tests: PostgreSQL 13 to 18, MinIO and SeaweedFS, each started in a folder of
+//! its own on a free port of 127.0.0.1.
+//!
+//! A test that needs a server must not pass without it. So everything here panics when it can't be done: a
+//! missing tool with its name and the command that installs it, a server that won't start with its log.
+//!
+//! What a test process starts ends with it, however it ends: the kernel signals each server when the process
+//! is gone (see [`spawn`]), and the servers' folders are removed then.
+
+mod ports;
+mod postgres;
+mod psql;
+mod s3;
+mod scratch;
+mod spawn;
+mod template;
+mod tls;
+mod tools;
+
+pub use postgres::{Builder as PostgresBuilder, PASSWORD, PgVersion, Postgres, shared};
+pub use psql::PsqlFailed;
+pub use s3::{Response, S3Kind, S3Server, shared as shared_s3};

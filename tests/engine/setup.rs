@@ -1,0 +1,67 @@
+//! Jobs on servers of the testbed and folders of their own.
+
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use testbed::{PASSWORD, Postgres};
+use vouchsafe::engine::errors::ErrorBook;
+use vouchsafe::engine::interrupt::Interrupt;
+use vouchsafe::engine::job::{BackupJob, Endpoint, Placement, owner_of};
+use vouchsafe::engine::progress::Progress;
+use vouchsafe::engine::{Destination, Destinations, Register};
+use vouchsafe::plan::locality::LocalityPolicy;
+use vouchsafe::source::{EndpointConfig, PasswordSources, Secret, Selection, Tools};
+use vouchsafe::store::retry::ErrorCounts;
+use vouchsafe::store::{ObjectStore, StoreOptions, open};
+
+/// Short, so that takeovers take no time.
+pub const HEARTBEAT: Duration = Duration::from_millis(200);
+
+pub async fn folder(folder: &TempDir) -> Arc<dyn ObjectStore> {
+    let url = format!("file://{}", folder.path().display()).parse().unwrap();
+    open(&url, &StoreOptions::default()).await.unwrap()
+}
+
+pub fn endpoint(server: &Postgres, database: &str) -> EndpointConfig {
+    let url = format!("postgres://postgres@127.0.0.1:{}/{database}", server.port());
+    let mut config = EndpointConfig::parse(&url, &PasswordSources::none()).unwrap();
+    config.password = Some(Secret::new(PASSWORD));
+    config
+}
+
+pub fn destinations(stores: Vec<(&str, Arc<dyn ObjectStore>)>) -> Destinations {
+    let all = stores.into_iter().map(|(name, store)| Destination {
+        name: name.into(),
+        locality: name.contains('=').then(|| name.into()),
+        store,
+    });
+    Destinations::new(all.collect(), 0).unwrap()
+}
+
+pub fn job(server: &Postgres, database: &str, destinations: Destinations) -> BackupJob {
+    let register = Register::new(destinations.default().store.clone(), HEARTBEAT);
+    let (interrupt, trigger) = Interrupt::new();
+    drop(trigger);
+    BackupJob {
+        owner: owner_of(&[database.to_owned()]),
+        destinations,
+        register,
+        locality_policy: LocalityPolicy::Strict,
+        endpoints: vec![Endpoint {
+            name: "default".into(),
+            locality: None,
+            config: endpoint(server, database),
+        }],
+        placement: Placement::default(),
+        selection: Selection::default(),
+        parallelism: 2,
+        span_bytes: NonZeroU64::new(128 << 10).unwrap(),
+        tools: Tools::only(&[server.client_bin_dir()]),
+        deadline: None,
+        errors: Arc::new(ErrorBook::new(Arc::new(ErrorCounts::default()))),
+        interrupt,
+        progress: Progress::silent(),
+    }
+}

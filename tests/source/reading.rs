@@ -1,0 +1,78 @@
+//! Reading tables in one snapshot, on every version.
+
+use rstest::rstest;
+use testbed::PgVersion;
+use vouchsafe::format::relation::SpanRange;
+use vouchsafe::plan::spans::{self, Cut};
+use vouchsafe::source::{Reader, schema};
+
+use crate::bench::{binary_rows, database, endpoint, read_span, table, take, tools};
+
+#[rstest]
+#[case(PgVersion::V13)]
+#[case(PgVersion::V14)]
+#[case(PgVersion::V15)]
+#[case(PgVersion::V16)]
+#[case(PgVersion::V17)]
+#[case(PgVersion::V18)]
+#[tokio::test]
+async fn a_table_is_read_whole_by_its_spans_in_one_snapshot(#[case] version: PgVersion) {
+    let server = testbed::shared(version);
+    let name = database(
+        server,
+        "spans",
+        "CREATE TABLE t (id int PRIMARY KEY, body text);
+         INSERT INTO t SELECT i, repeat(md5(i::text), 8) FROM generate_series(1, 20000) i;
+         ANALYZE t; CREATE TABLE nothing (a int);",
+    );
+    let endpoint = endpoint(server, &name);
+    let held = take(&endpoint).await;
+    assert_eq!(held.server.major(), version.major());
+    // Later than the snapshot: must not be seen.
+    server
+        .psql(&name, "INSERT INTO t VALUES (0, 'late'); UPDATE t SET body = 'changed' WHERE id <= 100")
+        .unwrap();
+
+    let archive =
+        schema::dump(&endpoint, held.server.version_num, &held.snapshot.snapshot().id, &tools(server))
+            .await
+            .unwrap();
+    assert!(archive.facts.entries >= 3, "{:?}", archive.facts);
+    let now = held.definitions_now(&endpoint).await.unwrap();
+    held.definitions.require_same_schema(&now).unwrap();
+    held.definitions.require_same_types(&now).unwrap();
+
+    let reader = Reader::open(&endpoint, &held.snapshot.snapshot().id).await.unwrap();
+    reader.adopt(held.catalog.tables.iter().map(|table| &table.facts)).await.unwrap();
+    let export = table(&held, "public.t");
+    let target = export.facts.bytes / 4;
+    let pieces = match spans::cut(&export.facts, version.major(), &export.access_method, true, target) {
+        Cut::Blocks => spans::block_spans(&export.facts, target),
+        Cut::Keys { ranges } => {
+            let bounds = reader.key_bounds(export, ranges).await.unwrap();
+            spans::key_spans("id", "integer", &bounds)
+        }
+        Cut::Nothing => panic!("it can be cut"),
+    };
+    assert!(pieces.len() > 1, "{pieces:?}");
+    let mut rows = Vec::new();
+    let mut hashed = 0;
+    for piece in &pieces {
+        rows.extend(binary_rows(&read_span(&reader, &export.facts, piece).await.unwrap()));
+        hashed += reader.hash_sum(&export.facts, piece).await.unwrap().rows;
+    }
+    let mut whole = binary_rows(&read_span(&reader, &export.facts, &SpanRange::Whole).await.unwrap());
+    rows.sort();
+    whole.sort();
+    assert_eq!(rows, whole);
+    assert_eq!(rows.len(), 20_000);
+    assert_eq!(hashed, 20_000);
+    assert_eq!(reader.count(&export.facts).await.unwrap(), 20_000);
+    let empty = table(&held, "public.nothing");
+    assert_eq!(reader.count(&empty.facts).await.unwrap(), 0);
+    assert!(binary_rows(&read_span(&reader, &empty.facts, &SpanRange::Whole).await.unwrap()).is_empty());
+    assert_eq!(reader.hash_sum(&empty.facts, &SpanRange::Whole).await.unwrap().sum, None);
+
+    reader.close().await.unwrap();
+    held.release().await.unwrap();
+}

@@ -1,0 +1,124 @@
+//! Two databases compared by SQL and pg_dump alone: shares no code with what is tested.
+
+use std::collections::BTreeMap;
+
+use testbed::{PgVersion, Postgres};
+
+/// A database of a server.
+#[derive(Clone, Copy)]
+pub(crate) struct Side<'a> {
+    pub(crate) server: &'a Postgres,
+    pub(crate) database: &'a str,
+}
+
+impl Side<'_> {
+    fn psql(&self, sql: &str) -> String {
+        self.server.psql(self.database, sql).unwrap_or_else(|error| panic!("{}: {error:?}\n{sql}", self.database))
+    }
+}
+
+/// Everything that differs, or nothing.
+pub(crate) fn differences(one: Side<'_>, other: Side<'_>) -> Vec<String> {
+    let mut found = Vec::new();
+    for (what, sql) in [("sequences", SEQUENCES), ("large objects", LARGE_OBJECTS), ("others", OTHERS)] {
+        compare_lines(what, &one.psql(sql), &other.psql(sql), &mut found);
+    }
+    let tables = |side: Side<'_>| -> BTreeMap<String, String> {
+        let statements = side.psql(TABLES);
+        let rows = side.psql(&statements);
+        rows.lines().map(|line| line.rsplit_once('|').map_or((line.into(), String::new()), |(table, hash)| (table.into(), hash.into()))).collect()
+    };
+    let (ours, theirs) = (tables(one), tables(other));
+    assert!(!ours.is_empty(), "nothing to compare");
+    for name in ours.keys().chain(theirs.keys()) {
+        if ours.get(name) != theirs.get(name) {
+            found.push(format!("rows of {name}: {:?} against {:?}", ours.get(name), theirs.get(name)));
+        }
+    }
+    let newer = if one.server.version().major() > other.server.version().major() { one } else { other };
+    compare_lines("schema", &dump(one, newer.server.version()), &dump(other, newer.server.version()), &mut found);
+    found.sort();
+    found.dedup();
+    found
+}
+
+fn compare_lines(what: &str, one: &str, other: &str, found: &mut Vec<String>) {
+    if one == other {
+        return;
+    }
+    let (mine, theirs): (Vec<_>, Vec<_>) = (one.lines().collect(), other.lines().collect());
+    let mut counts = BTreeMap::<&str, i32>::new();
+    for line in &mine {
+        *counts.entry(line).or_default() += 1;
+    }
+    for line in &theirs {
+        *counts.entry(line).or_default() -= 1;
+    }
+    let before = found.len();
+    for (line, count) in counts {
+        if count != 0 {
+            found.push(format!("{what}: {}: {line}", if count > 0 { "only at the source" } else { "only at the target" }));
+        }
+    }
+    if found.len() == before {
+        found.push(format!("{what}: the same lines in another order"));
+    }
+}
+
+/// pg_dump's text with the database's own properties, without what is new in each run.
+fn dump(side: Side<'_>, client: PgVersion) -> String {
+    let mut command = side.server.client("pg_dump");
+    let program = client.client_bin_dir().join("pg_dump");
+    let mut own = std::process::Command::new(program);
+    for (name, value) in command.get_envs() {
+        if let Some(value) = value {
+            own.env(name, value);
+        }
+    }
+    command = own;
+    let output = command.args(["--schema-only", "--create", side.database]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout)
+        .unwrap()
+        .replace(side.database, "DATABASE")
+        .lines()
+        .filter(|line| {
+            !["-- Dumped", "\\restrict", "\\unrestrict", "\\connect"].iter().any(|start| line.starts_with(start))
+        })
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// Makes one statement per table: its name, and a hash of all its rows in the order of their texts, columns by
+/// name. Partitions by the hash of an enum hold other rows everywhere; their root must hold the same.
+const TABLES: &str = r#"
+SELECT format($f$SELECT %L || '|' || count(*) || ' ' || coalesce(md5(string_agg(r, E'\n' ORDER BY r COLLATE "C")), '-')
+  FROM (SELECT ROW(%s)::text AS r FROM %s %s) AS x;$f$,
+  c.oid::regclass,
+  (SELECT string_agg('z.' || quote_ident(attname), ', ' ORDER BY attname::text COLLATE "C") FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped),
+  CASE WHEN c.relkind = 'r' THEN 'ONLY' ELSE '' END,
+  c.oid::regclass || ' AS z')
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'm') AND c.relpersistence <> 't' AND (c.relkind <> 'm' OR c.relispopulated)
+  AND n.nspname NOT LIKE 'pg\_%' AND n.nspname <> 'information_schema' AND c.relname NOT LIKE 'by\_enum\_%'
+ORDER BY c.oid::regclass::text COLLATE "C"
+"#;
+
+const SEQUENCES: &str = r#"
+SELECT string_agg(format('SELECT %L, last_value, is_called FROM %s', c.oid::regclass, c.oid::regclass), ' UNION ALL ' ORDER BY c.oid::regclass::text COLLATE "C") AS q
+FROM pg_class c WHERE relkind = 'S' \gexec
+"#;
+
+const LARGE_OBJECTS: &str = r#"
+SELECT oid, lomowner::regrole, lomacl, md5(lo_get(oid)), obj_description(oid, 'pg_largeobject'),
+       (SELECT string_agg(pageno || ':' || length(data), ' ' ORDER BY pageno) FROM pg_largeobject WHERE loid = m.oid)
+FROM pg_largeobject_metadata m ORDER BY oid
+"#;
+
+const OTHERS: &str = r#"
+SELECT 'extension', extname, extversion, extnamespace::regnamespace::text FROM pg_extension ORDER BY 2;
+SELECT 'populated', oid::regclass, relispopulated FROM pg_class WHERE relkind = 'm' ORDER BY 2::text COLLATE "C";
+SELECT 'invalid index', indexrelid::regclass FROM pg_index WHERE NOT indisvalid ORDER BY indexrelid::regclass::text COLLATE "C";
+SELECT 'constraint', conrelid::regclass, conname, convalidated, condeferrable FROM pg_constraint WHERE connamespace::regnamespace::text NOT IN ('pg_catalog', 'information_schema') AND contype <> 'n' ORDER BY conrelid::regclass::text COLLATE "C", conname;
+SELECT 'trigger', tgrelid::regclass, tgname, tgenabled FROM pg_trigger WHERE NOT tgisinternal ORDER BY tgrelid::regclass::text COLLATE "C", tgname;
+"#;
