@@ -48,14 +48,16 @@ pub enum OmissionKind {
     SystemSchema,
     /// This version doesn't know this kind of relation.
     UnknownKind,
+    /// A restored one would connect to its publisher; its connection string may hold a password.
+    Subscription,
 }
 
 /// Something of the source that the backup doesn't hold, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Omission {
-    /// The relation.
-    pub object: QualifiedName,
+    /// The object, as `schema.name` where it has a schema.
+    pub object: String,
     /// What kind of thing it is.
     pub kind: OmissionKind,
     /// Why it is left out, for people.
@@ -86,7 +88,7 @@ impl Catalog {
     ///
     /// # Errors
     /// A failed query; [`SourceError::Unsupported`] for a column that holds values nobody can load;
-    /// [`SourceError::RowSecurityFilters`]; [`SourceError::PrivilegesMissing`].
+    /// [`SourceError::RowSecurityFilters`].
     pub async fn read(session: &Session, selection: &Selection) -> Result<Self, SourceError> {
         let relations = Relations::list(session).await?;
         let mut columns = columns::read(session).await?;
@@ -95,6 +97,7 @@ impl Catalog {
         let names: HashMap<u32, &QualifiedName> =
             relations.all.iter().map(|relation| (relation.oid, &relation.name)).collect();
         let mut catalog = Self { standing: standing(&relations), ..Self::default() };
+        catalog.omissions.extend(subscriptions(session).await?);
         let mut taken = Vec::new();
         for relation in &relations.all {
             match omission(relation, selection) {
@@ -104,7 +107,7 @@ impl Catalog {
                 None => {}
             }
         }
-        require_readable(session, &taken)?;
+        relations.require_unfiltered(session.user(), selection)?;
         let sizes = sizes(session, &taken).await?;
         for relation in taken {
             let Columns { names: list, format, names_objects, unloadable } =
@@ -169,22 +172,25 @@ fn omission(relation: &Relation, selection: &Selection) -> Option<Omission> {
             (OmissionKind::UnknownKind, format!("relations of kind {kind:?} are unknown to this version"))
         }
     };
-    Some(Omission { object: relation.name.clone(), kind, reason })
+    Some(Omission { object: relation.name.to_string(), kind, reason })
 }
 
-/// Privileges are asked for at once, so that one message names all that is missing.
-fn require_readable(session: &Session, taken: &[&Relation]) -> Result<(), SourceError> {
-    let user = || session.user().to_owned();
-    if let Some(filtered) = taken.iter().find(|relation| relation.readable && relation.filtered) {
-        return Err(SourceError::RowSecurityFilters { table: filtered.name.clone(), user: user() });
-    }
-    let role = crate::format::relation::quote_identifier(session.user());
-    let grants: Vec<String> = taken
-        .iter()
-        .filter(|relation| !relation.readable)
-        .map(|relation| format!("GRANT SELECT ON {} TO {role}", relation.name.quoted()))
-        .collect();
-    if grants.is_empty() { Ok(()) } else { Err(SourceError::PrivilegesMissing { user: user(), grants }) }
+async fn subscriptions(session: &Session) -> Result<Vec<Omission>, SourceError> {
+    let rows = session
+        .client()
+        .query(
+            "SELECT subname::text FROM pg_subscription
+              WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database()) ORDER BY 1",
+            &[],
+        )
+        .await
+        .map_err(|error| session.error("listing subscriptions", error))?;
+    let omission = |name| Omission {
+        object: name,
+        kind: OmissionKind::Subscription,
+        reason: "a restored one would connect to its publisher; create it again after a restore".to_owned(),
+    };
+    Ok(rows.into_iter().map(|row| omission(row.get(0))).collect())
 }
 
 /// Bytes of heap and TOAST, and blocks of the heap, by OID.

@@ -21,6 +21,8 @@ pub struct CatalogDigest {
     types: Vec<String>,
     /// Rows and sum of the rows' hashes, by catalog.
     schema: BTreeMap<&'static str, String>,
+    /// The tables whose columns count.
+    tables: Vec<u32>,
 }
 
 impl CatalogDigest {
@@ -31,9 +33,17 @@ impl CatalogDigest {
     /// A failed connection or query.
     pub async fn take(endpoint: &EndpointConfig, tables: &[u32]) -> Result<Self, SourceError> {
         let session = Session::connect(endpoint, "digest", &ClientEncoding::Utf8).await?;
-        let digest = Self { types: types(&session, tables).await?, schema: schema(&session).await? };
+        let (types, schema) = (types(&session, tables).await?, schema(&session).await?);
         session.close().await?;
-        Ok(digest)
+        Ok(Self { types, schema, tables: tables.to_vec() })
+    }
+
+    /// Reads the definitions again, of the same tables' columns, in a fresh transaction.
+    ///
+    /// # Errors
+    /// A failed connection or query.
+    pub async fn again(&self, endpoint: &EndpointConfig) -> Result<Self, SourceError> {
+        Self::take(endpoint, &self.tables).await
     }
 
     /// SHA-256 of the whole.

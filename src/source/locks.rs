@@ -50,7 +50,7 @@ impl LockHolder {
     /// while pg_dump waits for the ALTER, for ever.
     ///
     /// # Errors
-    /// [`SourceError::LockTimeout`] naming who is in the way, [`SourceError::PermissionDenied`],
+    /// [`SourceError::LockTimeout`] naming who is in the way, [`SourceError::PrivilegesMissing`],
     /// [`SourceError::LocksExhausted`], [`SourceError::CatalogChanged`] if tables come and go all the time.
     pub async fn acquire(endpoint: &EndpointConfig, limits: LockLimits) -> Result<Self, SourceError> {
         let session = Session::connect(endpoint, "locks", &ClientEncoding::Utf8).await?;
@@ -148,6 +148,10 @@ enum Attempt {
 
 async fn lock_all(session: &Session) -> Result<Attempt, SourceError> {
     let before = Relations::list(session).await?;
+    let grants = before.missing_grants(session.user());
+    if !grants.is_empty() {
+        return Err(SourceError::PrivilegesMissing { user: session.user().to_owned(), grants });
+    }
     let tables: Vec<&Relation> = before.tables().collect();
     for batch in tables.chunks(TABLES_PER_STATEMENT) {
         let names: Vec<String> = batch.iter().map(|table| format!("ONLY {}", table.name.quoted())).collect();

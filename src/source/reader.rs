@@ -189,19 +189,31 @@ impl Reader {
         self.adopt([table]).await?;
         let doing = format!("copying {}", table.name);
         let sql = copy_statement(&self.dialect, table, range)?;
-        let by_key = matches!(range, SpanRange::Keys { .. });
-        if by_key {
-            self.session.run(&doing, INDEXES_ON).await?;
+        if matches!(range, SpanRange::Keys { .. }) {
+            return self.copy_by_index(&sql, doing).await;
         }
         let client = self.session.shared_client();
         let stream = client.copy_out(&sql).await.map_err(|error| self.error(table, &doing, error))?;
-        Ok(CopyStream {
-            state: CopyState::Rows(Box::pin(stream)),
-            client,
-            doing,
-            user: self.session.user().to_owned(),
-            by_key,
-        })
+        Ok(self.stream(stream, client, doing, "SELECT 1"))
+    }
+
+    /// A COPY that may use indexes; they are left out again when it has ended.
+    pub(super) async fn copy_by_index(&self, sql: &str, doing: String) -> Result<CopyStream, SourceError> {
+        self.session.run(&doing, INDEXES_ON).await?;
+        let client = self.session.shared_client();
+        let stream = client.copy_out(sql).await.map_err(|error| self.session.error(doing.clone(), error))?;
+        Ok(self.stream(stream, client, doing, INDEXES_OFF))
+    }
+
+    fn stream(
+        &self,
+        rows: CopyOutStream,
+        client: Arc<Client>,
+        doing: String,
+        confirm_by: &'static str,
+    ) -> CopyStream {
+        let user = self.session.user().to_owned();
+        CopyStream { state: CopyState::Rows(Box::pin(rows)), client, doing, user, confirm_by }
     }
 
     /// Counts the rows of a table, by a sequential scan: an index may be damaged in just the way that would make
@@ -306,7 +318,8 @@ pub struct CopyStream {
     client: Arc<Client>,
     doing: String,
     user: String,
-    by_key: bool,
+    /// The statement whose success shows that the COPY succeeded.
+    confirm_by: &'static str,
 }
 
 impl std::fmt::Debug for CopyStream {
@@ -328,7 +341,7 @@ impl Stream for CopyStream {
                     // be lost. In a failed transaction the next statement fails, so it is asked for.
                     None => {
                         let client = Arc::clone(&self.client);
-                        let sql = if self.by_key { INDEXES_OFF } else { "SELECT 1" };
+                        let sql = self.confirm_by;
                         self.state =
                             CopyState::Confirming(Box::pin(async move { client.batch_execute(sql).await }));
                         continue;

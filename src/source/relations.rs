@@ -1,11 +1,12 @@
 //! Which relations there are: tables of every kind, who inherits from whom, what belongs to extensions.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-use crate::format::relation::QualifiedName;
+use crate::format::relation::{QualifiedName, quote_identifier};
 
 use super::connection::Session;
 use super::error::SourceError;
+use super::selection::Selection;
 
 /// OIDs below are given to what initdb makes (`FirstNormalObjectId` of access/transam.h): such relations are
 /// part of the server, not of the data.
@@ -29,18 +30,22 @@ pub(crate) struct Relation {
     pub(crate) extension: Option<String>,
     /// Its condition, if it is in that extension's `extconfig`.
     pub(crate) extension_condition: Option<String>,
-    /// This role may read it, its schema included.
+    /// This role may read it.
     pub(crate) readable: bool,
+    /// This role may use its schema.
+    pub(crate) reachable: bool,
     /// Row security hides rows of it from this role.
     pub(crate) filtered: bool,
     pub(crate) is_partition: bool,
-    pub(crate) owner: String,
 }
 
 impl Relation {
     /// Ordinary and partitioned tables that belong to the database: what is locked.
     pub(crate) fn is_table(&self) -> bool {
-        matches!(self.kind, 'r' | 'p') && self.persistence != 't' && !self.is_foreign_member()
+        matches!(self.kind, 'r' | 'p')
+            && self.persistence != 't'
+            && !self.is_foreign_member()
+            && (self.extension.is_some() || !self.in_system_schema())
     }
 
     /// A member of an extension whose rows are made by CREATE EXTENSION, and aren't data.
@@ -73,9 +78,9 @@ impl Relations {
                 "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text,
                         coalesce(pg_relation_filenode(c.oid), 0::oid), coalesce(am.amname::text, ''),
                         e.extname::text, config.condition,
-                        has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE'),
+                        has_table_privilege(c.oid, 'SELECT'),
                         c.relkind IN ('r', 'p') AND row_security_active(c.oid),
-                        c.relispartition, pg_get_userbyid(c.relowner)::text
+                        c.relispartition, has_schema_privilege(n.oid, 'USAGE')
                    FROM pg_class c
                    JOIN pg_namespace n ON n.oid = c.relnamespace
                    LEFT JOIN pg_am am ON am.oid = c.relam
@@ -106,7 +111,7 @@ impl Relations {
                 readable: row.get::<_, Option<bool>>(9).unwrap_or(false),
                 filtered: row.get::<_, Option<bool>>(10).unwrap_or(false),
                 is_partition: row.get(11),
-                owner: row.get(12),
+                reachable: row.get::<_, Option<bool>>(12).unwrap_or(false),
             });
         }
         let rows = session
@@ -131,6 +136,34 @@ impl Relations {
     /// The relations that are locked, parents first.
     pub(crate) fn tables(&self) -> impl Iterator<Item = &Relation> {
         self.all.iter().filter(|relation| relation.is_table())
+    }
+
+    /// The GRANTs that `user` lacks to lock and read every table. Also of tables whose rows are left out: pg_dump
+    /// locks whatever it writes the definition of.
+    pub(crate) fn missing_grants(&self, user: &str) -> Vec<String> {
+        let role = quote_identifier(user);
+        let schemas: BTreeSet<&str> =
+            self.tables().filter(|table| !table.reachable).map(|table| table.name.schema.as_str()).collect();
+        let usage = schemas
+            .into_iter()
+            .map(|schema| format!("GRANT USAGE ON SCHEMA {} TO {role}", quote_identifier(schema)));
+        let select = self
+            .tables()
+            .filter(|table| !table.readable)
+            .map(|table| format!("GRANT SELECT ON {} TO {role}", table.name.quoted()));
+        usage.chain(select).collect()
+    }
+
+    /// Refuses tables that row security would filter: their rows would be missing without an error, if
+    /// `row_security` weren't off, and with an error in the middle of the backup, as it is.
+    pub(crate) fn require_unfiltered(&self, user: &str, selection: &Selection) -> Result<(), SourceError> {
+        match self.tables().find(|table| table.kind == 'r' && table.filtered && selection.takes(&table.name))
+        {
+            None => Ok(()),
+            Some(table) => {
+                Err(SourceError::RowSecurityFilters { table: table.name.clone(), user: user.to_owned() })
+            }
+        }
     }
 
     /// Its ancestors in a tree of partitions, nearest first.

@@ -94,7 +94,7 @@ impl Held {
     /// # Errors
     /// A failed connection or query.
     pub async fn definitions_now(&self, endpoint: &EndpointConfig) -> Result<CatalogDigest, SourceError> {
-        CatalogDigest::take(endpoint, &self.locks.table_oids()).await
+        self.definitions.again(endpoint).await
     }
 
     /// Releases snapshot and locks.
