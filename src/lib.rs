@@ -2,6 +2,7 @@
 //! its writer has read every stored byte back and every count agrees.
 
 pub mod api;
+pub mod cli;
 pub mod codec;
 pub mod engine;
 pub mod format;

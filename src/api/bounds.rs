@@ -274,12 +274,34 @@ pub(super) fn counters(_: &mut SchemaGenerator) -> Schema {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use proptest::strategy::ValueTree;
 
     proptest! {
         #[test]
         fn no_text_makes_a_check_panic(text in "\\PC{0,300}", odd in any::<String>()) {
             for form in FORMS {
                 let _ = ((form.check)(&text), (form.check)(&odd));
+            }
+        }
+    }
+
+    /// The API server and this process must not disagree. Left out are the forms whose check is narrower
+    /// than a regular expression can say (dates, sums, quoting, `..`).
+    #[test]
+    fn what_a_pattern_makes_its_check_accepts() {
+        let mut runner = proptest::test_runner::TestRunner::deterministic();
+        let alike = [
+            NAME, ITEM, DATA_KEY, KEY_PATH, BUCKET, WORD, URL, HOST, QUANTITY, LSN, SHA256, FULL_CRON, CRON,
+            TIME_ZONE, IMAGE,
+        ];
+        for form in alike {
+            let unanchored = form.pattern.trim_start_matches('^').trim_end_matches('$');
+            let texts = proptest::string::string_regex(unanchored).unwrap();
+            for _ in 0..300 {
+                let text = texts.new_tree(&mut runner).unwrap().current();
+                if text.chars().count() <= form.max && !text.contains(['\t', '\u{b}', '\u{85}']) {
+                    assert!((form.check)(&text), "{text:?} is not {}", form.says);
+                }
             }
         }
     }

@@ -13,6 +13,7 @@
     unreachable_pub,
     reason = "KubeSchema repeats each public struct inside a function, and has no say over its lints"
 )]
+#![allow(clippy::duplicated_attributes, reason = "each printcolumn has a type of its own, and many the same")]
 
 mod backup;
 mod backup_status;

@@ -33,7 +33,7 @@ pub const MAX_DESTINATIONS: usize = 32;
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].status"
     ),
-    printcolumn(name = "Destinations", type_ = "string", json_path = ".spec.destinations[*].name"),
+    printcolumn(name = "Destinations", type_ = "string", json_path = ".status.readyDestinations"),
     printcolumn(
         name = "Message",
         type_ = "string",
@@ -278,6 +278,10 @@ pub struct BackupStoreStatus {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"])
     )]
     pub conditions: Vec<Condition>,
+    /// How many destinations are ready, of how many: `2/3`. A printer column shows one value only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub ready_destinations: Option<String>,
     /// What was found at each destination.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(

@@ -3,14 +3,13 @@
 mod backup;
 mod completions;
 mod crds;
-mod demo;
 mod diff;
 mod list;
 mod options;
 mod output;
 mod progress;
+mod report;
 mod restore;
-mod run;
 mod show;
 mod signals;
 mod unlock;
@@ -51,8 +50,6 @@ enum Command {
     Backup(Box<backup::Backup>),
     /// Restore a sealed backup into a new database, and compare
     Restore(Box<restore::Restore>),
-    /// Carry out a Backup or Restore resource here
-    Run(run::RunFile),
     /// List the runs of a collection
     List(list::List),
     /// Show what one backup holds
@@ -63,8 +60,6 @@ enum Command {
     Diff(diff::Diff),
     /// Void an open run that nobody is at
     Unlock(unlock::Unlock),
-    /// The whole promise in two minutes, on an embedded PostgreSQL and folders
-    Demo(demo::Demo),
     /// Print the custom resource definitions
     Crds,
     /// Print a completion script
@@ -95,13 +90,11 @@ impl Arguments {
         match self.command {
             Command::Backup(command) => command.execute(output).await,
             Command::Restore(command) => command.execute(output).await,
-            Command::Run(command) => command.execute(output).await,
             Command::List(command) => command.execute(output).await,
             Command::Show(command) => command.execute(output).await,
             Command::Verify(command) => command.execute(output).await,
             Command::Diff(command) => command.execute(output).await,
             Command::Unlock(command) => command.execute(output).await,
-            Command::Demo(command) => command.execute(output).await,
             Command::Crds => crds::execute(),
             Command::Completions(command) => command.execute(),
             Command::Version => output::version(output),

@@ -9,9 +9,12 @@ use std::time::Duration;
 use clap::Args;
 
 use super::Failure;
-use crate::engine::{Destination, Destinations, EngineError, Register, register};
+use crate::api::quantity::{parse_duration, parse_size};
+use crate::engine::errors::ErrorBook;
+use crate::engine::{Destination, Destinations, EngineError, Register};
 use crate::plan::locality::Locality;
 use crate::source::{EndpointConfig, PasswordSources, Tools};
+use crate::store::location::StoreUrlError;
 use crate::store::retry::ErrorCounts;
 use crate::store::throttle::Throttle;
 use crate::store::{StoreOptions, StoreUrl, open, split_locality};
@@ -31,8 +34,8 @@ pub(super) struct StoreArguments {
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     heartbeat: Duration,
     /// Attempts of each request to a store, the first included
-    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=100))]
-    store_attempts: u32,
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = attempts)]
+    store_attempts: usize,
 }
 
 /// Destinations, opened, with the counts of errors that they met.
@@ -40,7 +43,7 @@ pub(super) struct StoreArguments {
 pub(super) struct Opened {
     pub(super) destinations: Destinations,
     pub(super) register: Register,
-    pub(super) errors: Arc<ErrorCounts>,
+    pub(super) errors: Arc<ErrorBook>,
 }
 
 impl StoreArguments {
@@ -56,7 +59,10 @@ impl StoreArguments {
         for text in &self.stores {
             let (locality, url) = split_locality(text);
             let locality = locality.map(parse_locality).transpose()?;
-            let url: StoreUrl = url.parse().map_err(|error| store_failure(&error))?;
+            let url: StoreUrl = url.parse().map_err(|error: StoreUrlError| {
+                let hint = "file:///folder, or s3://bucket/prefix?region=…&endpoint=…";
+                Failure::usage(super::output::chain(&error), hint)
+            })?;
             let name = locality.as_ref().map_or_else(|| DEFAULT_DESTINATION.to_owned(), Locality::to_string);
             if !names.insert(name.clone()) {
                 let message = format!("two stores for {name}");
@@ -77,7 +83,7 @@ impl StoreArguments {
         }
         let destinations = Destinations::new(all, default).map_err(Failure::from)?;
         let register = Register::new(destinations.default().store.clone(), self.heartbeat);
-        Ok(Opened { destinations, register, errors })
+        Ok(Opened { destinations, register, errors: Arc::new(ErrorBook::new(errors)) })
     }
 }
 
@@ -91,33 +97,34 @@ pub(super) fn parse_locality(text: &str) -> Result<Locality, Failure> {
     })
 }
 
-/// A duration such as `10s`, `5m` or `1h30m`; at least a millisecond, at most a year.
+/// A duration such as `10s`, `5m` or `1h30m`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let span: jiff::SignedDuration = text.parse().map_err(|_| "write 10s, 5m or 1h30m".to_owned())?;
-    let duration = Duration::try_from(span).map_err(|_| "it must not be negative".to_owned())?;
-    if duration < Duration::from_millis(1) || duration > Duration::from_secs(366 * 24 * 3600) {
-        return Err("between 1ms and 366 days".to_owned());
-    }
-    Ok(duration)
+    let duration = parse_duration(text).map_err(|error| error.to_string())?;
+    if duration.is_zero() { Err("it must not be 0".to_owned()) } else { Ok(duration) }
 }
 
 /// A size such as `64Mi` or `200M`, in bytes.
 pub(super) fn size(text: &str) -> Result<NonZeroU64, String> {
-    let parsed: crate::api::quantity::Size = text.parse().map_err(|error| format!("{error}"))?;
-    NonZeroU64::new(parsed.bytes()).ok_or_else(|| "it must not be 0".to_owned())
+    let size = parse_size(text).map_err(|error| error.to_string())?;
+    NonZeroU64::new(size).ok_or_else(|| "it must not be 0".to_owned())
+}
+
+fn attempts(text: &str) -> Result<usize, String> {
+    let attempts = text.parse().ok().filter(|attempts| (1..=100).contains(attempts));
+    attempts.ok_or_else(|| "1 to 100".to_owned())
 }
 
 /// PostgreSQL's programs.
 #[derive(Args, Clone, Debug)]
 pub(super) struct ToolArguments {
     /// Folder with pg_dump and pg_restore, before PATH and /usr/lib/postgresql; may be repeated
-    #[arg(long = "tools", value_name = "DIR", env = "VOUCHSAFE_PG_TOOLS", value_delimiter = ':')]
+    #[arg(long = "tools", value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     folders: Vec<PathBuf>,
 }
 
 impl ToolArguments {
     pub(super) fn tools(&self) -> Tools {
-        Tools::new(self.folders.clone())
+        Tools::search(&self.folders)
     }
 }
 
@@ -139,9 +146,4 @@ pub(super) fn split_source(text: &str) -> (Option<&str>, &str) {
         Some(at) => (Some(&text[..at]), &text[at + 1..]),
         None => (None, text),
     }
-}
-
-/// The heartbeat that resources have no field for.
-pub(super) const fn default_heartbeat() -> Duration {
-    register::DEFAULT_HEARTBEAT
 }

@@ -133,7 +133,7 @@ pub(super) fn version(output: OutputFormat) -> Result<(), Failure> {
 /// A table for people.
 pub(super) fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -> String {
     let mut table = comfy_table::Table::new();
-    table.load_preset(comfy_table::presets::NOTHING);
+    table.load_style(comfy_table::presets::NOTHING);
     table.set_header(header);
     for row in rows {
         table.add_row(row);

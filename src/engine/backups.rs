@@ -270,3 +270,47 @@ pub async fn list(register: &Register) -> Result<Vec<Listed>, EngineError> {
     }
     Ok(runs)
 }
+
+/// What became of a run that was to be unlocked.
+#[derive(Clone, Debug)]
+pub struct Unlocked {
+    /// The run.
+    pub run: u32,
+    /// How it is decided now.
+    pub outcome: String,
+    /// Why that is right.
+    pub evidence: String,
+}
+
+/// Voids an open run that nobody is at. Safe in any case: a wrongly voided run just can't seal.
+///
+/// # Errors
+/// [`EngineError::Busy`] if somebody is at it and `force` is not set.
+pub async fn unlock(register: &Register, run: Option<u32>, force: bool) -> Result<Unlocked, EngineError> {
+    let run = match run {
+        Some(run) => run,
+        None => register.newest().await?,
+    };
+    if run == 0 {
+        return Err(EngineError::NoBackup(format!("there is no run in {}", register.store().url())));
+    }
+    if let Some(decided) = register.outcome(run).await? {
+        let outcome = super::error::describe(&decided.outcome.decision);
+        return Ok(Unlocked { run, outcome, evidence: "it was decided before".into() });
+    }
+    let claim = register.run(run).await?;
+    let attempts = register.attempts(run).await?;
+    let last = attempts.last().map(|held| &held.document);
+    let alive = !force && register.is_alive(run, last).await?;
+    if alive {
+        let process = last.map(|attempt| attempt.process.clone());
+        return Err(EngineError::Busy { run, owner: claim.owner, process });
+    }
+    let evidence = if force {
+        "voided by force".to_owned()
+    } else {
+        format!("nobody is at it: {}", super::register::whereabouts(last.map(|attempt| &attempt.process)))
+    };
+    let decided = register.void(run, "Unlocked", evidence.clone()).await?;
+    Ok(Unlocked { run, outcome: super::error::describe(&decided.outcome.decision), evidence })
+}

@@ -4,6 +4,7 @@ use crate::codec::CodecError;
 use crate::format::{Decision, FormatError, Key, Outcome, ProcessIdentity, Sha256Digest};
 use crate::ledger::LedgerError;
 use crate::source::SourceError;
+use crate::source::target::TargetError;
 use crate::store::StoreError;
 
 use super::register::whereabouts;
@@ -18,6 +19,9 @@ pub enum EngineError {
     /// PostgreSQL refused or failed.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// The server to restore into refused or failed.
+    #[error(transparent)]
+    Target(#[from] TargetError),
     /// The books don't agree.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -203,6 +207,7 @@ impl EngineError {
         match self {
             Self::Store(error) => error.kind().name(),
             Self::Source(error) => error.reason(),
+            Self::Target(error) => error.reason(),
             Self::Ledger(error) => match error {
                 LedgerError::ForeignTickets { .. } => "TicketsForeign",
                 LedgerError::Coverage { .. } => "CoverageIncomplete",
@@ -245,6 +250,7 @@ impl EngineError {
         match self {
             Self::Store(error) => error.kind().hint().to_owned(),
             Self::Source(error) => error.hint().to_owned(),
+            Self::Target(error) => error.hint().to_owned(),
             Self::Usage { hint, .. } => hint.clone(),
             Self::Ledger(LedgerError::CatalogChanged(_)) => {
                 "run the backup again when no migration is under way".into()

@@ -368,7 +368,7 @@ impl Register {
         let outcome = Outcome { run, claim, attempts, decision, decided_by, decided: Timestamp::now() };
         let key = Key::outcome(run);
         let unknown = |source: EngineError| EngineError::OutcomeUnknown { run, source: Box::new(source) };
-        match documents::put(&*self.store, &key, outcome.clone()).await {
+        match documents::put(&*self.store, &key, outcome).await {
             Ok(_) => {}
             Err(EngineError::Store(error)) if error.kind() == StoreErrorKind::AlreadyExists => {
                 if mutant::is(Mutant::ConflictMeansMine) {
@@ -377,17 +377,11 @@ impl Register {
             }
             Err(error) => return Err(unknown(error)),
         }
-        // Read back, whatever the create said: the register is what lies there, not what was sent.
+        // Read back, whatever the create said: the register is what lies there, not what was sent. It may be
+        // an earlier decision of this very attempt, whose answer was lost or not waited for (a deadline that
+        // passes during the seal, and then the void): that is adopted like any other.
         let held: Held<Outcome> = documents::get(&*self.store, &key).await.map_err(unknown)?;
         let ours = held.document.decided_by == decided_by;
-        if ours && held.document != outcome {
-            return Err(EngineError::Digest {
-                store: self.store.url().to_owned(),
-                key,
-                expected: claim,
-                found: held.sha256,
-            });
-        }
         Ok(Decided { outcome: held.document, sha256: held.sha256, ours })
     }
 }

@@ -38,6 +38,7 @@ const UNLOADABLE: &str = "'pg_node_tree', 'pg_ndistinct', 'pg_dependencies', 'pg
 /// `sql_identifier` is 13225, 12422, 12439 on 15, 16, 18), base types, ranges and multiranges with functions to
 /// send and receive, checked through the elements of arrays and the subtypes of ranges. Arrays of and composites
 /// with user-defined types carry OIDs, so their bytes differ after a restore; `reg*` would restore as numbers.
+/// `tsquery` can't receive what it sends: an empty one is refused as malformed (13 to 18, tried).
 pub(crate) async fn read(session: &Session) -> Result<HashMap<u32, Columns>, SourceError> {
     let parts = type_parts(session.version_num());
     let sql = format!(
@@ -55,7 +56,7 @@ pub(crate) async fn read(session: &Session) -> Result<HashMap<u32, Columns>, Sou
              SELECT r.column_type,
                     bool_and(t.oid < 10000 AND n.nspname = 'pg_catalog' AND t.typtype IN ('b', 'r', 'm')
                              AND t.typsend <> 0 AND t.typreceive <> 0 AND t.typname !~ '^_?reg'
-                             AND t.typname NOT IN ({UNLOADABLE})) AS portable,
+                             AND t.typname NOT IN ('tsquery', {UNLOADABLE})) AS portable,
                     bool_or(n.nspname = 'pg_catalog' AND t.oid < 10000 AND t.typname ~ '^_?reg') AS names_objects,
                     min(CASE WHEN n.nspname = 'pg_catalog' AND t.typname IN ({UNLOADABLE})
                              THEN t.typname::text END) AS unloadable

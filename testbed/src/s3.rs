@@ -267,6 +267,8 @@ impl S3Server {
         let mut command = tethered(&self.kind.program(), As::Myself, "KILL");
         // Nothing of the user's own configuration, and no proxy between the server's own parts.
         command.env("HOME", self.folder.join("home")).env("NO_PROXY", "*").current_dir(&self.folder);
+        // SeaweedFS logs there.
+        command.env("TMPDIR", self.folder.join("home"));
         match self.kind {
             S3Kind::Minio => self.minio(&mut command),
             S3Kind::SeaweedFs => self.seaweedfs(&mut command),
@@ -316,10 +318,15 @@ impl S3Server {
         command.arg(format!("-s3.config={}", identities.display()));
         command.arg(format!("-s3.port={}", self.port()));
         // Each of its parts listens somewhere, most of them twice.
-        for part in ["master.port", "volume.port", "filer.port", "admin.port"] {
-            command.arg(format!("-{part}={}", ports::free())).arg(format!("-{part}.grpc={}", ports::free()));
+        for part in ["master", "volume", "filer", "admin", "s3"] {
+            if part != "s3" {
+                command.arg(format!("-{part}.port={}", ports::free()));
+            }
+            let port = ports::free();
+            command.arg(format!("-{part}.port.grpc={port}"));
+            // It makes these whatever its settings are, and leaves them.
+            scratch::remove_later(&PathBuf::from(format!("/tmp/seaweedfs-{part}-grpc-{port}.sock")));
         }
-        command.arg(format!("-s3.port.grpc={}", ports::free()));
         command.args(["-s3.port.iceberg=0", "-s3.port.lance=0", "-webdav=false", "-admin.ui=false"]);
         command.arg(format!("-filer.localSocket={}", self.folder.join("filer.sock").display()));
         command.arg(format!("-s3.localSocket={}", self.folder.join("s3.sock").display()));

@@ -1,11 +1,16 @@
 //! One folder per test process for all that its servers write, removed when the process is gone.
 
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 const PREFIX: &str = "vouchsafe-testbed-";
+
+/// Lists files elsewhere that are to be removed, one a line.
+const LEFTOVERS: &str = "leftovers";
 
 /// The process's folder, and the process that removes it.
 struct Scratch {
@@ -19,6 +24,17 @@ pub(crate) fn new_folder(stem: &str) -> PathBuf {
     let folder = root().join(format!("{stem}-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
     make(&folder);
     folder
+}
+
+/// Has a file elsewhere removed too when the process is gone.
+pub(crate) fn remove_later(file: &Path) {
+    let list = root().join(LEFTOVERS);
+    File::options()
+        .create(true)
+        .append(true)
+        .open(&list)
+        .and_then(|mut list| writeln!(list, "{}", file.display()))
+        .unwrap_or_else(|cause| panic!("can't write {}: {cause}", list.display()));
 }
 
 fn root() -> &'static Path {
@@ -46,11 +62,13 @@ fn make(folder: &Path) {
 fn janitor(folder: &Path) -> Child {
     let script = r#"trap '' INT TERM HUP
         cat >/dev/null
+        while read -r file; do rm -f "$file"; done < "$1/$2"
         n=0
         while [ $n -lt 50 ]; do rm -rf "$1"; sleep 0.2; [ -e "$1" ] || exit 0; n=$((n+1)); done"#;
     Command::new("sh")
         .args(["-c", script, "janitor"])
         .arg(folder)
+        .arg(LEFTOVERS)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -156,6 +156,19 @@ fn servers_end_with_a_killed_test_process() {
     }
 }
 
+/// A test that lacks its server must fail, and say what to do.
+#[test]
+fn a_missing_tool_fails_the_test_and_names_the_remedy() {
+    let output = Command::new(std::env::current_exe().expect("this test's own file"))
+        .args(["--exact", "minio", "--nocapture"])
+        .env("VOUCHSAFE_TOOLS", env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("this test runs");
+    assert!(!output.status.success(), "a test without its server passes");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("minio/minio is missing: run ./dev setup"), "{text}");
+}
+
 #[test]
 fn urls_are_percent_encoded() {
     let postgres = shared(PgVersion::V15);

@@ -33,7 +33,7 @@ fn refuses(yaml: &str, from: &str, to: &str, field: &str, refused: Refused) {
     let refusals = refusals(&changed(yaml, from, to));
     let found: Vec<_> = refusals.iter().map(|r| (r.field.as_str(), r.refused)).collect();
     assert_eq!(found, [(field, refused)], "{refusals}");
-    let refusal = refusals.iter().next().unwrap();
+    let refusal = refusals.iter().next().expect("one was found above");
     assert!(!refusal.message.is_empty() && !refusal.hint.is_empty(), "{refusal}");
 }
 

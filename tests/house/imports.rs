@@ -22,7 +22,7 @@ const ARROWS: [(&str, &[&str]); 5] = [
 ];
 
 /// What of kube is types and macros: nothing here can talk to a cluster.
-const KUBE_TYPES: [&str; 3] = ["CustomResource", "KubeSchema", "core"];
+const KUBE_TYPES: [&str; 4] = ["CustomResource", "CustomResourceExt", "KubeSchema", "core"];
 
 /// Clouds' SDKs, runtimes, network clients and randomness, by how the crate's name begins.
 const IMPURE_CRATES: [&str; 13] = [

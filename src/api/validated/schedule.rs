@@ -19,7 +19,7 @@ const DEFAULT_STARTING_DEADLINE: Duration = Duration::from_secs(30 * 60);
 const DEFAULT_FAILED_HISTORY: u32 = 3;
 
 /// Keys by which GitOps tools track what they applied; they prune what carries one and stands in no
-/// repository. The last two are prefixes of annotations and labels that tools own altogether.
+/// repository. One that ends in a slash is a prefix.
 const TRACKING: [&str; 5] = [
     "app.kubernetes.io/instance",
     "argocd.argoproj.io/",
@@ -190,7 +190,7 @@ fn kept(refusals: &mut Refusals, retention: Retention) -> Option<ValidatedRetent
 fn untracked(refusals: &mut Refusals, path: &str, keys: &BTreeMap<String, String>) {
     for key in keys.keys() {
         let tracking = |t: &&str| if t.ends_with('/') { key.starts_with(*t) } else { key == *t };
-        if TRACKING.iter().any(|t| tracking(&t)) {
+        if TRACKING.iter().any(tracking) {
             let hint = "leave it out: the tool would prune the Backups, which stand in no repository";
             refusals.conflict(format!("{path}[{key}]"), "is how a GitOps tool tracks its objects", hint);
         }

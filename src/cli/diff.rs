@@ -1,0 +1,77 @@
+//! `vouchsafe diff N [M | postgres://…]`
+
+use clap::Args;
+use serde::Serialize;
+
+use super::options::{self, StoreArguments};
+use super::{Failure, OutputFormat, output, progress, signals};
+use crate::engine::backups;
+use crate::engine::diff::{TableDifference, with_backup, with_database};
+
+#[derive(Args, Debug)]
+pub(super) struct Diff {
+    /// The run
+    run: u32,
+    /// Another run, or a database postgres://role@host:port/database; absent: the newest sealed run
+    other: Option<String>,
+    #[command(flatten)]
+    stores: StoreArguments,
+    /// Connections to the database
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    parallelism: u16,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Difference {
+    table: String,
+    rows: Option<u64>,
+    other_rows: Option<u64>,
+}
+
+impl Diff {
+    pub(super) async fn execute(self, output: OutputFormat) -> Result<(), Failure> {
+        let interrupt = signals::interrupt()?;
+        let opened = self.stores.open(None).await?;
+        let backup = backups::open(&opened.destinations, &opened.register, self.run).await?;
+        let parallelism = usize::from(self.parallelism);
+        let differences = match self.other.as_deref() {
+            Some(url) if url.contains("://") => {
+                let endpoint = options::endpoint(url)?;
+                let plan = backup.plan(&opened.register).await?;
+                let progress = progress::shown(output);
+                interrupt.race(with_database(&backup, &plan, &endpoint, parallelism, &progress)).await?
+            }
+            other => {
+                let run = other.map(str::parse::<u32>).transpose().map_err(|_| {
+                    Failure::usage("neither a run nor a URL", "write diff 3 4, or diff 3 postgres://…")
+                })?;
+                let run = backups::choose(&opened.register, run).await?;
+                let other = backups::open(&opened.destinations, &opened.register, run).await?;
+                with_backup(&backup, &other)
+            }
+        };
+        let rows = |side: &Option<crate::format::Fingerprint>| side.map(|it| it.rows);
+        let document: Vec<Difference> = differences
+            .iter()
+            .map(|TableDifference { name, left, right }| Difference {
+                table: name.to_string(),
+                rows: rows(left),
+                other_rows: rows(right),
+            })
+            .collect();
+        output::write(output, &serde_json::json!({"differences": document}), || {
+            if document.is_empty() {
+                return "no table differs".to_owned();
+            }
+            let text = |rows: Option<u64>| rows.map_or_else(|| "absent".to_owned(), output::count);
+            let rows = document.iter().map(|it| [it.table.clone(), text(it.rows), text(it.other_rows)]);
+            output::table(["TABLE", "ROWS", "OTHER ROWS"], rows.collect())
+        })?;
+        if document.is_empty() {
+            return Ok(());
+        }
+        let message = format!("{} tables differ", document.len());
+        Err(Failure::not_proven("Different", message, "equal row counts with other contents differ, too"))
+    }
+}

@@ -1,0 +1,362 @@
+//! The documents of `--output json`, and what people read instead. Their schema is in docs/json.md.
+
+use serde::Serialize;
+
+use super::output;
+use crate::engine::Sealed;
+use crate::engine::backups::{Backup, Listed, Verified};
+use crate::engine::restore::Restored;
+use crate::format::{Decision, ErrorEntry, Manifest};
+
+/// `vouchsafe backup`
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct BackupReport {
+    run: u32,
+    outcome: &'static str,
+    manifest_sha256: String,
+    tables: usize,
+    rows: u64,
+    raw_bytes: u64,
+    stored_bytes: u64,
+    objects_read: u64,
+    bytes_read: u64,
+    destinations: Vec<DestinationReport>,
+    omissions: Vec<OmissionReport>,
+    errors: Vec<ErrorEntry>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DestinationReport {
+    name: String,
+    url: String,
+    tickets: u32,
+    objects: u64,
+    stored_bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OmissionReport {
+    object: String,
+    kind: String,
+    reason: String,
+}
+
+fn destinations(manifest: &Manifest) -> Vec<DestinationReport> {
+    let report = manifest.destinations.iter().map(|destination| DestinationReport {
+        name: destination.name.clone(),
+        url: destination.url.clone(),
+        tickets: destination.count,
+        objects: destination.objects,
+        stored_bytes: destination.stored_bytes,
+    });
+    report.collect()
+}
+
+fn omissions(manifest: &Manifest) -> Vec<OmissionReport> {
+    let report = manifest.omissions.iter().map(|omitted| OmissionReport {
+        object: omitted.object.clone(),
+        kind: omitted.kind.clone(),
+        reason: omitted.reason.clone(),
+    });
+    report.collect()
+}
+
+impl BackupReport {
+    pub(super) fn of(sealed: &Sealed) -> Self {
+        let manifest = &sealed.manifest;
+        Self {
+            run: sealed.run,
+            outcome: "Succeeded",
+            manifest_sha256: sealed.manifest_sha256.to_string(),
+            tables: manifest.tables.len(),
+            rows: manifest.rows,
+            raw_bytes: manifest.raw_bytes,
+            stored_bytes: manifest.stored_bytes,
+            objects_read: sealed.objects_read,
+            bytes_read: sealed.bytes_read,
+            destinations: destinations(manifest),
+            omissions: omissions(manifest),
+            errors: manifest.errors.clone(),
+        }
+    }
+
+    pub(super) fn text(&self) -> String {
+        let mut text = format!(
+            "Succeeded: run {} is sealed.\n{} rows in {} tables, {} stored as {}; {} objects, {} read back and \
+             compared.\nmanifest sha256 {}\n",
+            self.run,
+            output::count(self.rows),
+            self.tables,
+            output::bytes(self.raw_bytes),
+            output::bytes(self.stored_bytes),
+            self.objects_read,
+            output::bytes(self.bytes_read),
+            self.manifest_sha256,
+        );
+        for omitted in &self.omissions {
+            text.push_str(&format!("left out: {} ({})\n", omitted.object, omitted.reason));
+        }
+        for error in &self.errors {
+            text.push_str(&format!(
+                "met {} times: {} in {}, {}\n",
+                error.met, error.kind, error.operation, error.resolution
+            ));
+        }
+        text
+    }
+}
+
+/// `vouchsafe list`
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RunReport {
+    run: u32,
+    claimed: String,
+    owner: String,
+    outcome: &'static str,
+    reason: Option<String>,
+    rows: Option<u64>,
+    stored_bytes: Option<u64>,
+    sealed: Option<String>,
+}
+
+impl RunReport {
+    pub(super) fn of(listed: &Listed) -> Self {
+        let (outcome, reason) = match listed.outcome.as_ref().map(|outcome| &outcome.decision) {
+            None => ("Open", None),
+            Some(Decision::Sealed { .. }) => ("Sealed", None),
+            Some(Decision::Void { reason, .. }) => ("Void", Some(reason.clone())),
+        };
+        Self {
+            run: listed.run,
+            claimed: listed.claimed.to_string(),
+            owner: listed.owner.clone(),
+            outcome,
+            reason,
+            rows: listed.manifest.as_ref().map(|manifest| manifest.rows),
+            stored_bytes: listed.manifest.as_ref().map(|manifest| manifest.stored_bytes),
+            sealed: listed.outcome.as_ref().map(|outcome| outcome.decided.to_string()),
+        }
+    }
+
+    pub(super) fn row(&self) -> [String; 6] {
+        [
+            self.run.to_string(),
+            self.outcome.to_owned(),
+            self.rows.map(output::count).unwrap_or_default(),
+            self.stored_bytes.map(output::bytes).unwrap_or_default(),
+            self.sealed.clone().unwrap_or_default(),
+            self.reason.clone().unwrap_or_default(),
+        ]
+    }
+}
+
+/// `vouchsafe show`
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ShowReport {
+    run: u32,
+    sealed: String,
+    manifest_sha256: String,
+    rows: u64,
+    raw_bytes: u64,
+    stored_bytes: u64,
+    servers: Vec<ServerReport>,
+    destinations: Vec<DestinationReport>,
+    tables: Vec<TableReport>,
+    omissions: Vec<OmissionReport>,
+    errors: Vec<ErrorEntry>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ServerReport {
+    name: String,
+    database: String,
+    version_num: u32,
+    encoding: String,
+    snapshot: String,
+    taken: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TableReport {
+    name: String,
+    endpoint: String,
+    destination: String,
+    rows: u64,
+    fingerprint: String,
+    raw_bytes: u64,
+    stored_bytes: u64,
+    tickets: u32,
+}
+
+impl ShowReport {
+    pub(super) fn of(backup: &Backup) -> Self {
+        let manifest = &backup.manifest;
+        let servers = manifest.endpoints.iter().map(|endpoint| ServerReport {
+            name: endpoint.name.clone(),
+            database: endpoint.identity.database.clone(),
+            version_num: endpoint.version_num,
+            encoding: endpoint.encoding.clone(),
+            snapshot: endpoint.snapshot.clone(),
+            taken: endpoint.taken.to_string(),
+        });
+        let tables = manifest.tables.iter().map(|table| TableReport {
+            name: table.name.to_string(),
+            endpoint: table.endpoint.clone(),
+            destination: table.destination.clone(),
+            rows: table.fingerprint.rows,
+            fingerprint: format!("{:032x}", table.fingerprint.sum),
+            raw_bytes: table.raw_bytes,
+            stored_bytes: table.stored_bytes,
+            tickets: table.tickets,
+        });
+        Self {
+            run: backup.run,
+            sealed: backup.sealed.to_string(),
+            manifest_sha256: backup.manifest_sha256.to_string(),
+            rows: manifest.rows,
+            raw_bytes: manifest.raw_bytes,
+            stored_bytes: manifest.stored_bytes,
+            servers: servers.collect(),
+            tables: tables.collect(),
+            destinations: destinations(manifest),
+            omissions: omissions(manifest),
+            errors: manifest.errors.clone(),
+        }
+    }
+
+    pub(super) fn text(&self) -> String {
+        let mut text =
+            format!("run {}, sealed {}\nmanifest sha256 {}\n\n", self.run, self.sealed, self.manifest_sha256);
+        let rows = self.tables.iter().map(|table| {
+            let bytes = output::bytes(table.stored_bytes);
+            [table.name.clone(), output::count(table.rows), bytes, table.destination.clone()]
+        });
+        text.push_str(&output::table(["TABLE", "ROWS", "STORED", "DESTINATION"], rows.collect()));
+        text.push('\n');
+        for omitted in &self.omissions {
+            text.push_str(&format!("left out: {} ({})\n", omitted.object, omitted.reason));
+        }
+        text
+    }
+}
+
+/// `vouchsafe verify`
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct VerifyReport {
+    run: u32,
+    proven: bool,
+    objects_read: u64,
+    bytes_read: u64,
+    rows: u64,
+    damages: Vec<DamageReport>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DamageReport {
+    destination: String,
+    object: String,
+    table: Option<String>,
+    offsets: Option<(u64, u64)>,
+    finding: String,
+}
+
+impl VerifyReport {
+    pub(super) fn of(verified: &Verified) -> Self {
+        let damages = verified.damages.iter().map(|(destination, damage)| DamageReport {
+            destination: destination.clone(),
+            object: damage.object.clone(),
+            table: damage.table.clone(),
+            offsets: damage.offsets,
+            finding: damage.finding.clone(),
+        });
+        Self {
+            run: verified.run,
+            proven: verified.damages.is_empty(),
+            objects_read: verified.objects_read,
+            bytes_read: verified.bytes_read,
+            rows: verified.rows,
+            damages: damages.collect(),
+        }
+    }
+
+    pub(super) fn text(&self) -> String {
+        let mut text = format!(
+            "run {}: {} objects, {} and {} rows read back\n",
+            self.run,
+            self.objects_read,
+            output::bytes(self.bytes_read),
+            output::count(self.rows)
+        );
+        for damage in &self.damages {
+            text.push_str(&format!("DAMAGED {}: {}", damage.destination, damage.object));
+            if let Some(table) = &damage.table {
+                text.push_str(&format!(", table {table}"));
+            }
+            if let Some((from, to)) = damage.offsets {
+                text.push_str(&format!(", bytes {from} to {to}"));
+            }
+            text.push_str(&format!(": {}\n", damage.finding));
+        }
+        text.push_str(if self.proven {
+            "Proven: every checksum and count holds.\n"
+        } else {
+            "NOT PROVEN.\n"
+        });
+        text
+    }
+}
+
+/// `vouchsafe restore`
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RestoreReport {
+    run: u32,
+    outcome: &'static str,
+    manifest_sha256: String,
+    database: String,
+    tables: usize,
+    rows_compared: u64,
+    omissions: Vec<String>,
+}
+
+impl RestoreReport {
+    pub(super) fn of(restored: &Restored) -> Self {
+        Self {
+            run: restored.run,
+            outcome: if restored.dry_run { "Planned" } else { "Succeeded" },
+            manifest_sha256: restored.manifest_sha256.to_string(),
+            database: restored.database.clone(),
+            tables: restored.tables.len(),
+            rows_compared: restored.tables.iter().map(|table| table.fingerprint.rows).sum(),
+            omissions: restored.omissions.clone(),
+        }
+    }
+
+    pub(super) fn text(&self) -> String {
+        let (tables, rows) = (self.tables, output::count(self.rows_compared));
+        let mut text = match self.outcome {
+            "Planned" => format!(
+                "Dry run: run {} would make database {} with {tables} tables and {rows} rows.\n",
+                self.run, self.database
+            ),
+            _ => format!(
+                "Succeeded: run {} is restored as database {}.\n{tables} tables, {rows} rows: every count and \
+                 fingerprint, recomputed from the restored database, equals the manifest.\n",
+                self.run, self.database
+            ),
+        };
+        for omission in &self.omissions {
+            text.push_str(&format!("left out: {omission}\n"));
+        }
+        text
+    }
+}

@@ -1,0 +1,83 @@
+//! `vouchsafe restore`
+
+use clap::Args;
+
+use super::backup::selection;
+use super::options::{self, StoreArguments, ToolArguments};
+use super::report::RestoreReport;
+use super::{Failure, OutputFormat, output, progress, signals};
+use crate::engine::restore::{RestoreJob, restore};
+use crate::format::Sha256Digest;
+
+#[derive(Args, Debug)]
+pub(super) struct Restore {
+    #[command(flatten)]
+    stores: StoreArguments,
+    /// The run; absent: the newest sealed one
+    #[arg(long, value_name = "N")]
+    run: Option<u32>,
+    /// The server, and the database to be made on it: postgres://role@host:port/new_database
+    #[arg(long, value_name = "URL")]
+    target: String,
+    /// A database of that server to connect to meanwhile
+    #[arg(long, value_name = "NAME", default_value = "postgres")]
+    maintenance_database: String,
+    /// Refuse any other manifest than the one of this SHA-256
+    #[arg(long, value_name = "DIGEST")]
+    expect_manifest_sha256: Option<Sha256Digest>,
+    /// Only these schemas
+    #[arg(long, value_name = "SCHEMA")]
+    include_schema: Vec<String>,
+    /// Only (or also) these tables: `schema.table`
+    #[arg(long, value_name = "TABLES")]
+    include_table: Vec<String>,
+    /// Leave these tables out: `schema.table`
+    #[arg(long, value_name = "TABLES")]
+    exclude_table: Vec<String>,
+    /// No rows
+    #[arg(long)]
+    schema_only: bool,
+    /// Prove the backup and plan the restore, and touch nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Everything belongs to the role that restores
+    #[arg(long)]
+    no_owner: bool,
+    /// Leave privileges out
+    #[arg(long)]
+    no_privileges: bool,
+    /// Connections to the target
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    parallelism: u16,
+    #[command(flatten)]
+    tools: ToolArguments,
+}
+
+impl Restore {
+    pub(super) async fn execute(self, output: OutputFormat) -> Result<(), Failure> {
+        let interrupt = signals::interrupt()?;
+        let target = options::endpoint(&self.target)?;
+        let selection = selection(&self.include_schema, &self.include_table, &self.exclude_table)?;
+        let opened = self.stores.open(None).await?;
+        let job = RestoreJob {
+            destinations: opened.destinations,
+            register: opened.register,
+            run: self.run,
+            expect_manifest: self.expect_manifest_sha256,
+            target,
+            maintenance_database: self.maintenance_database,
+            selection,
+            schema_only: self.schema_only,
+            dry_run: self.dry_run,
+            no_owner: self.no_owner,
+            no_privileges: self.no_privileges,
+            parallelism: usize::from(self.parallelism),
+            tools: self.tools.tools(),
+            interrupt,
+            progress: progress::shown(output),
+        };
+        let restored = restore(&job).await?;
+        let report = RestoreReport::of(&restored);
+        output::write(output, &report, || report.text())
+    }
+}

@@ -1,0 +1,26 @@
+//! `vouchsafe show N`
+
+use clap::Args;
+
+use super::options::StoreArguments;
+use super::report::ShowReport;
+use super::{Failure, OutputFormat, output};
+use crate::engine::backups;
+
+#[derive(Args, Debug)]
+pub(super) struct Show {
+    /// The run; absent: the newest sealed one
+    run: Option<u32>,
+    #[command(flatten)]
+    stores: StoreArguments,
+}
+
+impl Show {
+    pub(super) async fn execute(self, output: OutputFormat) -> Result<(), Failure> {
+        let opened = self.stores.open(None).await?;
+        let run = backups::choose(&opened.register, self.run).await?;
+        let backup = backups::open(&opened.destinations, &opened.register, run).await?;
+        let report = ShowReport::of(&backup);
+        output::write(output, &report, || report.text())
+    }
+}

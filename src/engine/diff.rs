@@ -1,0 +1,105 @@
+//! What differs between a backup and another, or a database, table by table.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
+
+use super::backups::Backup;
+use super::error::EngineError;
+use super::progress::{Progress, Stage};
+use crate::codec::RowHasher;
+use crate::format::{Fingerprint, Plan, QualifiedName, SpanRange, TablePlan};
+use crate::source::target::Rereader;
+use crate::source::{ClientEncoding, EndpointConfig, Session};
+
+/// A table that is not the same on both sides. An absent side has no such table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableDifference {
+    /// Its name.
+    pub name: QualifiedName,
+    /// In the backup.
+    pub left: Option<Fingerprint>,
+    /// In the other one.
+    pub right: Option<Fingerprint>,
+}
+
+type Tables = BTreeMap<QualifiedName, Fingerprint>;
+
+fn tables(backup: &Backup) -> Tables {
+    let mut tables = Tables::new();
+    for table in &backup.manifest.tables {
+        let sum = tables.entry(table.name.clone()).or_default();
+        *sum = sum.plus(table.fingerprint);
+    }
+    tables
+}
+
+fn differences(left: &Tables, right: &Tables) -> Vec<TableDifference> {
+    let names = left.keys().chain(right.keys().filter(|name| !left.contains_key(*name)));
+    let mut differences: Vec<_> = names
+        .filter(|name| left.get(*name) != right.get(*name))
+        .map(|name| TableDifference {
+            name: name.clone(),
+            left: left.get(name).copied(),
+            right: right.get(name).copied(),
+        })
+        .collect();
+    differences.sort_by(|a, b| a.name.cmp(&b.name));
+    differences
+}
+
+/// Compares the manifests of two backups. Both must be opened, so both are bound to their seals.
+#[must_use]
+pub fn with_backup(left: &Backup, right: &Backup) -> Vec<TableDifference> {
+    differences(&tables(left), &tables(right))
+}
+
+/// Reads the backup's tables in a database and compares them. Tables that only the database has are not
+/// looked for: the backup's own selection may have left them out.
+///
+/// # Errors
+/// If the database can't be read.
+pub async fn with_database(
+    backup: &Backup,
+    plan: &Plan,
+    endpoint: &EndpointConfig,
+    parallelism: usize,
+    progress: &Progress,
+) -> Result<Vec<TableDifference>, EngineError> {
+    let session = Session::connect(endpoint, "diff", &ClientEncoding::Utf8).await?;
+    let mut there: VecDeque<&TablePlan> = VecDeque::new();
+    for table in &plan.tables {
+        let row = session
+            .client()
+            .query_one("SELECT to_regclass($1) IS NOT NULL", &[&table.facts.name.quoted()])
+            .await
+            .map_err(|error| session.error(format!("looking for {}", table.facts.name), error))?;
+        if row.get(0) {
+            there.push_back(table);
+        }
+    }
+    session.close().await?;
+    let encoding = plan.endpoints.first().map_or("UTF8", |endpoint| endpoint.encoding.as_str());
+    progress.begin(Stage::Compare, there.len() as u64, 0);
+    let queue = Mutex::new(there);
+    let lanes = (0..parallelism.max(1)).map(|_| async {
+        let mut reader = Rereader::connect(endpoint, encoding).await?;
+        let mut found = Vec::new();
+        loop {
+            let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let Some(table) = next else { break };
+            let codec = |error| EngineError::codec(table.facts.name.to_string(), error);
+            let mut hasher = RowHasher::new(table.facts.format, table.facts.columns.len());
+            let mut rows = reader.begin(&table.facts, &SpanRange::Whole).await?;
+            while let Some(chunk) = rows.next().await? {
+                hasher.push(&chunk).map_err(codec)?;
+            }
+            found.push((table.facts.name.clone(), hasher.finish().map_err(codec)?.fingerprint));
+            progress.advance(Stage::Compare, 1, 0);
+        }
+        reader.close().await?;
+        Ok::<_, EngineError>(found)
+    });
+    let found = futures::future::try_join_all(lanes).await?;
+    let right: Tables = found.into_iter().flatten().collect();
+    Ok(differences(&tables(backup), &right))
+}

@@ -1,0 +1,250 @@
+//! What a backup holds, read from its documents: tables with their objects, schema archive and catalogs.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::super::backups::Backup;
+use super::super::documents::{self, Held};
+use super::super::error::EngineError;
+use super::super::reading::{self, Pinned};
+use super::{RestoreJob, RestoredTable, tool_version};
+use crate::format::{
+    CatalogDocument, CatalogKind, EndpointPlan, Fingerprint, Key, Order, Part, PlanDocument, QualifiedName,
+    Settlement, StoredObject, TablePlan, Tickets, decode,
+};
+use crate::source::target::{DatabaseProperties, ExtensionVersion, LargeObject, SequenceValue};
+use crate::source::{Selection, ServerFacts, ToolVersion};
+
+/// One object of rows, with where it lies.
+#[derive(Clone, Debug)]
+pub(super) struct SpanObject {
+    pub(super) destination: String,
+    pub(super) object: StoredObject,
+    pub(super) fingerprint: Fingerprint,
+    pub(super) raw_bytes: u64,
+}
+
+/// Everything that a restore needs to know of a backup.
+#[derive(Clone, Debug)]
+pub(super) struct Content {
+    pub(super) endpoints: Vec<EndpointPlan>,
+    pub(super) tables: Vec<TablePlan>,
+    pub(super) spans: BTreeMap<u32, Vec<SpanObject>>,
+    pub(super) pages: Vec<SpanObject>,
+    pub(super) archive: Vec<u8>,
+    pub(super) server: ServerFacts,
+    pub(super) properties: Option<DatabaseProperties>,
+    pub(super) extensions: Vec<ExtensionVersion>,
+    pub(super) sequences: Vec<SequenceValue>,
+    pub(super) large_objects: Vec<LargeObject>,
+    pub(super) populated_views: HashSet<QualifiedName>,
+}
+
+impl Content {
+    /// Reads the documents of every destination, and the catalogs.
+    pub(super) async fn read(job: &RestoreJob, backup: &Backup) -> Result<Self, EngineError> {
+        let plan = backup.plan(&job.register).await?;
+        let mut draft = Draft::default();
+        for destination in &backup.manifest.destinations {
+            let store = &*job.destinations.named(&destination.name)?.store;
+            let key = |document| Key::of_plan(backup.run, &backup.plan, document);
+            let tickets: Held<Tickets> =
+                documents::get_bound(store, &key(PlanDocument::Tickets), destination.tickets).await?;
+            let part: Held<Part> =
+                documents::get_bound(store, &key(PlanDocument::Part), destination.part).await?;
+            for (ticket, entry) in tickets.document.tickets.iter().zip(&part.document.entries) {
+                if ticket.id != entry.ticket {
+                    return Err(EngineError::Damaged("a part does not list its tickets".into()));
+                }
+                draft.take(store, &destination.name, &ticket.order, &entry.settlement).await?;
+            }
+        }
+        let archive = draft.archive.ok_or_else(|| EngineError::Damaged("the backup has no schema".into()))?;
+        let server = draft.server.ok_or_else(|| EngineError::Damaged("the backup names no server".into()))?;
+        Ok(Self {
+            endpoints: plan.endpoints,
+            tables: plan.tables,
+            spans: draft.spans,
+            pages: draft.pages,
+            archive,
+            server,
+            properties: draft.properties,
+            extensions: draft.extensions,
+            sequences: draft.sequences.into_values().collect(),
+            large_objects: draft.large_objects,
+            populated_views: plan.populated_views.into_iter().collect(),
+        })
+    }
+
+    /// The tables of one endpoint.
+    pub(super) fn tables_of(&self, endpoint: u32) -> impl Iterator<Item = &TablePlan> {
+        self.tables.iter().filter(move |table| table.endpoint == endpoint)
+    }
+
+    /// Version of the pg_dump that wrote the archive.
+    pub(super) fn archive_version(&self) -> ToolVersion {
+        let endpoint = self.endpoints.first();
+        endpoint.map_or_else(
+            || ToolVersion::of_server(self.server.version_num),
+            |endpoint| tool_version(&endpoint.pg_dump, endpoint.version_num),
+        )
+    }
+
+    /// Encoding of the rows of one endpoint.
+    pub(super) fn encoding(&self, endpoint: u32) -> &str {
+        self.endpoints.get(endpoint as usize).map_or("UTF8", |endpoint| &endpoint.encoding)
+    }
+
+    /// The name under which rows are compared: the tree's, where rows may lie in another leaf after a restore.
+    pub(super) fn compared_as(table: &TablePlan) -> &QualifiedName {
+        match &table.facts.partition_root {
+            Some(root) if table.facts.load_through_root => root,
+            _ => &table.facts.name,
+        }
+    }
+
+    /// What each chosen table must hold, over all endpoints.
+    pub(super) fn expected(&self, chosen: &[QualifiedName]) -> Vec<RestoredTable> {
+        let chosen: HashSet<&QualifiedName> = chosen.iter().collect();
+        let mut expected: BTreeMap<&QualifiedName, Fingerprint> = BTreeMap::new();
+        for table in self.tables.iter().filter(|table| chosen.contains(&table.facts.name)) {
+            let spans = self.spans.get(&table.id).into_iter().flatten();
+            let total: Fingerprint = spans.map(|span| span.fingerprint).sum();
+            let sum = expected.entry(Self::compared_as(table)).or_default();
+            *sum = sum.plus(total);
+        }
+        expected
+            .into_iter()
+            .map(|(name, fingerprint)| RestoredTable { name: name.clone(), fingerprint })
+            .collect()
+    }
+
+    /// Values of the sequences; of those that lie in a chosen table's schema, if tables were chosen.
+    pub(super) fn sequences_of(&self, chosen: &[QualifiedName], selection: &Selection) -> Vec<SequenceValue> {
+        if *selection == Selection::default() {
+            return self.sequences.clone();
+        }
+        let schemas: HashSet<&str> = chosen.iter().map(|name| name.schema.as_str()).collect();
+        let taken = self.sequences.iter().filter(|value| schemas.contains(value.name.schema.as_str()));
+        taken.cloned().collect()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Draft {
+    spans: BTreeMap<u32, Vec<SpanObject>>,
+    pages: Vec<SpanObject>,
+    archive: Option<Vec<u8>>,
+    server: Option<ServerFacts>,
+    properties: Option<DatabaseProperties>,
+    extensions: Vec<ExtensionVersion>,
+    sequences: BTreeMap<QualifiedName, SequenceValue>,
+    large_objects: Vec<LargeObject>,
+}
+
+impl Draft {
+    async fn take(
+        &mut self,
+        store: &dyn crate::store::ObjectStore,
+        destination: &str,
+        order: &Order,
+        settlement: &Settlement,
+    ) -> Result<(), EngineError> {
+        match (order, settlement) {
+            (_, Settlement::Empty) => Ok(()),
+            (Order::Rows { table, .. }, Settlement::Rows { object, fingerprint, raw_bytes }) => {
+                let span = SpanObject {
+                    destination: destination.to_owned(),
+                    object: object.clone(),
+                    fingerprint: *fingerprint,
+                    raw_bytes: *raw_bytes,
+                };
+                self.spans.entry(*table).or_default().push(span);
+                Ok(())
+            }
+            (Order::LargeObjects { .. }, Settlement::Rows { object, fingerprint, raw_bytes }) => {
+                self.pages.push(SpanObject {
+                    destination: destination.to_owned(),
+                    object: object.clone(),
+                    fingerprint: *fingerprint,
+                    raw_bytes: *raw_bytes,
+                });
+                Ok(())
+            }
+            (Order::Schema { endpoint }, Settlement::Catalog { object, .. }) => {
+                if *endpoint == 0 {
+                    self.archive = Some(whole(store, object).await?);
+                }
+                Ok(())
+            }
+            (Order::Catalog { endpoint, what }, Settlement::Catalog { object, .. }) => {
+                let bytes = whole(store, object).await?;
+                let document: CatalogDocument =
+                    decode(&bytes).map_err(|source| EngineError::format(store, &object.key, source))?;
+                self.take_catalog(*endpoint, *what, document.entries)
+            }
+            _ => Err(EngineError::Damaged("a ticket is settled with something else".into())),
+        }
+    }
+
+    fn take_catalog(
+        &mut self,
+        endpoint: u32,
+        what: CatalogKind,
+        entries: Vec<serde_json::Value>,
+    ) -> Result<(), EngineError> {
+        for entry in entries {
+            match what {
+                CatalogKind::Roles => {}
+                CatalogKind::Sequences => {
+                    let value: SequenceValue = parse(entry)?;
+                    // Of several servers the furthest counts, so that no value is handed out twice.
+                    match self.sequences.entry(value.name.clone()) {
+                        std::collections::btree_map::Entry::Vacant(vacant) => {
+                            vacant.insert(value);
+                        }
+                        std::collections::btree_map::Entry::Occupied(mut known) => {
+                            if value.last_value > known.get().last_value {
+                                known.insert(value);
+                            }
+                        }
+                    }
+                }
+                CatalogKind::LargeObjects => self.large_objects.push(parse(entry)?),
+                CatalogKind::Database if endpoint > 0 => {}
+                CatalogKind::Database => match parse(entry)? {
+                    DatabaseEntry::Server(facts) => self.server = Some(facts),
+                    DatabaseEntry::Properties(properties) => self.properties = Some(properties),
+                    DatabaseEntry::Extension(extension) => self.extensions.push(extension),
+                },
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An entry of the catalog [`CatalogKind::Database`].
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::engine) enum DatabaseEntry {
+    /// The server and how the database was made.
+    Server(ServerFacts),
+    /// What ALTER DATABASE, COMMENT and GRANT set.
+    Properties(DatabaseProperties),
+    /// An extension, at its version.
+    Extension(ExtensionVersion),
+}
+
+fn parse<T: serde::de::DeserializeOwned>(entry: serde_json::Value) -> Result<T, EngineError> {
+    serde_json::from_value(entry)
+        .map_err(|error| EngineError::Damaged(format!("an entry of a catalog can't be read: {error}")))
+}
+
+async fn whole(store: &dyn crate::store::ObjectStore, object: &StoredObject) -> Result<Vec<u8>, EngineError> {
+    match reading::read_whole(store, object, Pinned::Current).await {
+        Ok(bytes) => Ok(bytes),
+        Err(unread) => {
+            let damage = unread.into_damage(object.key.to_string(), None)?;
+            Err(EngineError::Damaged(format!("{}: {}", damage.object, damage.finding)))
+        }
+    }
+}
