@@ -1,5 +1,7 @@
 //! PostgreSQL as the source, against real servers.
 
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
 #[path = "source/bench.rs"]
 mod bench;
 #[path = "source/catalogs.rs"]

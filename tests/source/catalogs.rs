@@ -115,7 +115,6 @@ async fn binary_is_for_types_that_are_the_same_everywhere(#[case] version: PgVer
         "jsonb",
         "jsonpath",
         "tsvector",
-        "tsquery",
         "int4range",
         "tstzrange[]",
         multirange,
@@ -160,6 +159,7 @@ async fn binary_is_for_types_that_are_the_same_everywhere(#[case] version: PgVer
         "pg_class",
         "nested",
         "pg_node_tree",
+        "tsquery",
         "gtsvector",
     ];
     let names_objects =

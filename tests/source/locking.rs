@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use testbed::PgVersion;
+use vouchsafe::format::relation::SpanRange;
 use vouchsafe::source::{Held, LockLimits, Reader, Selection};
 
-use crate::bench::{ask, database, endpoint, impatient, other, table, take, until};
+use crate::bench::{ask, database, endpoint, impatient, other, read_span, table, take, until};
 
 const OURS: &str = "SELECT count(*) = 0 FROM pg_locks l JOIN pg_stat_activity a USING (pid)
      WHERE a.application_name LIKE 'vouchsafe locks%' AND a.datname = current_database()
@@ -104,8 +105,7 @@ async fn parents_are_locked_before_their_leaves() {
     let watch = other(&endpoint).await;
     until(&watch, &format!("SELECT count(*) > 0 {locks} AND NOT l.granted")).await;
     let leaf =
-        ask(&watch, &format!("SELECT count(*)::text {locks} AND l.relation = 'public.leaf'::regclass"))
-            .await;
+        ask(&watch, &format!("SELECT count(*)::text {locks} AND l.relation = 'public.leaf'::regclass")).await;
     assert_eq!(leaf, "0", "a locked leaf and an ALTER that waits on its parent would hang pg_dump");
     blocker.run("", "ROLLBACK").await.unwrap();
     taking.await.unwrap().unwrap().release().await.unwrap();
@@ -164,4 +164,40 @@ async fn tables_that_come_and_go_never_tear_the_catalog() {
         }
     }
     churn.abort();
+}
+
+/// Planning a query locks indexes; held to the end of the backup, these locks would make a REINDEX wait for us, and
+/// every writer for the REINDEX.
+#[tokio::test(flavor = "multi_thread")]
+async fn reading_keeps_no_lock_on_indexes() {
+    let server = testbed::shared(PgVersion::V15);
+    let name = database(
+        server,
+        "reindexed",
+        "CREATE TABLE t (i int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 1000)",
+    );
+    let endpoint = endpoint(server, &name);
+    let held = take(&endpoint).await;
+    let export = table(&held, "public.t");
+    let indexes = "SELECT coalesce(string_agg(format('%s %s %s', a.application_name, l.relation::regclass, l.mode), ', '), '')
+         FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+        WHERE l.relation IN (SELECT indexrelid FROM pg_index WHERE indrelid = 'public.t'::regclass)";
+    let reader = Reader::open(&endpoint, &held.snapshot.snapshot().id).await.unwrap();
+    for range in [
+        SpanRange::Blocks { from: None, to: Some(2) },
+        SpanRange::Keys { column: "i".into(), of_type: "integer".into(), from: Some("5".into()), to: None },
+    ] {
+        read_span(&reader, &export.facts, &range).await.unwrap();
+        reader.hash_sum(&export.facts, &range).await.unwrap();
+    }
+    reader.count(&export.facts).await.unwrap();
+    reader.key_bounds(export, 4).await.unwrap();
+    let planning = ask(reader.session(), "SELECT current_setting('enable_indexscan')").await;
+    assert_eq!(planning, "off", "what a key range may use ends with it");
+    assert_eq!(ask(&other(&endpoint).await, indexes).await, "");
+    server.psql(&name, "SET lock_timeout = 500; REINDEX INDEX t_pkey").unwrap();
+    // The table's own lock stays.
+    assert!(server.psql(&name, "SET lock_timeout = 200; TRUNCATE t").is_err());
+    assert_eq!(reader.count(&export.facts).await.unwrap(), 1000);
+    held.release().await.unwrap();
 }
