@@ -152,6 +152,10 @@ async fn tables_that_come_and_go_never_tear_the_catalog() {
     for _ in 0..10 {
         match Held::take(&endpoint, &Selection::default(), impatient()).await {
             Ok(held) => {
+                let mut exported: Vec<u32> =
+                    held.catalog.tables.iter().map(|table| table.facts.oid).collect();
+                exported.sort_unstable();
+                assert_eq!(exported, held.locks.table_oids(), "what is exported is locked");
                 let reader = Reader::open(&endpoint, &held.snapshot.snapshot().id).await.unwrap();
                 reader.adopt(held.catalog.tables.iter().map(|table| &table.facts)).await.unwrap();
                 held.release().await.unwrap();
