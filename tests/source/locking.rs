@@ -141,10 +141,9 @@ async fn tables_that_come_and_go_never_tear_the_catalog() {
         let session = other(&endpoint).await;
         async move {
             loop {
-                // Bounded waits: our locks are held for a while.
-                let sql =
-                    "SET lock_timeout = 200; CREATE TABLE public.comes (i int); DROP TABLE public.comes";
-                let _ = session.run("", sql).await;
+                // Bounded waits: our locks are held for a while. In transactions of their own, so that both show.
+                let _ = session.run("", "SET lock_timeout = 200").await;
+                let _ = session.run("", "CREATE TABLE public.comes (i int)").await;
                 let _ = session.run("", "DROP TABLE IF EXISTS public.comes").await;
             }
         }
