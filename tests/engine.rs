@@ -1,6 +1,6 @@
 //! The engine on real PostgreSQL servers and real stores: a backup that is proven, and what must not be.
 
 mod engine {
-    mod setup;
     mod round;
+    mod setup;
 }

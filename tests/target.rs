@@ -46,10 +46,19 @@ async fn round_trip(from: PgVersion, to: PgVersion) {
     let database = zoo(source, "zoo");
     let backup = Backup::take(source, &database).await;
     let name = format!("restored_{from}_{to}");
-    restore(&backup, target, &name, &id("abcdef01"), Until::End).await.unwrap_or_else(|error| panic!("{error} {error:?}"));
-    let found = differences(Side { server: source, database: &database }, Side { server: target, database: &name });
+    restore(&backup, target, &name, &id("abcdef01"), Until::End)
+        .await
+        .unwrap_or_else(|error| panic!("{error} {error:?}"));
+    let found =
+        differences(Side { server: source, database: &database }, Side { server: target, database: &name });
     assert!(found.is_empty(), "{from} to {to}:\n{}", found.join("\n"));
-    assert_eq!(target.psql("postgres", "SELECT count(*) FROM pg_database WHERE datname LIKE '%vouchsafe%'").unwrap().trim(), "0");
+    assert_eq!(
+        target
+            .psql("postgres", "SELECT count(*) FROM pg_database WHERE datname LIKE '%vouchsafe%'")
+            .unwrap()
+            .trim(),
+        "0"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

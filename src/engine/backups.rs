@@ -124,7 +124,10 @@ impl Backup {
     /// Every destination of the manifest has one verdict, and it is the one that the outcome names.
     async fn check_verdicts(&self, destinations: &Destinations) -> Result<(), EngineError> {
         let unproven = |name: &str, why: &str| {
-            EngineError::Damaged(format!("run {}: destination {name} was sealed without proof: {why}", self.run))
+            EngineError::Damaged(format!(
+                "run {}: destination {name} was sealed without proof: {why}",
+                self.run
+            ))
         };
         for destination in &self.manifest.destinations {
             let name = &destination.name;

@@ -9,9 +9,7 @@ use super::progress::Stage;
 use super::receipts::{Binding, Settled};
 use super::register::Turn;
 use super::resolve::HeldSource;
-use crate::format::{
-    CatalogDocument, CatalogKind, Key, Nonce, Order, Plan, Sha256Digest, Tickets, encode,
-};
+use crate::format::{CatalogDocument, CatalogKind, Key, Nonce, Order, Plan, Sha256Digest, Tickets, encode};
 use crate::source::{CatalogDigest, schema};
 
 /// Settles every schema and catalog ticket of the plan. They lie in the default destination.

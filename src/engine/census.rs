@@ -26,7 +26,8 @@ pub(crate) async fn take(
     for (position, endpoint) in plan.endpoints.iter().enumerate() {
         let known = endpoints.iter().find(|known| known.name == endpoint.name);
         let known = known.ok_or_else(|| EngineError::Task("an endpoint vanished from the job".into()))?;
-        let lanes = stream::iter(0..parallelism.max(1)).then(|_| Reader::open(&known.config, &endpoint.snapshot_id));
+        let lanes =
+            stream::iter(0..parallelism.max(1)).then(|_| Reader::open(&known.config, &endpoint.snapshot_id));
         let lanes: Vec<Reader> = lanes.try_collect().await?;
         let lanes = Arc::new(lanes);
         counts.extend(count(plan, position, &lanes).await?);
@@ -44,10 +45,22 @@ pub(crate) async fn take(
     if mutant::is(Mutant::CountFromReceipts) {
         counts = ledger.rows_read();
     }
-    Ok(Census { run: plan.run, plan: plan.plan, plan_document, counts, large_object_pages, catalogs, equal_spans })
+    Ok(Census {
+        run: plan.run,
+        plan: plan.plan,
+        plan_document,
+        counts,
+        large_object_pages,
+        catalogs,
+        equal_spans,
+    })
 }
 
-async fn count(plan: &Plan, endpoint: usize, lanes: &Arc<Vec<Reader>>) -> Result<Vec<TableCount>, EngineError> {
+async fn count(
+    plan: &Plan,
+    endpoint: usize,
+    lanes: &Arc<Vec<Reader>>,
+) -> Result<Vec<TableCount>, EngineError> {
     let mut tables: Vec<_> = plan.tables.iter().filter(|table| table.endpoint as usize == endpoint).collect();
     tables.sort_by_key(|table| std::cmp::Reverse(table.facts.bytes));
     let queue = std::sync::Mutex::new(tables.into_iter());

@@ -66,9 +66,9 @@ pub async fn back_up(job: &BackupJob) -> Result<Sealed, EngineError> {
         let beating = job.register.beat(&turn);
         let made = make(job, &turn, resumed.take());
         let made = match (deadline, job.deadline) {
-            (Some(at), Some(limit)) => tokio::time::timeout_at(at, made)
-                .await
-                .unwrap_or(Err(EngineError::DeadlineExceeded(limit))),
+            (Some(at), Some(limit)) => {
+                tokio::time::timeout_at(at, made).await.unwrap_or(Err(EngineError::DeadlineExceeded(limit)))
+            }
             _ => made.await,
         };
         beating.abort();
@@ -90,7 +90,9 @@ pub async fn back_up(job: &BackupJob) -> Result<Sealed, EngineError> {
 /// Ends a run that failed: void, unless it is for its owner to go on with, or was decided by somebody else.
 async fn end(job: &BackupJob, turn: &Turn, error: EngineError) -> EngineError {
     match &error {
-        EngineError::LostTurn { .. } | EngineError::DecidedElsewhere { .. } | EngineError::OutcomeUnknown { .. } => {
+        EngineError::LostTurn { .. }
+        | EngineError::DecidedElsewhere { .. }
+        | EngineError::OutcomeUnknown { .. } => {
             return error;
         }
         EngineError::Interrupted if job.interrupt.asked() == Some(Interruption::Leave) => return error,

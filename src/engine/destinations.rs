@@ -40,7 +40,10 @@ impl Destinations {
                         destination.name,
                         destination.store.url()
                     );
-                    return Err(EngineError::usage(message, "give each destination its own bucket or prefix"));
+                    return Err(EngineError::usage(
+                        message,
+                        "give each destination its own bucket or prefix",
+                    ));
                 }
             }
         }

@@ -48,7 +48,9 @@ pub enum EngineError {
         key: Key,
     },
     /// A document is not the one that another document names.
-    #[error("{store}/{key} is another object than the one that was recorded: {found:?}, expected {expected:?}")]
+    #[error(
+        "{store}/{key} is another object than the one that was recorded: {found:?}, expected {expected:?}"
+    )]
     Digest {
         /// The destination.
         store: String,

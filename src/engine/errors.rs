@@ -29,12 +29,13 @@ impl ErrorBook {
     /// All of it, in a stable order.
     #[must_use]
     pub fn entries(&self) -> Vec<ErrorEntry> {
-        let stores = self.stores.snapshot().into_iter().map(|((operation, kind, resolution), met)| ErrorEntry {
-            operation: operation.to_string(),
-            kind: kind.name().to_owned(),
-            met,
-            resolution: format!("{resolution:?}"),
-        });
+        let stores =
+            self.stores.snapshot().into_iter().map(|((operation, kind, resolution), met)| ErrorEntry {
+                operation: operation.to_string(),
+                kind: kind.name().to_owned(),
+                met,
+                resolution: format!("{resolution:?}"),
+            });
         let noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         let noted = noted.iter().map(|((what, reason), met)| ErrorEntry {
             operation: (*what).to_owned(),

@@ -62,7 +62,10 @@ impl Interrupt {
     ///
     /// # Errors
     /// [`EngineError::Interrupted`], or what `work` fails with.
-    pub async fn race<T>(&self, work: impl Future<Output = Result<T, EngineError>>) -> Result<T, EngineError> {
+    pub async fn race<T>(
+        &self,
+        work: impl Future<Output = Result<T, EngineError>>,
+    ) -> Result<T, EngineError> {
         tokio::select! {
             result = work => result,
             () = self.wait() => Err(EngineError::Interrupted),

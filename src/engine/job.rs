@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::destinations::Destinations;
 use super::error::EngineError;
+use super::errors::ErrorBook;
 use super::interrupt::Interrupt;
 use super::progress::Progress;
 use super::register::Register;
@@ -13,7 +14,6 @@ use crate::format::Sha256Digest;
 use crate::plan::locality::{Locality, LocalityPolicy};
 use crate::plan::placement::{PlacementRule, Unplaced};
 use crate::source::{EndpointConfig, Selection, TablePattern, Tools};
-use super::errors::ErrorBook;
 
 /// Size of a span, in bytes of heap and TOAST, unless set otherwise: large enough that a ticket's requests
 /// (one receipt, one upload) are nothing beside it, small enough that the last one to end does not leave the

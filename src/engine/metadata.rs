@@ -169,11 +169,7 @@ pub(crate) async fn verify(
     metadata: &Metadata,
 ) -> Result<Verified, EngineError> {
     let manifest = &metadata.manifest;
-    job.progress.begin(
-        Stage::Verify,
-        u64::from(balanced.plan().tickets),
-        manifest.document.stored_bytes,
-    );
+    job.progress.begin(Stage::Verify, u64::from(balanced.plan().tickets), manifest.document.stored_bytes);
     let nonce = Nonce::from_random(rand::random());
     let mut verifiers = tokio::task::JoinSet::new();
     for destination in &manifest.document.destinations {
@@ -207,8 +203,7 @@ pub(crate) async fn verify(
     let mut verdicts = Vec::new();
     for destination in &manifest.document.destinations {
         let store = &*job.destinations.named(&destination.name)?.store;
-        let held: Held<Verdict> =
-            documents::get(store, &Key::verdict(turn.run, &turn.plan, &nonce)).await?;
+        let held: Held<Verdict> = documents::get(store, &Key::verdict(turn.run, &turn.plan, &nonce)).await?;
         verdicts.push((held.document, held.sha256));
     }
     let proven = balanced.prove(nonce, (&manifest.document, manifest.sha256), &verdicts, &witnesses)?;

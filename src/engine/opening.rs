@@ -39,8 +39,12 @@ async fn identify(job: &BackupJob) -> Result<BTreeMap<String, DatabaseIdentity>,
             database: facts.database.clone(),
         };
         if let Some((name, _)) = identities.iter().find(|(_, known)| **known == identity) {
-            let message = format!("sources {name} and {} are the same database of the same server", endpoint.name);
-            return Err(EngineError::usage(message, "name each server once; one server's tables are placed by rules"));
+            let message =
+                format!("sources {name} and {} are the same database of the same server", endpoint.name);
+            return Err(EngineError::usage(
+                message,
+                "name each server once; one server's tables are placed by rules",
+            ));
         }
         identities.insert(endpoint.name.clone(), identity);
     }

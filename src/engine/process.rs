@@ -50,7 +50,10 @@ mod tests {
     fn this_process_lives_and_a_child_that_ended_does_not() {
         let me = identity();
         assert_eq!(is_alive(&me), Some(true));
-        assert_eq!(is_alive(&ProcessIdentity { started_ticks: me.started_ticks + 1, ..me.clone() }), Some(false));
+        assert_eq!(
+            is_alive(&ProcessIdentity { started_ticks: me.started_ticks + 1, ..me.clone() }),
+            Some(false)
+        );
         assert_eq!(is_alive(&ProcessIdentity { space: "elsewhere".into(), ..me }), None);
     }
 }

@@ -37,8 +37,12 @@ impl Unread {
         let damaged = |finding: String| Self::Damaged { offsets: None, finding };
         match error.kind() {
             StoreErrorKind::NotFound => damaged("the object is missing".into()),
-            StoreErrorKind::Changed => damaged(format!("the object is not the one that was recorded ({error})")),
-            StoreErrorKind::Truncated | StoreErrorKind::ChecksumMismatch | StoreErrorKind::Medium => damaged(error.to_string()),
+            StoreErrorKind::Changed => {
+                damaged(format!("the object is not the one that was recorded ({error})"))
+            }
+            StoreErrorKind::Truncated | StoreErrorKind::ChecksumMismatch | StoreErrorKind::Medium => {
+                damaged(error.to_string())
+            }
             StoreErrorKind::NoSuchBucket
             | StoreErrorKind::AlreadyExists
             | StoreErrorKind::Locked

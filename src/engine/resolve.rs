@@ -167,7 +167,10 @@ impl Draft {
             parsed.iter().map(|(name, locality, default)| (*name, locality.as_ref(), *default)).collect();
         let chosen = choose_destination(&known, locality, job.locality_policy);
         let chosen = chosen.map_err(|error| {
-            EngineError::usage(error.to_string(), "add a --store for that locality, or choose localityPolicy Default")
+            EngineError::usage(
+                error.to_string(),
+                "add a --store for that locality, or choose localityPolicy Default",
+            )
         })?;
         Ok(chosen.name.to_owned())
     }
@@ -196,7 +199,8 @@ impl Draft {
         for (table, locality) in exported.iter().zip(localities) {
             let destination = self.destination_of(job, locality)?;
             let ranges = ranges(job, source, table, &mut sampler).await?;
-            let id = u32::try_from(self.tables.len()).map_err(|_| EngineError::Task("too many tables".into()))?;
+            let id =
+                u32::try_from(self.tables.len()).map_err(|_| EngineError::Task("too many tables".into()))?;
             self.tables.push(TablePlan {
                 id,
                 endpoint,
@@ -223,7 +227,12 @@ impl Draft {
                 run: turn.run,
                 plan: turn.plan,
                 endpoints: endpoints.to_vec(),
-                tables: self.tables.iter().filter(|table| table.destination == destination).cloned().collect(),
+                tables: self
+                    .tables
+                    .iter()
+                    .filter(|table| table.destination == destination)
+                    .cloned()
+                    .collect(),
                 tickets: all.remove(&destination).unwrap_or_default(),
                 destination,
             })

@@ -37,9 +37,9 @@ pub(crate) async fn compare_once_more(
         let store = &*destinations.named(&share.destination)?.store;
         let objects = share.part.entries.iter().filter_map(|entry: &PartEntry| entry.settlement.object());
         stream::iter(objects)
-            .map(|object| async move {
-                compare(store, &object.key, object.length, &version_of(object)).await
-            })
+            .map(
+                |object| async move { compare(store, &object.key, object.length, &version_of(object)).await },
+            )
             .buffer_unordered(HEADS_UNDER_WAY)
             .try_collect::<Vec<()>>()
             .await?;

@@ -12,8 +12,9 @@ use super::error::EngineError;
 use super::progress::{Progress, Stage};
 use super::reading::{self, Pinned, Unread};
 use crate::format::{
-    Answer, CatalogDocument, Census, CopyFormat, Damage, EndpointPlan, Fingerprint, Key, Manifest, Nonce, Order, Part,
-    PartEntry, Plan, PlanDocument, Receipt, Settlement, Sha256Digest, TablePlan, Tickets, Verdict, decode,
+    Answer, CatalogDocument, Census, CopyFormat, Damage, EndpointPlan, Fingerprint, Key, Manifest, Nonce,
+    Order, Part, PartEntry, Plan, PlanDocument, Receipt, Settlement, Sha256Digest, TablePlan, Tickets,
+    Verdict, decode,
 };
 use crate::ledger::Witness;
 use crate::mutant::{self, Mutant};
@@ -187,8 +188,7 @@ async fn examine_documents(
     let manifest: Option<Held<Manifest>> =
         bound(store, &key(PlanDocument::Manifest), question.manifest, found).await?;
     let Some(manifest) = manifest.map(|held| held.document) else { return Ok(()) };
-    let _: Option<Held<Plan>> =
-        bound(store, &key(PlanDocument::Plan), manifest.plan_document, found).await?;
+    let _: Option<Held<Plan>> = bound(store, &key(PlanDocument::Plan), manifest.plan_document, found).await?;
     let _: Option<Held<Census>> = bound(store, &key(PlanDocument::Census), manifest.census, found).await?;
     Ok(())
 }
@@ -332,9 +332,7 @@ async fn read_entry(
         Settlement::Catalog { object, entries } => {
             let bytes = reading::read_whole(store, object, pinned).await?;
             let counted = match order {
-                Order::Schema { endpoint } => {
-                    archive_entries(tools, endpoints, *endpoint, &bytes).await?
-                }
+                Order::Schema { endpoint } => archive_entries(tools, endpoints, *endpoint, &bytes).await?,
                 Order::Catalog { .. } => {
                     let document = decode::<CatalogDocument>(&bytes);
                     document.map_err(|error| damaged(&error.to_string()))?.entries.len() as u64
@@ -367,18 +365,24 @@ async fn archive_entries(
     bytes: &[u8],
 ) -> Result<u64, Unread> {
     let planned = endpoints.get(endpoint as usize);
-    let planned = planned.ok_or_else(|| Unread::Task("a schema of an endpoint that is not planned".into()))?;
+    let planned =
+        planned.ok_or_else(|| Unread::Task("a schema of an endpoint that is not planned".into()))?;
     let version = planned.pg_dump.split_once('.').and_then(|(major, minor)| {
         Some(ToolVersion { major: major.parse().ok()?, minor: minor.parse().ok()? })
     });
     let version = version.unwrap_or_else(|| ToolVersion::of_server(planned.version_num));
     let tool = tools.pg_restore_for(version, version.major).await.map_err(Unread::Source)?;
-    schema::count_entries(&tool, bytes)
-        .await
-        .map_err(|error| Unread::Damaged { offsets: None, finding: format!("pg_restore can't read it: {error}") })
+    schema::count_entries(&tool, bytes).await.map_err(|error| Unread::Damaged {
+        offsets: None,
+        finding: format!("pg_restore can't read it: {error}"),
+    })
 }
 
-async fn read_bytes(store: &dyn ObjectStore, question: &Question, entry: &PartEntry) -> Result<Answer, Unread> {
+async fn read_bytes(
+    store: &dyn ObjectStore,
+    question: &Question,
+    entry: &PartEntry,
+) -> Result<Answer, Unread> {
     let pinned = if question.pinned { Pinned::Recorded } else { Pinned::Current };
     if let Some(object) = entry.settlement.object() {
         reading::check_digest(store, object, pinned).await?;

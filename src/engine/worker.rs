@@ -17,8 +17,8 @@ use super::receipts::{Binding, Settled};
 use super::verifier::LARGE_OBJECT_COLUMNS;
 use crate::codec::{CodecError, RowTotals, SpanWriter};
 use crate::format::{
-    CopyFormat, Key, Nonce, Order, PlanDocument, PlanId, Receipt, Sha256Digest, SpanRange, TableFacts, TablePlan,
-    Ticket,    Tickets,
+    CopyFormat, Key, Nonce, Order, PlanDocument, PlanId, Receipt, Sha256Digest, SpanRange, TableFacts,
+    TablePlan, Ticket, Tickets,
 };
 use crate::mutant::{self, Mutant};
 use crate::source::{CopyStream, Reader};
@@ -188,7 +188,8 @@ impl Lane {
         let (key, stream) = match (&ticket.order, table) {
             (Order::Rows { range, .. }, Some(table)) => {
                 let range = self.range(ticket, table, range);
-                let key = Key::data(self.order.run, &self.order.plan, table.id, ticket.id, &self.binding.worker);
+                let key =
+                    Key::data(self.order.run, &self.order.plan, table.id, ticket.id, &self.binding.worker);
                 (key, reader.copy_out(&table.facts, &range).await?)
             }
             _ => return Ok(()),
@@ -220,7 +221,10 @@ impl Lane {
         let plan = &self.tickets.endpoints[endpoint as usize];
         let known = self.order.endpoints.iter().find(|known| known.name == plan.name);
         let known = known.ok_or_else(|| {
-            EngineError::usage(format!("source {} of the plan was not given", plan.name), "give every --source")
+            EngineError::usage(
+                format!("source {} of the plan was not given", plan.name),
+                "give every --source",
+            )
         })?;
         let reader = Reader::open(&known.config, &plan.snapshot_id).await?;
         let of_endpoint = self.tickets.tables.iter().filter(|table| table.endpoint == endpoint);

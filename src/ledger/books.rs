@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::format::{
-    Key, Order, PartEntry, Plan, Receipt, Settlement, Sha256Digest, SpanRange, TableCount, TablePlan, Ticket, Tickets,
+    Key, Order, PartEntry, Plan, Receipt, Settlement, Sha256Digest, SpanRange, TableCount, TablePlan, Ticket,
+    Tickets,
 };
 use crate::mutant::{self, Mutant};
 

@@ -1,6 +1,6 @@
 use testbed::{PgVersion, shared};
-use vouchsafe::engine::{back_up, backups};
 use vouchsafe::engine::progress::Progress;
+use vouchsafe::engine::{back_up, backups};
 
 use super::setup;
 

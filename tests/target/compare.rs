@@ -13,7 +13,9 @@ pub(crate) struct Side<'a> {
 
 impl Side<'_> {
     fn psql(&self, sql: &str) -> String {
-        self.server.psql(self.database, sql).unwrap_or_else(|error| panic!("{}: {error:?}\n{sql}", self.database))
+        self.server
+            .psql(self.database, sql)
+            .unwrap_or_else(|error| panic!("{}: {error:?}\n{sql}", self.database))
     }
 }
 
@@ -26,7 +28,12 @@ pub(crate) fn differences(one: Side<'_>, other: Side<'_>) -> Vec<String> {
     let tables = |side: Side<'_>| -> BTreeMap<String, String> {
         let statements = side.psql(TABLES);
         let rows = side.psql(&statements);
-        rows.lines().map(|line| line.rsplit_once('|').map_or((line.into(), String::new()), |(table, hash)| (table.into(), hash.into()))).collect()
+        rows.lines()
+            .map(|line| {
+                line.rsplit_once('|')
+                    .map_or((line.into(), String::new()), |(table, hash)| (table.into(), hash.into()))
+            })
+            .collect()
     };
     let (ours, theirs) = (tables(one), tables(other));
     assert!(!ours.is_empty(), "nothing to compare");
@@ -36,7 +43,12 @@ pub(crate) fn differences(one: Side<'_>, other: Side<'_>) -> Vec<String> {
         }
     }
     let newer = if one.server.version().major() > other.server.version().major() { one } else { other };
-    compare_lines("schema", &dump(one, newer.server.version()), &dump(other, newer.server.version()), &mut found);
+    compare_lines(
+        "schema",
+        &dump(one, newer.server.version()),
+        &dump(other, newer.server.version()),
+        &mut found,
+    );
     found.sort();
     found.dedup();
     found
@@ -57,7 +69,10 @@ fn compare_lines(what: &str, one: &str, other: &str, found: &mut Vec<String>) {
     let before = found.len();
     for (line, count) in counts {
         if count != 0 {
-            found.push(format!("{what}: {}: {line}", if count > 0 { "only at the source" } else { "only at the target" }));
+            found.push(format!(
+                "{what}: {}: {line}",
+                if count > 0 { "only at the source" } else { "only at the target" }
+            ));
         }
     }
     if found.len() == before {
@@ -83,7 +98,9 @@ fn dump(side: Side<'_>, client: PgVersion) -> String {
         .replace(side.database, "DATABASE")
         .lines()
         .filter(|line| {
-            !["-- Dumped", "\\restrict", "\\unrestrict", "\\connect"].iter().any(|start| line.starts_with(start))
+            !["-- Dumped", "\\restrict", "\\unrestrict", "\\connect"]
+                .iter()
+                .any(|start| line.starts_with(start))
         })
         .collect::<Vec<_>>()
         .join("\n")

@@ -9,17 +9,18 @@ use testbed::Postgres;
 use vouchsafe::format::relation::{QualifiedName, SpanRange, TableFacts};
 use vouchsafe::source::target::{
     Archive, ArchiveOptions, DatabaseOptions, DatabaseProperties, ExtensionVersion, LargeObject,
-    LargeObjectGrant, LoadMode, Loader, NewDatabase, PageWriter, Rereader, RestoreId, RestorePlan, SequenceValue,
-    TargetError, analyze, create_extensions, large_objects, refresh_views, set_sequences,
+    LargeObjectGrant, LoadMode, Loader, NewDatabase, PageWriter, Rereader, RestoreId, RestorePlan,
+    SequenceValue, TargetError, analyze, create_extensions, large_objects, refresh_views, set_sequences,
 };
 use vouchsafe::source::{
-    ClientEncoding, EndpointConfig, Held, LockLimits, PasswordSources, Reader, Secret, Selection, ServerFacts, Session,
-    Tools, schema,
+    ClientEncoding, EndpointConfig, Held, LockLimits, PasswordSources, Reader, Secret, Selection,
+    ServerFacts, Session, Tools, schema,
 };
 
 /// The endpoint of a database of a test's server.
 pub(crate) fn endpoint(server: &Postgres, database: &str) -> EndpointConfig {
-    let passwords = PasswordSources { password: Some(Secret::new(testbed::PASSWORD)), file: None, default_file: None };
+    let passwords =
+        PasswordSources { password: Some(Secret::new(testbed::PASSWORD)), file: None, default_file: None };
     let text = format!("postgres://postgres@127.0.0.1:{}/{database}", server.port());
     EndpointConfig::parse(&text, &passwords).unwrap()
 }
@@ -92,14 +93,20 @@ async fn names(session: &Session, sql: &str) -> Vec<QualifiedName> {
 async fn extensions(session: &Session) -> Vec<ExtensionVersion> {
     let sql = "SELECT extname::text, extversion, nspname::text FROM pg_extension e JOIN pg_namespace n ON n.oid = extnamespace";
     let rows = session.client().query(sql, &[]).await.unwrap();
-    rows.iter().map(|row| ExtensionVersion { name: row.get(0), version: row.get(1), schema: row.get(2) }).collect()
+    rows.iter()
+        .map(|row| ExtensionVersion { name: row.get(0), version: row.get(1), schema: row.get(2) })
+        .collect()
 }
 
 async fn sequences(session: &Session) -> Vec<SequenceValue> {
     let sql = "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind = 'S'";
     let mut values = Vec::new();
     for name in names(session, sql).await {
-        let row = session.client().query_one(&format!("SELECT last_value, is_called FROM {}", name.quoted()), &[]).await.unwrap();
+        let row = session
+            .client()
+            .query_one(&format!("SELECT last_value, is_called FROM {}", name.quoted()), &[])
+            .await
+            .unwrap();
         values.push(SequenceValue { name, last_value: row.get(0), is_called: row.get(1) });
     }
     values
@@ -156,7 +163,8 @@ pub(crate) async fn restore_as(
     let pg_restore = target.client_bin_dir().join("pg_restore");
     let archive = Archive::open(backup.archive.path(), &pg_restore, ArchiveOptions::default()).await?;
     let plan = RestorePlan::new(archive.toc(), &backup.tables, &Selection::default())?;
-    let database = NewDatabase::create(maintenance, name, id, &backup.server, &DatabaseOptions::default()).await?;
+    let database =
+        NewDatabase::create(maintenance, name, id, &backup.server, &DatabaseOptions::default()).await?;
     let inside = database.endpoint();
     let session = Session::connect(&inside, "restore", &ClientEncoding::Utf8).await?;
     archive.restore(&inside, "schemas", &plan.schemas, 1).await?;

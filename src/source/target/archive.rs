@@ -144,7 +144,8 @@ impl Archive {
         if theirs == ours {
             return Ok(());
         }
-        let difference = ours.symmetric_difference(&theirs).take(8).map(i32::to_string).collect::<Vec<_>>().join(", ");
+        let difference =
+            ours.symmetric_difference(&theirs).take(8).map(i32::to_string).collect::<Vec<_>>().join(", ");
         Err(TargetError::ArchiveDisputed { program: self.program.clone(), difference })
     }
 
@@ -154,7 +155,8 @@ impl Archive {
         mut command: Command,
         limit: u64,
     ) -> Result<(std::process::ExitStatus, Vec<u8>, String), TargetError> {
-        let local = |source| TargetError::Local { doing: format!("running {}", self.program.display()), source };
+        let local =
+            |source| TargetError::Local { doing: format!("running {}", self.program.display()), source };
         // English messages; and when we are dropped, so is the program: its sessions end with the statement
         // they are at.
         command.env("LC_ALL", "C").stdin(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);

@@ -102,9 +102,10 @@ impl NewDatabase {
         }
         let sql = create_statement(&unfinished, source, options, session.version_num());
         session.client().batch_execute(&sql).await.map_err(|error| match error.code() {
-            Some(code) if *code == SqlState::DISK_FULL => {
-                TargetError::DiskFull { doing: format!("creating database {unfinished:?}"), source: error.into() }
-            }
+            Some(code) if *code == SqlState::DISK_FULL => TargetError::DiskFull {
+                doing: format!("creating database {unfinished:?}"),
+                source: error.into(),
+            },
             _ => session.error(format!("creating database {unfinished:?}"), error).into(),
         })?;
         let name = quote_identifier(&unfinished);
@@ -146,7 +147,8 @@ impl NewDatabase {
         let doing = format!("renaming database {:?} to {:?}", self.unfinished, self.wanted);
         let mut tries = 1;
         loop {
-            let begin = format!("BEGIN; SET LOCAL synchronous_commit = on; ALTER DATABASE {from} RENAME TO {to}");
+            let begin =
+                format!("BEGIN; SET LOCAL synchronous_commit = on; ALTER DATABASE {from} RENAME TO {to}");
             let Err(error) = session.client().batch_execute(&begin).await else { break };
             if let Some(code) = error.code() {
                 if *code == SqlState::DUPLICATE_DATABASE {
@@ -223,7 +225,10 @@ pub async fn exists(session: &Session, name: &str) -> Result<bool, TargetError> 
 }
 
 async fn oid_of(session: &Session, name: &str) -> Result<Option<u32>, TargetError> {
-    let row = session.client().query_opt("SELECT oid FROM pg_database WHERE datname = $1::text::name", &[&name]).await;
+    let row = session
+        .client()
+        .query_opt("SELECT oid FROM pg_database WHERE datname = $1::text::name", &[&name])
+        .await;
     Ok(row.map_err(|error| session.error("looking for a database", error))?.map(|row| row.get(0)))
 }
 
@@ -269,7 +274,11 @@ async fn inspect(
         .map_err(|error| inside.error("looking into the unfinished database", error))?;
     let objects: i64 = row.get(0);
     inside.close().await?;
-    if objects == 0 { Ok(Unfinished::Ours) } else { Err(not_ours(format!("no comment, and {objects} objects"))) }
+    if objects == 0 {
+        Ok(Unfinished::Ours)
+    } else {
+        Err(not_ours(format!("no comment, and {objects} objects")))
+    }
 }
 
 /// Ends the sessions in a database of ours, and drops it: what a killed restore left running may still be

@@ -37,7 +37,9 @@ pub enum TargetError {
     #[error("a database can't be named {name:?}: 1 to 63 bytes, no NUL")]
     NameUnfit { name: String },
     /// A database has our name, and no mark of ours.
-    #[error("database {name:?} has the name of this restore's unfinished database, but not its mark: {found}")]
+    #[error(
+        "database {name:?} has the name of this restore's unfinished database, but not its mark: {found}"
+    )]
     DatabaseNotOurs { name: String, found: String },
     /// Somebody is connected to a database that has to be renamed or dropped.
     #[error("database {name:?} is in use: {sessions}")]
@@ -147,7 +149,9 @@ impl TargetError {
             Self::ArchiveUnsupported { .. } => "use a newer vouchsafe",
             Self::ArchiveLacks { .. } => "archive and tables are of different snapshots; use another backup",
             Self::ArchiveDisputed { .. } => "name the pg_restore of the version that wrote the archive",
-            Self::ToolFailed { .. } => "the message is the program's own; the unfinished database can be looked into",
+            Self::ToolFailed { .. } => {
+                "the message is the program's own; the unfinished database can be looked into"
+            }
             Self::DatabaseExists { .. } => "drop or rename it, or restore under another name",
             Self::NameUnfit { .. } => "choose another name",
             Self::DatabaseNotOurs { .. } => "see what it is; drop or rename it, and run the restore again",

@@ -33,7 +33,11 @@ impl Fence {
     ///
     /// # Errors
     /// [`TargetError::Fenced`] names who holds it after `patience`.
-    pub async fn acquire(endpoint: &EndpointConfig, name: &str, patience: Duration) -> Result<Self, TargetError> {
+    pub async fn acquire(
+        endpoint: &EndpointConfig,
+        name: &str,
+        patience: Duration,
+    ) -> Result<Self, TargetError> {
         let session = Session::connect(endpoint, "fence", &ClientEncoding::Utf8).await?;
         let key = key(name);
         let doing = "taking the lock on the target";

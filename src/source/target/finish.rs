@@ -46,7 +46,9 @@ pub async fn create_extensions(
 ) -> Result<(), TargetError> {
     use crate::format::relation::quote_identifier;
     for entry in order {
-        let Some(extension) = recorded.iter().find(|extension| extension.name == entry.name) else { continue };
+        let Some(extension) = recorded.iter().find(|extension| extension.name == entry.name) else {
+            continue;
+        };
         let doing = format!("creating extension {:?}", extension.name);
         let row = session
             .client()

@@ -49,7 +49,10 @@ pub async fn create(session: &Session, objects: &[LargeObject]) -> Result<(), Ta
         let oids: Vec<u32> = batch.iter().map(|object| object.oid).collect();
         let taken = session
             .client()
-            .query_opt("SELECT min(oid) FROM pg_largeobject_metadata WHERE oid = ANY ($1) HAVING count(*) > 0", &[&oids])
+            .query_opt(
+                "SELECT min(oid) FROM pg_largeobject_metadata WHERE oid = ANY ($1) HAVING count(*) > 0",
+                &[&oids],
+            )
             .await
             .map_err(|error| session.error(doing, error))?;
         if let Some(row) = taken {
@@ -59,7 +62,8 @@ pub async fn create(session: &Session, objects: &[LargeObject]) -> Result<(), Ta
         if oids.contains(&0) {
             return Err(TargetError::LargeObjectsMalformed { why: "an OID of 0".into() });
         }
-        let made = session.client().query("SELECT lo_create(oid) FROM unnest($1::oid[]) AS u (oid)", &[&oids]).await;
+        let made =
+            session.client().query("SELECT lo_create(oid) FROM unnest($1::oid[]) AS u (oid)", &[&oids]).await;
         made.map_err(|error| session.error(doing, error))?;
     }
     Ok(())
@@ -159,8 +163,9 @@ impl<'a> PageWriter<'a> {
             at += length;
             let Some((oid, offset, data)) = page else { continue };
             self.pages += 1;
-            let follows =
-                self.run.oid == oid && self.run.offset + self.run.bytes.len() as u64 == offset && !self.run.bytes.is_empty();
+            let follows = self.run.oid == oid
+                && self.run.offset + self.run.bytes.len() as u64 == offset
+                && !self.run.bytes.is_empty();
             if !follows || self.run.bytes.len() >= WRITE_BYTES {
                 self.flush().await?;
                 (self.run.oid, self.run.offset) = (oid, offset);
@@ -206,7 +211,8 @@ impl<'a> PageWriter<'a> {
         if rest.len() < TUPLE_HEAD {
             return Ok(None);
         }
-        let word = |from: usize| u32::from_be_bytes([rest[from], rest[from + 1], rest[from + 2], rest[from + 3]]);
+        let word =
+            |from: usize| u32::from_be_bytes([rest[from], rest[from + 1], rest[from + 2], rest[from + 3]]);
         if word(2) != 4 || word(10) != 4 {
             return Err(malformed("an OID or a page number of an impossible length"));
         }
@@ -228,8 +234,11 @@ impl<'a> PageWriter<'a> {
         }
         let Run { oid, offset, bytes } = std::mem::take(&mut self.run);
         let offset = i64::try_from(offset).map_err(|_| malformed("an offset beyond every large object"))?;
-        let written = self.session.client().execute("SELECT lo_put($1, $2, $3)", &[&oid, &offset, &bytes]).await;
-        written.map_err(|error| super::statement_error(self.session, format!("writing large object {oid}"), error))?;
+        let written =
+            self.session.client().execute("SELECT lo_put($1, $2, $3)", &[&oid, &offset, &bytes]).await;
+        written.map_err(|error| {
+            super::statement_error(self.session, format!("writing large object {oid}"), error)
+        })?;
         Ok(())
     }
 }

@@ -39,7 +39,8 @@ impl Loader {
     /// # Errors
     /// Why there is no session.
     pub async fn connect(endpoint: &EndpointConfig, encoding: &str) -> Result<Self, TargetError> {
-        let session = Session::connect(endpoint, "loader", &ClientEncoding::Named(encoding.to_owned())).await?;
+        let session =
+            Session::connect(endpoint, "loader", &ClientEncoding::Named(encoding.to_owned())).await?;
         // The rename at the end of the restore is committed synchronously, and all before it is flushed then.
         session.run("setting synchronous_commit", "SET synchronous_commit = off").await?;
         Ok(Self { session, dialect: Dialect::of(encoding), failed: false })
@@ -61,7 +62,8 @@ impl Loader {
         self.failed = true;
         let into = self.dialect.relation(destination(table));
         let doing = || format!("loading {}", table.name);
-        let whole = mode == LoadMode::Whole && !table.load_through_root && table.extension_condition.is_none();
+        let whole =
+            mode == LoadMode::Whole && !table.load_through_root && table.extension_condition.is_none();
         if whole {
             self.session.run(&doing(), &format!("BEGIN; TRUNCATE ONLY {into}")).await?;
         }
@@ -209,11 +211,17 @@ mod tests {
     #[test]
     fn statements_name_every_column_and_the_right_relation() {
         let mut table = table();
-        assert_eq!(copy_in(Dialect::of("UTF8"), &table, true), r#"COPY "s"."leaf" ("a""b", "t") FROM STDIN (FORMAT text, FREEZE)"#);
+        assert_eq!(
+            copy_in(Dialect::of("UTF8"), &table, true),
+            r#"COPY "s"."leaf" ("a""b", "t") FROM STDIN (FORMAT text, FREEZE)"#
+        );
         table.load_through_root = true;
         table.columns.clear();
         table.format = CopyFormat::Binary;
-        assert_eq!(copy_in(Dialect::of("UTF8"), &table, false), r#"COPY "s"."root" FROM STDIN (FORMAT binary)"#);
+        assert_eq!(
+            copy_in(Dialect::of("UTF8"), &table, false),
+            r#"COPY "s"."root" FROM STDIN (FORMAT binary)"#
+        );
     }
 
     #[test]

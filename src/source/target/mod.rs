@@ -20,9 +20,7 @@ pub use archive::{Archive, ArchiveOptions};
 pub use database::{DatabaseOptions, NewDatabase, RestoreId, drop_unfinished, exists};
 pub use error::TargetError;
 pub use fence::Fence;
-pub use finish::{
-    ExtensionVersion, SequenceValue, analyze, create_extensions, refresh_views, set_sequences,
-};
+pub use finish::{ExtensionVersion, SequenceValue, analyze, create_extensions, refresh_views, set_sequences};
 pub use large_objects::{LargeObject, LargeObjectGrant, PageWriter};
 pub use loader::{LoadMode, Loader, TableLoad};
 pub use plan::{DumpIds, ExtensionEntry, Omission, RestorePlan, Step, TableGroup};

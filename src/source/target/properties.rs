@@ -51,8 +51,11 @@ impl DatabaseProperties {
     /// Those of a database of which nothing is recorded: the server's defaults.
     #[must_use]
     pub fn server_defaults() -> Self {
-        let grants = ["CONNECT", "TEMPORARY"]
-            .map(|privilege| DatabaseGrant { grantee: None, privilege: privilege.into(), grantable: false });
+        let grants = ["CONNECT", "TEMPORARY"].map(|privilege| DatabaseGrant {
+            grantee: None,
+            privilege: privilege.into(),
+            grantable: false,
+        });
         Self { grants: grants.into(), connection_limit: -1, ..Self::default() }
     }
 
@@ -103,7 +106,11 @@ impl DatabaseProperties {
                 .collect(),
             grants: grants
                 .iter()
-                .map(|row| DatabaseGrant { grantee: row.get(0), privilege: row.get(1), grantable: row.get(2) })
+                .map(|row| DatabaseGrant {
+                    grantee: row.get(0),
+                    privilege: row.get(1),
+                    grantable: row.get(2),
+                })
                 .collect(),
         })
     }
@@ -122,7 +129,11 @@ impl DatabaseProperties {
                 None => format!("DATABASE {database}"),
                 Some(role) => format!("ROLE {} IN DATABASE {database}", quote_identifier(role)),
             };
-            sql.push_str(&format!("ALTER {subject} SET {} = {};", setting_name(name), setting_value(name, value)));
+            sql.push_str(&format!(
+                "ALTER {subject} SET {} = {};",
+                setting_name(name),
+                setting_value(name, value)
+            ));
         }
         sql.push_str(&format!("REVOKE ALL ON DATABASE {database} FROM PUBLIC;"));
         if let Some(owner) = &self.owner {
@@ -203,10 +214,14 @@ mod tests {
 
     #[test]
     fn privileges_are_granted_after_the_owner_changed() {
-        let properties = DatabaseProperties { owner: Some("o\"x".into()), ..DatabaseProperties::server_defaults() };
+        let properties =
+            DatabaseProperties { owner: Some("o\"x".into()), ..DatabaseProperties::server_defaults() };
         let sql = properties.statements("d");
         let owner = sql.find("OWNER TO \"o\"\"x\"").unwrap();
-        assert!(sql.find("REVOKE ALL").unwrap() < owner && owner < sql.find("GRANT CONNECT").unwrap(), "{sql}");
+        assert!(
+            sql.find("REVOKE ALL").unwrap() < owner && owner < sql.find("GRANT CONNECT").unwrap(),
+            "{sql}"
+        );
         assert!(sql.contains("IS NULL;"), "{sql}");
     }
 }

@@ -30,7 +30,8 @@ impl Rereader {
     /// # Errors
     /// Why there is no session.
     pub async fn connect(endpoint: &EndpointConfig, encoding: &str) -> Result<Self, TargetError> {
-        let session = Session::connect(endpoint, "verify", &ClientEncoding::Named(encoding.to_owned())).await?;
+        let session =
+            Session::connect(endpoint, "verify", &ClientEncoding::Named(encoding.to_owned())).await?;
         Ok(Self { session, dialect: Dialect::of(encoding), failed: false })
     }
 

@@ -66,7 +66,11 @@ fn check_known(toc: &Toc, selection: &Selection) -> Result<(), TargetError> {
         }
     }
     for pattern in &selection.include_tables {
-        if !toc.entries.iter().any(|entry| is_relation(entry) && name_of(entry).is_some_and(|name| pattern.matches(&name))) {
+        if !toc
+            .entries
+            .iter()
+            .any(|entry| is_relation(entry) && name_of(entry).is_some_and(|name| pattern.matches(&name)))
+        {
             return Err(TargetError::SelectionUnknown { what: format!("table {pattern:?}") });
         }
     }
@@ -86,7 +90,14 @@ fn is_part(entry: &TocEntry) -> bool {
 fn brings_needs(entry: &TocEntry) -> bool {
     matches!(
         entry.kind.as_str(),
-        "INDEX" | "CONSTRAINT" | "CHECK CONSTRAINT" | "DEFAULT" | "TRIGGER" | "RULE" | "POLICY" | "ROW SECURITY"
+        "INDEX"
+            | "CONSTRAINT"
+            | "CHECK CONSTRAINT"
+            | "DEFAULT"
+            | "TRIGGER"
+            | "RULE"
+            | "POLICY"
+            | "ROW SECURITY"
             | "STATISTICS"
     )
 }
@@ -124,11 +135,13 @@ fn asked_for(toc: &Toc, selection: &Selection) -> BTreeSet<i32> {
     }
     // Roots come before their partitions' partitions, so once through is enough.
     for entry in toc.entries.iter().filter(|entry| entry.kind == "TABLE ATTACH") {
-        let relations = entry.dependencies.iter().filter_map(|id| toc.get(*id)).filter(|entry| is_relation(entry));
+        let relations =
+            entry.dependencies.iter().filter_map(|id| toc.get(*id)).filter(|entry| is_relation(entry));
         let (child, parents): (Vec<_>, Vec<_>) =
             relations.partition(|needed| needed.tag == entry.tag && needed.schema == entry.schema);
         let excluded = |child: &&TocEntry| {
-            name_of(child).is_some_and(|name| selection.exclude_tables.iter().any(|pattern| pattern.matches(&name)))
+            name_of(child)
+                .is_some_and(|name| selection.exclude_tables.iter().any(|pattern| pattern.matches(&name)))
         };
         if parents.iter().any(|parent| asked.contains(&parent.dump_id)) {
             asked.extend(child.iter().filter(|child| !excluded(child)).map(|child| child.dump_id));
@@ -184,7 +197,8 @@ impl<'a> Closure<'a> {
                 let identity = || {
                     entry.kind == "SEQUENCE"
                         && known.clone().any(|id| {
-                            self.ids.contains(id) && self.toc.get(*id).is_some_and(|needed| needed.kind == "TABLE")
+                            self.ids.contains(id)
+                                && self.toc.get(*id).is_some_and(|needed| needed.kind == "TABLE")
                         })
                 };
                 if (brings_needs(entry) && self.owner_is_chosen(entry)) || identity() {

@@ -336,7 +336,13 @@ pub(super) mod tests {
         bytes
     }
 
-    pub(in super::super) fn entry(dump_id: i32, kind: &str, section: Section, tag: &str, deps: &[i32]) -> TocEntry {
+    pub(in super::super) fn entry(
+        dump_id: i32,
+        kind: &str,
+        section: Section,
+        tag: &str,
+        deps: &[i32],
+    ) -> TocEntry {
         TocEntry {
             dump_id,
             catalog: 1259,
@@ -396,12 +402,16 @@ pub(super) mod tests {
     #[test]
     fn other_versions_are_named() {
         let error = parse(&archive_bytes(17, &[])).unwrap_err();
-        assert!(matches!(&error, TargetError::ArchiveUnsupported { version } if version == "1.17"), "{error}");
+        assert!(
+            matches!(&error, TargetError::ArchiveUnsupported { version } if version == "1.17"),
+            "{error}"
+        );
     }
 
     #[test]
     fn a_dump_id_twice_is_refused() {
-        let twice = [entry(7, "TABLE", Section::PreData, "a", &[]), entry(7, "TABLE", Section::PreData, "b", &[])];
+        let twice =
+            [entry(7, "TABLE", Section::PreData, "a", &[]), entry(7, "TABLE", Section::PreData, "b", &[])];
         assert!(matches!(parse(&archive_bytes(14, &twice)), Err(TargetError::ArchiveMalformed { .. })));
     }
 }
