@@ -225,6 +225,17 @@ fn check_malformed(format: CopyFormat, columns: usize, raw: &[u8], expected: (u6
     }
 }
 
+/// Wherever it lies: tabs are counted in runs.
+#[test]
+fn an_escaped_tab_is_refused_even_where_it_makes_the_columns_right() {
+    for before in 0..600 {
+        let line = [&b"x".repeat(before)[..], b"\\\ty\n"].concat();
+        check_malformed(Text, 2, &line, (1, before as u64 + 1, "backslash before a tab"));
+        let line = [&b"x".repeat(before)[..], b"\\\\\ty\n"].concat();
+        assert_eq!(hash(Text, 2, &line).unwrap().fingerprint.rows, 1);
+    }
+}
+
 #[test]
 fn escaped_backslashes_before_tabs_and_newlines_are_data() {
     assert_eq!(hash(Text, 2, b"a\\\\\tb\\\\\n\\\\\\\\\t\\\\\n").unwrap().fingerprint.rows, 2);
