@@ -76,7 +76,12 @@ fn compare_lines(what: &str, one: &str, other: &str, found: &mut Vec<String>) {
         }
     }
     if found.len() == before {
-        found.push(format!("{what}: the same lines in another order"));
+        let at = mine.iter().zip(&theirs).position(|(one, other)| one != other).unwrap_or_default();
+        found.push(format!(
+            "{what}: the same lines in another order, from\n{}\nagainst\n{}",
+            mine[at..].iter().take(5).copied().collect::<Vec<_>>().join("\n"),
+            theirs[at..].iter().take(5).copied().collect::<Vec<_>>().join("\n"),
+        ));
     }
 }
 
@@ -134,7 +139,7 @@ FROM pg_largeobject_metadata m ORDER BY oid
 
 const OTHERS: &str = r#"
 SELECT 'extension', extname, extversion, extnamespace::regnamespace::text FROM pg_extension ORDER BY 2;
-SELECT 'populated', oid::regclass, relispopulated FROM pg_class WHERE relkind = 'm' ORDER BY 2::text COLLATE "C";
+SELECT 'populated', oid::regclass, relispopulated FROM pg_class WHERE relkind = 'm' ORDER BY oid::regclass::text COLLATE "C";
 SELECT 'invalid index', indexrelid::regclass FROM pg_index WHERE NOT indisvalid ORDER BY indexrelid::regclass::text COLLATE "C";
 SELECT 'constraint', conrelid::regclass, conname, convalidated, condeferrable FROM pg_constraint WHERE connamespace::regnamespace::text NOT IN ('pg_catalog', 'information_schema') AND contype <> 'n' ORDER BY conrelid::regclass::text COLLATE "C", conname;
 SELECT 'trigger', tgrelid::regclass, tgname, tgenabled FROM pg_trigger WHERE NOT tgisinternal ORDER BY tgrelid::regclass::text COLLATE "C", tgname;

@@ -175,6 +175,22 @@ impl RestorePlan {
         Ok(plan)
     }
 
+    /// Every entry that is restored, step by step.
+    pub fn entries(&self) -> impl Iterator<Item = i32> + '_ {
+        let groups = self.groups.iter().flat_map(|group| &group.entries);
+        let Self { schemas, definitions, postponed, relations, access, views, events, .. } = self;
+        schemas
+            .iter()
+            .chain(definitions)
+            .chain(groups)
+            .chain(postponed)
+            .chain(relations)
+            .chain(access)
+            .chain(views)
+            .chain(events)
+            .copied()
+    }
+
     /// Rows of extensions' configuration tables, which the archive doesn't define, come with the whole alone: it
     /// doesn't say whose they are.
     fn take_tables(
