@@ -162,6 +162,12 @@ impl RestorePlan {
             }
         }
         plan.take_tables(toc, tables, &chosen.ids, *selection == Selection::default())?;
+        // A group of their own says that they wait, also if they have no indexes.
+        for (group, members) in groups.members.iter().enumerate() {
+            if members.iter().any(|table| table.load_after_indexes && plan.tables.contains(&table.name)) {
+                built.entry(group).or_default();
+            }
+        }
         plan.omissions.extend(chosen.omissions);
         plan.brought_along = chosen.brought_along;
         plan.groups = built

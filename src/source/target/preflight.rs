@@ -86,7 +86,9 @@ pub async fn preflight(
     let mut findings = Findings::default();
     check_server(&target, demands, &mut findings);
     match destination {
-        Destination::NewDatabase(name) => check_new_database(session, &target, demands, name, &mut findings).await?,
+        Destination::NewDatabase(name) => {
+            check_new_database(session, &target, demands, name, &mut findings).await?
+        }
         Destination::Schemas => {
             if !target.superuser && !target.may_create {
                 findings.blocks(
@@ -107,7 +109,10 @@ pub async fn preflight(
             if target.encoding != demands.source.encoding {
                 findings.notes(
                     "EncodingDiffers",
-                    format!("the source's encoding is {}, the target's {}", demands.source.encoding, target.encoding),
+                    format!(
+                        "the source's encoding is {}, the target's {}",
+                        demands.source.encoding, target.encoding
+                    ),
                     "a character that the target's encoding lacks makes the restore fail",
                 );
             }
@@ -190,7 +195,10 @@ fn check_server(target: &Target, demands: &Demands<'_>, findings: &mut Findings)
     if target.version_num / 10_000 < demands.source.major() {
         findings.blocks(
             "TargetOlder",
-            format!("the target runs PostgreSQL {}, the source ran {}", target.version, demands.source.version),
+            format!(
+                "the target runs PostgreSQL {}, the source ran {}",
+                target.version, demands.source.version
+            ),
             format!("restore into PostgreSQL {} or newer", demands.source.major()),
         );
     }

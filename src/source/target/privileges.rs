@@ -68,7 +68,8 @@ async fn check_owners(
     let mut told = std::collections::BTreeSet::new();
     for entry in demands.plan.entries().filter_map(|id| demands.toc.get(id)) {
         let owner_of_schema = entry.schema.as_deref().and_then(|schema| {
-            let of = |schema_entry: &&super::TocEntry| schema_entry.kind == "SCHEMA" && schema_entry.tag == schema;
+            let of =
+                |schema_entry: &&super::TocEntry| schema_entry.kind == "SCHEMA" && schema_entry.tag == schema;
             demands.toc.entries.iter().find(of)
         });
         let Some(schema) = owner_of_schema else { continue };
@@ -116,7 +117,10 @@ async fn check_settings(
     {
         findings.blocks(
             "SuperuserNeeded",
-            format!("settings of role {:?} in the database are another role's", setting.role.as_deref().unwrap_or_default()),
+            format!(
+                "settings of role {:?} in the database are another role's",
+                setting.role.as_deref().unwrap_or_default()
+            ),
             "restore as a superuser",
         );
     }

@@ -57,7 +57,11 @@ impl ClaimedSchemas {
     ///
     /// # Errors
     /// [`TargetError::SchemaNotEmpty`]; [`TargetError::Session`] if the server refuses.
-    pub async fn claim(session: &Session, schemas: &BTreeSet<String>, id: &RestoreId) -> Result<Self, TargetError> {
+    pub async fn claim(
+        session: &Session,
+        schemas: &BTreeSet<String>,
+        id: &RestoreId,
+    ) -> Result<Self, TargetError> {
         let record = format!("{RECORD_SCHEMA}.created");
         session
             .run(
@@ -85,7 +89,10 @@ impl ClaimedSchemas {
                 Self { id: id.clone(), created }.forget(session).await?;
                 return Err(TargetError::SchemaNotEmpty { schema: schema.clone(), objects });
             }
-            let there = session.client().query_opt("SELECT FROM pg_namespace WHERE nspname = $1::text::name", &[schema]).await;
+            let there = session
+                .client()
+                .query_opt("SELECT FROM pg_namespace WHERE nspname = $1::text::name", &[schema])
+                .await;
             if there.map_err(|error| session.error(doing, error))?.is_none() {
                 created.insert(schema.clone());
             }
@@ -118,7 +125,11 @@ impl ClaimedSchemas {
     async fn forget(self, session: &Session) -> Result<(), TargetError> {
         let doing = "removing the record of what was restored";
         let delete = format!("DELETE FROM {RECORD_SCHEMA}.created WHERE restore = $1");
-        session.client().execute(&delete, &[&self.id.as_str()]).await.map_err(|error| session.error(doing, error))?;
+        session
+            .client()
+            .execute(&delete, &[&self.id.as_str()])
+            .await
+            .map_err(|error| session.error(doing, error))?;
         // Under an exclusive lock, so that no other restore records anything between the look and the drop.
         let sql = format!(
             "DO $$ BEGIN
