@@ -13,9 +13,7 @@ pub(crate) struct Side<'a> {
 
 impl Side<'_> {
     fn psql(&self, sql: &str) -> String {
-        self.server
-            .psql(self.database, sql)
-            .unwrap_or_else(|error| panic!("{}: {error:?}\n{sql}", self.database))
+        self.server.psql(self.database, sql).unwrap_or_else(|error| panic!("{}: {error:?}", self.database))
     }
 }
 
@@ -29,7 +27,9 @@ pub(crate) fn differences(one: Side<'_>, other: Side<'_>) -> Vec<String> {
 /// Rows, sequences and large objects that differ.
 pub(crate) fn values(one: Side<'_>, other: Side<'_>) -> Vec<String> {
     let mut found = Vec::new();
-    for (what, sql) in [("sequences", SEQUENCES), ("large objects", LARGE_OBJECTS)] {
+    for (what, sql) in
+        [("sequences", SEQUENCES), ("large objects", LARGE_OBJECTS), ("extensions", EXTENSIONS)]
+    {
         compare_lines(what, &one.psql(sql), &other.psql(sql), &mut found);
     }
     let (ours, theirs) = (rows(one), rows(other));
@@ -148,8 +148,10 @@ SELECT oid, lomowner::regrole, lomacl, md5(lo_get(oid)), obj_description(oid, 'p
 FROM pg_largeobject_metadata m ORDER BY oid
 "#;
 
+const EXTENSIONS: &str =
+    "SELECT extname, extversion, extnamespace::regnamespace::text FROM pg_extension ORDER BY 1";
+
 const OTHERS: &str = r#"
-SELECT 'extension', extname, extversion, extnamespace::regnamespace::text FROM pg_extension ORDER BY 2;
 SELECT 'populated', oid::regclass, relispopulated FROM pg_class WHERE relkind = 'm' ORDER BY oid::regclass::text COLLATE "C";
 SELECT 'invalid index', indexrelid::regclass FROM pg_index WHERE NOT indisvalid ORDER BY indexrelid::regclass::text COLLATE "C";
 SELECT 'constraint', conrelid::regclass, conname, convalidated, condeferrable FROM pg_constraint WHERE connamespace::regnamespace::text NOT IN ('pg_catalog', 'information_schema') AND contype <> 'n' ORDER BY conrelid::regclass::text COLLATE "C", conname;

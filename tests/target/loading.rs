@@ -1,7 +1,9 @@
 //! Rows on their way in, and what goes wrong there.
 
+use std::os::unix::fs::MetadataExt;
+
 use bytes::Bytes;
-use testbed::{PgVersion, shared};
+use testbed::{PgVersion, Postgres, shared};
 use vouchsafe::format::relation::{CopyFormat, QualifiedName, TableFacts};
 use vouchsafe::source::target::{Archive, ArchiveOptions, DatabaseOptions, LoadMode, Loader, TargetError};
 
@@ -260,7 +262,7 @@ async fn no_error_of_pg_restore_is_ignored() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_is_named_and_leaves_the_server_as_it_was() {
     let server = shared(PgVersion::V15);
-    let small = SmallDisk::mount(24);
+    let small = SmallDisk::mount(24, server);
     server
         .psql("postgres", &format!("CREATE TABLESPACE small LOCATION '{}'", small.0.path().display()))
         .unwrap();
@@ -293,9 +295,11 @@ async fn a_full_disk_is_named_and_leaves_the_server_as_it_was() {
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
-    fn mount(megabytes: u32) -> Self {
+    fn mount(megabytes: u32, server: &Postgres) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let options = format!("size={megabytes}m,mode=0777");
+        // A tablespace must belong to the server's user.
+        let owner = std::fs::metadata(server.data_dir()).unwrap().uid();
+        let options = format!("size={megabytes}m,mode=0700,uid={owner}");
         let status = std::process::Command::new("mount")
             .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
             .arg(folder.path())

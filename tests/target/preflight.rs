@@ -1,5 +1,7 @@
 //! What a target lacks is listed before anything is touched; what it has is enough without a superuser.
 
+use std::os::unix::fs::MetadataExt;
+
 use testbed::{PgVersion, Postgres, shared};
 use vouchsafe::source::target::{Demands, Destination, Finding, RestorePlan, Severity, preflight};
 use vouchsafe::source::{ClientEncoding, EndpointConfig, Selection, Session};
@@ -41,7 +43,9 @@ async fn everything_that_is_missing_is_listed_at_once() {
     let (source, target) = (shared(PgVersion::V15), Postgres::start(PgVersion::V16));
     let database = zoo(source, "demanding", true);
     let folder = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    // A tablespace must belong to the server's user.
+    let owner = std::fs::metadata(source.data_dir()).unwrap();
+    std::os::unix::fs::chown(folder.path(), Some(owner.uid()), Some(owner.gid())).unwrap();
     source
         .psql("postgres", &format!("CREATE TABLESPACE \"far ä\" LOCATION '{}'", folder.path().display()))
         .unwrap();
