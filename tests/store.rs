@@ -9,9 +9,19 @@ mod conformance;
 mod fixture;
 #[path = "store/folder.rs"]
 mod folder;
+#[path = "store/location.rs"]
+mod location;
+#[path = "store/mutants.rs"]
+mod mutants;
+#[path = "store/probe.rs"]
+mod probe;
 #[path = "store/retry.rs"]
 mod retry;
 #[path = "store/s3.rs"]
 mod s3;
+#[path = "store/speed.rs"]
+mod speed;
 #[path = "store/upload.rs"]
 mod upload;
+#[path = "store/wire.rs"]
+mod wire;

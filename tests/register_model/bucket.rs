@@ -19,7 +19,11 @@ const ALL_OBJECTS: u8 = (1 << OBJECTS) - 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Decision {
     /// The plan, its manifest (named by who wrote it) and the verdict (named by the question it answers).
-    Sealed { plan: Id, manifest: Id, verdict: Id },
+    Sealed {
+        plan: Id,
+        manifest: Id,
+        verdict: Id,
+    },
     Void,
 }
 

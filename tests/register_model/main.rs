@@ -28,9 +28,18 @@ fn explore(roles: &[(Role, u8)], unanswered: u8, deletes: bool) {
     let model = Register { variant: Variant::Correct, roles: roles.to_vec(), unanswered, deletes };
     let c = model.checker().spawn_bfs().join();
     let d = c.discoveries();
-    let mut names: Vec<_> = d.keys().collect(); names.sort();
-    eprintln!("{roles:?} {unanswered} {deletes}: {} states, {} unique, depth {}, {:?}\n {names:#?}", c.state_count(), c.unique_state_count(), c.max_depth(), t.elapsed());
-    for a in ALWAYS { c.assert_no_discovery(a); }
+    let mut names: Vec<_> = d.keys().collect();
+    names.sort();
+    eprintln!(
+        "{roles:?} {unanswered} {deletes}: {} states, {} unique, depth {}, {:?}\n {names:#?}",
+        c.state_count(),
+        c.unique_state_count(),
+        c.max_depth(),
+        t.elapsed()
+    );
+    for a in ALWAYS {
+        c.assert_no_discovery(a);
+    }
 }
 
 #[test]
@@ -45,16 +54,34 @@ fn probe() {
 }
 #[test]
 fn broken() {
-    for (v, p) in [(Variant::OverwritesTheOutcome, NOT_BOTH),(Variant::OverwritesTheOutcome, WRITE_ONCE),(Variant::ConflictMeansMine, ONE_SEALER),(Variant::ConflictMeansMine, TRUE_REPORTS),(Variant::SealsBeforeTheVerdict, WHOLE),(Variant::DeletesBeforeTheOutcome, WHOLE),
-    (Variant::ClaimsBeforeTheOutcome, ORDER), (Variant::NoAnswerMeansFailed, TRUE_REPORTS), (Variant::WaitsForAFirstAttempt, WAY_ON)] {
-    let t = Instant::now();
-    let model = Register { variant: v, roles: vec![(OWNER, 1), (OWNER, 0)], unanswered: 1, deletes: false };
-    let c = model.checker().finish_when(HasDiscoveries::AnyOf(BTreeSet::from([p]))).spawn_bfs().join();
-    eprintln!("{v:?} {p}: {} {:?} {:?}", c.unique_state_count(), c.discovery(p).map(|p| p.into_actions()), t.elapsed());
+    for (v, p) in [
+        (Variant::OverwritesTheOutcome, NOT_BOTH),
+        (Variant::OverwritesTheOutcome, WRITE_ONCE),
+        (Variant::ConflictMeansMine, ONE_SEALER),
+        (Variant::ConflictMeansMine, TRUE_REPORTS),
+        (Variant::SealsBeforeTheVerdict, WHOLE),
+        (Variant::DeletesBeforeTheOutcome, WHOLE),
+        (Variant::ClaimsBeforeTheOutcome, ORDER),
+        (Variant::NoAnswerMeansFailed, TRUE_REPORTS),
+        (Variant::WaitsForAFirstAttempt, WAY_ON),
+    ] {
+        let t = Instant::now();
+        let model =
+            Register { variant: v, roles: vec![(OWNER, 1), (OWNER, 0)], unanswered: 1, deletes: false };
+        let c = model.checker().finish_when(HasDiscoveries::AnyOf(BTreeSet::from([p]))).spawn_bfs().join();
+        eprintln!(
+            "{v:?} {p}: {} {:?} {:?}",
+            c.unique_state_count(),
+            c.discovery(p).map(|p| p.into_actions()),
+            t.elapsed()
+        );
     }
     for v in [Variant::LooksForNoNewerAttempt, Variant::TakesItsOwnForAnothers] {
-    let model = Register { variant: v, roles: vec![(OWNER, 1), (OWNER, 0)], unanswered: 1, deletes: false };
-    let c = model.checker().spawn_bfs().join();
-    for a in ALWAYS { c.assert_no_discovery(a); }
+        let model =
+            Register { variant: v, roles: vec![(OWNER, 1), (OWNER, 0)], unanswered: 1, deletes: false };
+        let c = model.checker().spawn_bfs().join();
+        for a in ALWAYS {
+            c.assert_no_discovery(a);
+        }
     }
 }

@@ -184,7 +184,8 @@ impl Register {
             }
             Action::Arrives(slot) => {
                 let put = state.under_way[slot].take()?;
-                let unconditional = matches!(put.key, Key::Outcome(_)) && variant == Variant::OverwritesTheOutcome;
+                let unconditional =
+                    matches!(put.key, Key::Outcome(_)) && variant == Variant::OverwritesTheOutcome;
                 if unconditional || state.bucket.content(put.key).is_none() {
                     state.bucket.write(put);
                 }

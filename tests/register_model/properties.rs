@@ -9,7 +9,8 @@ use super::way_on;
 
 pub(crate) const NOT_BOTH: &str = "no run is both sealed and void";
 pub(crate) const WHOLE: &str = "a sealed run has its objects, manifest and verdict";
-pub(crate) const ONE_SEALER: &str = "at most one process believes that it sealed a run, and the register says the same";
+pub(crate) const ONE_SEALER: &str =
+    "at most one process believes that it sealed a run, and the register says the same";
 pub(crate) const TRUE_REPORTS: &str = "whatever a process reports about a run is what the register says";
 pub(crate) const ORDER: &str = "a number is claimed once the one before is decided, and names its outcome";
 pub(crate) const WRITE_ONCE: &str = "nothing is overwritten";
@@ -29,7 +30,8 @@ pub(crate) mod reached {
     pub(crate) const ORPHAN: &str = "the first attempt is not made by the process that claimed the run";
     pub(crate) const OWN_SEAL: &str = "a process wants to void a run, and meets its own seal";
     pub(crate) const LATE_SEAL: &str = "a seal that got no answer is under way while another process voids";
-    pub(crate) const LATE_CLAIM: &str = "a claim that got no answer is under way while another process claims";
+    pub(crate) const LATE_CLAIM: &str =
+        "a claim that got no answer is under way while another process claims";
     pub(crate) const THREE_ATTEMPTS: &str = "a run has three attempts";
     pub(crate) const DELETED: &str = "objects of a void run are gone, and a process would verify them";
 }
@@ -45,7 +47,9 @@ pub(crate) fn all() -> Vec<Property<Register>> {
         always(ORDER, |_, state| order(state)),
         always(WRITE_ONCE, |_, state| !state.bucket.overwritten),
         always(WAY_ON, way_on::exists),
-        sometimes(reached::BOTH_SEALED, |_, state| outcomes(state).filter(|it| it.decision != Decision::Void).count() == RUNS),
+        sometimes(reached::BOTH_SEALED, |_, state| {
+            outcomes(state).filter(|it| it.decision != Decision::Void).count() == RUNS
+        }),
         sometimes(reached::SEALED_AFTER_VOID, |_, state| {
             let mut decisions = outcomes(state).map(|it| it.decision);
             decisions.next() == Some(Decision::Void) && decisions.any(|it| it != Decision::Void)
@@ -56,14 +60,17 @@ pub(crate) fn all() -> Vec<Property<Register>> {
         sometimes(reached::OVERTAKEN, |_, state| {
             state.bucket.runs.iter().any(|run| {
                 let newest = run.attempts.iter().flatten().last();
-                run.outcome.is_some_and(|it| it.decision != Decision::Void && newest.is_some_and(|newest| newest.by != it.by))
+                run.outcome.is_some_and(|it| {
+                    it.decision != Decision::Void && newest.is_some_and(|newest| newest.by != it.by)
+                })
             })
         }),
         sometimes(reached::CARRIED, |_, state| {
             outcomes(state).any(|it| matches!(it.decision, Decision::Sealed { plan, .. } if plan != it.by))
         }),
         sometimes(reached::ADOPTED, |_, state| {
-            outcomes(state).any(|it| matches!(it.decision, Decision::Sealed { manifest, .. } if manifest != it.by))
+            outcomes(state)
+                .any(|it| matches!(it.decision, Decision::Sealed { manifest, .. } if manifest != it.by))
         }),
         sometimes(reached::ORPHAN, |_, state| {
             state.bucket.runs.iter().any(|run| {
@@ -73,26 +80,37 @@ pub(crate) fn all() -> Vec<Property<Register>> {
         sometimes(reached::OWN_SEAL, |_, state| {
             deciding(state).any(|(id, run, decision)| {
                 let found = state.bucket.run(run).outcome;
-                decision == Decision::Void && found.is_some_and(|it| it.by == id && it.decision != Decision::Void)
+                decision == Decision::Void
+                    && found.is_some_and(|it| it.by == id && it.decision != Decision::Void)
             })
         }),
         sometimes(reached::LATE_SEAL, |_, state| {
             state.under_way.iter().flatten().any(|put| match put.content {
-                Content::Outcome(sent) => sent.decision != Decision::Void
-                    && deciding(state).any(|(id, _, decision)| decision == Decision::Void && id != sent.by),
+                Content::Outcome(sent) => {
+                    sent.decision != Decision::Void
+                        && deciding(state)
+                            .any(|(id, _, decision)| decision == Decision::Void && id != sent.by)
+                }
                 _ => false,
             })
         }),
         sometimes(reached::LATE_CLAIM, |_, state| {
             state.under_way.iter().flatten().any(|put| match put.content {
-                Content::Claim(sent) => state.processes.iter().flatten().any(|it| it.id != sent.by && matches!(it.at, At::Claim { .. })),
+                Content::Claim(sent) => state
+                    .processes
+                    .iter()
+                    .flatten()
+                    .any(|it| it.id != sent.by && matches!(it.at, At::Claim { .. })),
                 _ => false,
             })
         }),
-        sometimes(reached::THREE_ATTEMPTS, |_, state| state.bucket.runs.iter().any(|run| run.attempts() == 3)),
+        sometimes(reached::THREE_ATTEMPTS, |_, state| {
+            state.bucket.runs.iter().any(|run| run.attempts() == 3)
+        }),
         sometimes(reached::DELETED, |_, state| {
             state.processes.iter().flatten().any(|it| {
-                it.turn().is_some_and(|turn| is_void(state, turn.run) && state.bucket.plan(turn.plan).objects == 0)
+                it.turn()
+                    .is_some_and(|turn| is_void(state, turn.run) && state.bucket.plan(turn.plan).objects == 0)
                     && matches!(it.at, At::Verdict { .. })
             })
         }),

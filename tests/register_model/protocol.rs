@@ -195,7 +195,11 @@ impl Process {
                 }
                 self.after_deciding(turn)
             }
-            At::Claim { .. } | At::Take { .. } | At::Object { .. } | At::Manifest { .. } | At::Decide { .. } => {
+            At::Claim { .. }
+            | At::Take { .. }
+            | At::Object { .. }
+            | At::Manifest { .. }
+            | At::Decide { .. } => {
                 return self.create(bucket, beliefs, variant);
             }
             At::Ended => At::Ended,
@@ -204,7 +208,11 @@ impl Process {
 
     fn claim_or_end(&self, run: u8, previous: Option<Outcome>) -> At {
         // The bound on runs; an operator has nothing to do where no run is open.
-        if usize::from(run) > RUNS || self.role == Role::Operator { At::Ended } else { At::Claim { run, previous } }
+        if usize::from(run) > RUNS || self.role == Role::Operator {
+            At::Ended
+        } else {
+            At::Claim { run, previous }
+        }
     }
 
     fn void(&self, run: u8) -> At {
@@ -243,7 +251,8 @@ impl Process {
         if found.is_none() || unconditional {
             bucket.write(put);
         }
-        let mistaken = variant == Variant::TakesItsOwnForAnothers && matches!(put.key, Key::Run(_) | Key::Attempt(..));
+        let mistaken =
+            variant == Variant::TakesItsOwnForAnothers && matches!(put.key, Key::Run(_) | Key::Attempt(..));
         let conflict = found.is_some_and(|found| found != put.content || mistaken);
         self.at = match self.at {
             At::Claim { .. } if conflict => At::Newest,

@@ -64,9 +64,11 @@ fn is_decided(bucket: &Bucket, run: u8) -> bool {
 
 /// Whether a run is sealed, and `id` did it.
 fn is_sealed_by(bucket: &Bucket, id: Id) -> bool {
-    bucket.runs.iter().filter_map(|run| run.outcome).any(|outcome| {
-        outcome.by == id && matches!(outcome.decision, Decision::Sealed { .. })
-    })
+    bucket
+        .runs
+        .iter()
+        .filter_map(|run| run.outcome)
+        .any(|outcome| outcome.by == id && matches!(outcome.decision, Decision::Sealed { .. }))
 }
 
 /// The state in which `process` ends if nothing else moves but the verifier that it asks.
