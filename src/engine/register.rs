@@ -355,8 +355,12 @@ impl Register {
     pub async fn abandon(&self, turn: &Turn, reason: &str, message: String) -> Result<Decided, EngineError> {
         match self.still_ours(turn).await {
             Ok(()) => {}
-            Err(lost @ (EngineError::LostTurn { .. } | EngineError::DecidedElsewhere { .. })) => return Err(lost),
-            Err(source) => return Err(EngineError::OutcomeUnknown { run: turn.run, source: Box::new(source) }),
+            Err(lost @ (EngineError::LostTurn { .. } | EngineError::DecidedElsewhere { .. })) => {
+                return Err(lost);
+            }
+            Err(source) => {
+                return Err(EngineError::OutcomeUnknown { run: turn.run, source: Box::new(source) });
+            }
         }
         self.decide(turn, Decision::Void { reason: reason.to_owned(), message }).await
     }
