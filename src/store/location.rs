@@ -275,10 +275,25 @@ fn endpoint(value: &str) -> Result<String, StoreUrlError> {
         return Err(StoreUrlError::Credentials);
     }
     let bare = matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
-    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) || !bare {
+    if !matches!(url.scheme(), "http" | "https") || is_metadata(&url) || !bare {
         return Err(refuse());
     }
     Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+/// Whether the host is one that gives credentials to whoever asks from the right machine, and never a store:
+/// link-local addresses, and the clouds' names and addresses for them. No host at all counts too.
+fn is_metadata(url: &Url) -> bool {
+    match url.host() {
+        None => true,
+        Some(url::Host::Ipv4(address)) => address.is_link_local(),
+        Some(url::Host::Ipv6(address)) => {
+            address.is_unicast_link_local()
+                || address.to_ipv4_mapped().is_some_and(|mapped| mapped.is_link_local())
+                || address == std::net::Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)
+        }
+        Some(url::Host::Domain(name)) => name.trim_end_matches('.') == "metadata.google.internal",
+    }
 }
 
 fn addressing_of(value: &str) -> Result<Addressing, StoreUrlError> {
@@ -311,6 +326,7 @@ impl fmt::Display for StoreUrl {
             Self::File(location) => {
                 let path = location.root.join(&location.prefix);
                 match Url::from_file_path(&path) {
+                    Ok(url) if url.path() == "/" => f.write_str(url.as_str()),
                     Ok(url) => f.write_str(url.as_str().trim_end_matches('/')),
                     Err(()) => write!(f, "file://{}", path.display()),
                 }

@@ -6,9 +6,11 @@
 
 mod digest;
 pub mod error;
+pub mod fault;
 pub mod file;
 pub mod location;
 pub mod open;
+pub mod probe;
 pub mod retry;
 pub mod s3;
 pub mod throttle;
@@ -25,6 +27,7 @@ use crate::format::{Key, Sha256Digest};
 pub use error::{StoreError, StoreErrorKind};
 pub use location::{StoreUrl, split_locality};
 pub use open::{StoreOptions, open};
+pub use probe::{Capabilities, probe};
 pub use upload::{Upload, UploadOptions};
 
 /// What identifies one stored state of an object, as its store names it.

@@ -234,8 +234,8 @@ impl Upload {
         }
         let session = match &self.session {
             Some(session) => Arc::clone(session),
-            None => match self.store.begin(&self.key).await {
-                Ok(session) => Arc::clone(self.session.insert(Arc::from(session))),
+            None => match self.begin_session().await {
+                Ok(session) => Arc::clone(self.session.insert(session)),
                 Err(error) => return self.latch(error),
             },
         };
@@ -244,6 +244,28 @@ impl Upload {
         self.sent.update(&body);
         self.number += 1;
         self.in_flight.spawn(async move { session.put_part(number, offset, body).await });
+    }
+
+    /// Begins the session in a task of its own: if the caller's future is dropped meanwhile, nobody would know
+    /// of the session that the store has just opened, so the task gives it up again.
+    async fn begin_session(&self) -> Result<Arc<dyn UploadSession>, StoreError> {
+        let (store, key) = (Arc::clone(&self.store), self.key.clone());
+        let (begun, waiting) = tokio::sync::oneshot::channel();
+        tokio::spawn(async move {
+            if let Err(Ok(orphan)) = begun.send(store.begin(&key).await)
+                && let Err(error) = orphan.abort().await
+            {
+                tracing::warn!(%key, %error, "an abandoned upload may have left parts behind");
+            }
+        });
+        match waiting.await {
+            Ok(begun) => begun.map(Arc::from),
+            Err(died) => {
+                let error =
+                    StoreError::new(StoreErrorKind::Invalid, "begin", self.key.as_str(), "its task died");
+                Err(error.with_source(died))
+            }
+        }
     }
 
     fn settle(&mut self, ended: Result<Result<(), StoreError>, tokio::task::JoinError>) {

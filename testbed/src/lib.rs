@@ -9,6 +9,7 @@
 
 mod ports;
 mod postgres;
+mod proxy;
 mod psql;
 mod s3;
 mod scratch;
@@ -18,5 +19,6 @@ mod tls;
 mod tools;
 
 pub use postgres::{Builder as PostgresBuilder, PASSWORD, PgVersion, Postgres, shared};
+pub use proxy::{FaultProxy, WireFault, WireFired, WireRule};
 pub use psql::PsqlFailed;
 pub use s3::{Response, S3Kind, S3Server, shared as shared_s3};

@@ -312,7 +312,7 @@ async fn an_upload_with_a_missing_part_is_refused(#[case] kind: Kind) {
     assert_eq!(fixture.store.head(&name, None).await.unwrap_err().kind(), StoreErrorKind::NotFound);
 }
 
-pub fn digest(body: &[u8], parts: u32) -> vouchsafe::store::ContentDigest {
+pub(crate) fn digest(body: &[u8], parts: u32) -> vouchsafe::store::ContentDigest {
     vouchsafe::store::ContentDigest {
         length: body.len() as u64,
         parts,

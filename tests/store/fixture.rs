@@ -11,26 +11,26 @@ use vouchsafe::store::{Download, ObjectStore, StoreError, StoreOptions, StoreUrl
 
 /// Which store a test runs against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     Folder,
     Minio,
     SeaweedFs,
 }
 
 /// One empty store.
-pub struct Fixture {
+pub(crate) struct Fixture {
     /// Without retries: each request is sent once.
-    pub store: Arc<dyn ObjectStore>,
-    pub url: StoreUrl,
-    pub options: StoreOptions,
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) url: StoreUrl,
+    pub(crate) options: StoreOptions,
     /// The server and bucket of an S3 store.
-    pub bucket: Option<(&'static S3Server, String)>,
+    pub(crate) bucket: Option<(&'static S3Server, String)>,
     /// The folder of a folder store, removed at the end.
-    pub folder: Option<tempfile::TempDir>,
+    pub(crate) folder: Option<tempfile::TempDir>,
 }
 
 impl Fixture {
-    pub async fn new(kind: Kind) -> Self {
+    pub(crate) async fn new(kind: Kind) -> Self {
         match kind {
             Kind::Folder => {
                 let folder = tempfile::tempdir().unwrap();
@@ -63,7 +63,7 @@ impl Fixture {
     }
 
     /// How many uploads in parts have been begun and neither completed nor aborted.
-    pub fn unfinished(&self) -> usize {
+    pub(crate) fn unfinished(&self) -> usize {
         if let Some((server, bucket)) = &self.bucket {
             // MinIO lists uploads of one exact key only; its data directory tells of all.
             if server.kind() == S3Kind::Minio {
@@ -90,12 +90,12 @@ fn files_below(folder: &std::path::Path) -> Vec<String> {
         .collect()
 }
 
-pub fn s3_url(server: &S3Server, bucket: &str) -> StoreUrl {
+pub(crate) fn s3_url(server: &S3Server, bucket: &str) -> StoreUrl {
     let (region, endpoint) = (server.region(), server.endpoint());
     StoreUrl::parse(&format!("s3://{bucket}/some/prefix?region={region}&endpoint={endpoint}")).unwrap()
 }
 
-pub fn s3_options(server: &S3Server) -> StoreOptions {
+pub(crate) fn s3_options(server: &S3Server) -> StoreOptions {
     let credentials = Credentials {
         access_key_id: server.access_key().to_owned(),
         secret_access_key: server.secret_key().to_owned(),
@@ -107,12 +107,12 @@ pub fn s3_options(server: &S3Server) -> StoreOptions {
     }
 }
 
-pub fn key(text: &str) -> Key {
+pub(crate) fn key(text: &str) -> Key {
     Key::parse(text).unwrap()
 }
 
 /// Bytes that don't repeat, so that a part in another's place shows.
-pub fn bytes(length: usize, seed: u64) -> Bytes {
+pub(crate) fn bytes(length: usize, seed: u64) -> Bytes {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut out = Vec::with_capacity(length + 8);
     while out.len() < length {
@@ -125,11 +125,11 @@ pub fn bytes(length: usize, seed: u64) -> Bytes {
     out.into()
 }
 
-pub async fn read(download: Download) -> Result<Vec<u8>, StoreError> {
+pub(crate) async fn read(download: Download) -> Result<Vec<u8>, StoreError> {
     let chunks: Vec<Bytes> = download.body.try_collect().await?;
     Ok(chunks.concat())
 }
 
-pub async fn content(store: &Arc<dyn ObjectStore>, key: &Key) -> Result<Vec<u8>, StoreError> {
+pub(crate) async fn content(store: &Arc<dyn ObjectStore>, key: &Key) -> Result<Vec<u8>, StoreError> {
     read(store.get(key, None, None).await?).await
 }

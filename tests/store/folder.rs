@@ -110,3 +110,25 @@ async fn empty_folders_go_with_their_last_object_and_come_again() {
     assert!(!fixture.folder.as_ref().unwrap().path().join("runs").exists());
     let _ = store.create(&name, "x".into()).await.unwrap();
 }
+
+#[tokio::test]
+async fn what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not() {
+    let fixture = Fixture::new(Kind::Folder).await;
+    let temporary = fixture.folder.as_ref().unwrap().path().join(".vouchsafe-tmp");
+    fs::create_dir(&temporary).unwrap();
+    let left = |name: &str, days: u64| {
+        let file = fs::File::create(temporary.join(name)).unwrap();
+        let then = std::time::SystemTime::now() - std::time::Duration::from_secs(days * 86_400);
+        file.set_times(fs::FileTimes::new().set_modified(then)).unwrap();
+        file
+    };
+    drop(left("old-and-dead", 2));
+    drop(left("dead", 0));
+    let held = left("old-and-alive", 2);
+    held.lock().unwrap();
+    let _ = fixture.store.create(&key("a"), "x".into()).await.unwrap();
+    let mut names: Vec<_> =
+        fs::read_dir(&temporary).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["dead", "old-and-alive"]);
+}

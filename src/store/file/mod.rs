@@ -8,6 +8,7 @@
 mod listing;
 mod read;
 mod session;
+mod sweep;
 mod tree;
 
 use std::ops::Range;

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use rustix::fs::{Advice, AtFlags, OFlags};
 use rustix::io::Errno;
 
-use super::join;
 use super::tree::{FILE_MODE, TEMPORARY, Tree, classify, version_of};
+use super::{join, sweep};
 use crate::format::Key;
 use crate::store::{Committed, ContentDigest, ObjectVersion, StoreError, StoreErrorKind, UploadSession};
 
@@ -37,6 +37,12 @@ impl Temporary {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&folder, &name, flags, FILE_MODE)
             .map_err(|errno| tree.error(operation, &format!("{TEMPORARY}/{name}"), errno))?;
+        sweep::mark(&file);
+        if tree.is_first_write()
+            && let Ok(now) = rustix::fs::fstat(&file)
+        {
+            sweep::abandoned(&folder, &now);
+        }
         Ok(Self { tree: Arc::clone(tree), key: key.clone(), folder, name, file })
     }
 

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -33,11 +34,12 @@ pub(super) struct Tree {
     /// Folders whose own entry this process has made durable. A file's fsynced name is worth nothing in a
     /// folder whose name is lost.
     durable: Mutex<HashSet<String>>,
+    written: AtomicBool,
 }
 
 impl Tree {
     pub(super) fn new(root: PathBuf, prefix: String, url: String) -> Self {
-        Self { root, prefix, url, durable: Mutex::new(HashSet::new()) }
+        Self { root, prefix, url, durable: Mutex::default(), written: AtomicBool::new(false) }
     }
 
     /// Path of `key` below the root.
@@ -76,6 +78,11 @@ impl Tree {
             };
             StoreError::new(kind, operation, self.url.clone(), message).with_source(errno)
         })
+    }
+
+    /// Whether this is the first time that it is asked.
+    pub(super) fn is_first_write(&self) -> bool {
+        !self.written.swap(true, Ordering::Relaxed)
     }
 
     /// The folder of temporary files.

@@ -28,18 +28,19 @@ impl Recorded {
     }
 }
 
+/// An answer without an ETag is not about an object, whatever its status.
+fn no_object(request: &Request) -> StoreError {
+    request.error(StoreErrorKind::Unavailable, "answered 200 without an ETag: no object")
+}
+
 /// What the store says of an object, which must be the recorded one.
 fn checked(
     request: &Request,
     length: i64,
-    etag: Option<String>,
+    etag: String,
     version_id: Option<String>,
     recorded: Option<&ObjectVersion>,
 ) -> Result<ObjectHead, StoreError> {
-    // Without an ETag it is no answer about an object, whatever its status.
-    let Some(etag) = etag else {
-        return Err(request.error(StoreErrorKind::Unavailable, "answered 200 without an ETag: no object"));
-    };
     let length = u64::try_from(length)
         .map_err(|_| request.error(StoreErrorKind::Protocol, format!("an object of {length} bytes")))?;
     if let Some(expected) = recorded.and_then(|recorded| recorded.etag.as_ref())
@@ -69,8 +70,8 @@ pub(super) async fn head(
         .send()
         .await
         .map_err(|error| request.classify(error))?;
-    let length = found.content_length.unwrap_or(-1);
-    checked(&request, length, found.e_tag, found.version_id, version)
+    let Some(etag) = found.e_tag else { return Err(no_object(&request)) };
+    checked(&request, found.content_length.unwrap_or(-1), etag, found.version_id, version)
 }
 
 pub(super) async fn get(
@@ -101,6 +102,8 @@ pub(super) async fn get(
         .send()
         .await
         .map_err(|error| request.classify(error))?;
+    // First, because what is no answer about an object has no range either.
+    let Some(etag) = found.e_tag else { return Err(no_object(&request)) };
     let answered = found.content_length.unwrap_or(-1);
     let total = match (&range, &found.content_range) {
         (None, None) => answered,
@@ -120,7 +123,7 @@ pub(super) async fn get(
             return Err(request.error(StoreErrorKind::Protocol, "a part was sent, the whole was asked for"));
         }
     };
-    let head = checked(&request, total, found.e_tag, found.version_id, version)?;
+    let head = checked(&request, total, etag, found.version_id, version)?;
     let expected = range.map_or(head.length, |range| range.end - range.start);
     if u64::try_from(answered) != Ok(expected) {
         let message = format!("{answered} bytes were announced, {expected} asked for");

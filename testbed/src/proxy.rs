@@ -1,0 +1,339 @@
+//! A proxy between an S3 client and a server, that fails on purpose.
+//!
+//! Faults act on the wire: the client's own connection handling, parsing and time limits meet them, which a
+//! wrapper above the client never exercises. Plain HTTP/1.1 only, one request after the other on a connection.
+//! Every request is counted and named, every fault that fired is recorded.
+
+mod http;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io::{self, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use self::http::{Message, Request};
+
+/// What goes wrong on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WireFault {
+    /// The connection is reset after half of the request's body; nothing reaches the server.
+    ResetInRequest,
+    /// The server carries the request out; the connection is reset after half of its answer.
+    ResetInResponse,
+    /// 503 SlowDown, and nothing reaches the server.
+    SlowDown,
+    /// 500 InternalError, and nothing reaches the server.
+    InternalError,
+    /// 403 AccessDenied, and nothing reaches the server.
+    AccessDenied,
+    /// The server carries the request out; the client is answered 503.
+    LostAcknowledgement,
+    /// 200 with an `<Error>` document, and nothing reaches the server.
+    OkWithError,
+    /// 200 with a page of HTML, and nothing reaches the server.
+    OkWithPage,
+    /// 200 as if it had been carried out, and nothing reaches the server. Only for requests that store.
+    Pretend,
+    /// 404 NoSuchKey for something that is there. Only for GET and HEAD of an object.
+    Vanish,
+    /// One bit of the answer's body is the other one. Only for GET of an object.
+    FlipBit(u64),
+    /// The answer comes later than it was given.
+    Delay(Duration),
+}
+
+/// Which requests a fault meets, counted from 0 over all connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WireRule {
+    /// Requests by their number. One is `n..n + 1`, an outage is longer.
+    pub requests: Range<u64>,
+    /// Only requests whose first line contains this, as in `PUT ` or `/data/`. Those count on their own then.
+    pub containing: Option<String>,
+    /// What goes wrong.
+    pub fault: WireFault,
+}
+
+impl WireRule {
+    /// `fault` at request number `request`.
+    #[must_use]
+    pub const fn at(request: u64, fault: WireFault) -> Self {
+        Self { requests: request..request + 1, containing: None, fault }
+    }
+
+    /// `fault` at the requests of `range`.
+    #[must_use]
+    pub const fn during(range: Range<u64>, fault: WireFault) -> Self {
+        Self { requests: range, containing: None, fault }
+    }
+
+    /// Only at requests whose first line contains `part`, and numbers count those.
+    #[must_use]
+    pub fn only(mut self, part: &str) -> Self {
+        self.containing = Some(part.to_owned());
+        self
+    }
+}
+
+/// A request that was met by a fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WireFired {
+    /// Its number among all requests.
+    pub request: u64,
+    /// Method and target: `PUT /bucket/key?partNumber=1`.
+    pub line: String,
+    /// What went wrong.
+    pub fault: WireFault,
+}
+
+/// A proxy on a free port of 127.0.0.1. Dropping it cuts its connections.
+pub struct FaultProxy {
+    shared: Arc<Shared>,
+    port: u16,
+}
+
+struct Shared {
+    upstream: u16,
+    stopping: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Each with how many requests it has been compared with that its `containing` lets through.
+    rules: Vec<(WireRule, u64)>,
+    requests: Vec<String>,
+    fired: Vec<WireFired>,
+    /// Copies, to cut them; each is removed before its connection is closed, or it would stay open.
+    connections: HashMap<u64, TcpStream>,
+}
+
+impl fmt::Debug for FaultProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FaultProxy")
+            .field("port", &self.port)
+            .field("upstream", &self.shared.upstream)
+            .finish()
+    }
+}
+
+impl FaultProxy {
+    /// Starts a proxy in front of the server on `upstream`, a port of 127.0.0.1, as in `S3Server::port`.
+    ///
+    /// # Panics
+    /// If no port or thread can be had.
+    #[must_use]
+    pub fn start(upstream: u16) -> Self {
+        let listener =
+            TcpListener::bind("127.0.0.1:0").unwrap_or_else(|cause| panic!("no port for the proxy: {cause}"));
+        let port =
+            listener.local_addr().unwrap_or_else(|cause| panic!("the proxy has no address: {cause}")).port();
+        let shared = Arc::new(Shared { upstream, stopping: AtomicBool::new(false), state: Mutex::default() });
+        let accepting = Arc::clone(&shared);
+        thread::Builder::new()
+            .name("fault-proxy".to_owned())
+            .spawn(move || accept(&listener, &accepting))
+            .unwrap_or_else(|cause| panic!("no thread for the proxy: {cause}"));
+        Self { shared, port }
+    }
+
+    /// `http://127.0.0.1:<port>`
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Replaces the rules, and starts counting anew: of requests and of what fired.
+    pub fn set(&self, rules: Vec<WireRule>) {
+        let mut state = self.shared.state();
+        state.rules = rules.into_iter().map(|rule| (rule, 0)).collect();
+        state.requests.clear();
+        state.fired.clear();
+    }
+
+    /// Takes the rules away: the fault has healed. Counts go on.
+    pub fn heal(&self) {
+        self.shared.state().rules.clear();
+    }
+
+    /// Method and target of every request since the last [`set`](Self::set), in order.
+    #[must_use]
+    pub fn requests(&self) -> Vec<String> {
+        self.shared.state().requests.clone()
+    }
+
+    /// Every request since then that a fault has met.
+    #[must_use]
+    pub fn fired(&self) -> Vec<WireFired> {
+        self.shared.state().fired.clone()
+    }
+}
+
+impl Drop for FaultProxy {
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        for (_, connection) in self.shared.state().connections.drain() {
+            // It may be closed already.
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+        // Wakes the accepting thread, which then ends.
+        let _ = TcpStream::connect(("127.0.0.1", self.port));
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a request, and says what is to go wrong with it. The first rule that matches wins.
+    fn next(&self, request: &Request) -> (u64, Option<WireFault>) {
+        let mut state = self.state();
+        let number = state.requests.len() as u64;
+        let line = request.line();
+        state.requests.push(line.clone());
+        let mut found = None;
+        for (rule, seen) in &mut state.rules {
+            let of = match &rule.containing {
+                Some(part) if !line.contains(part.as_str()) => continue,
+                Some(_) => *seen,
+                None => number,
+            };
+            *seen += 1;
+            if found.is_none() && rule.requests.contains(&of) && fits(rule.fault, request) {
+                found = Some(rule.fault);
+            }
+        }
+        (number, found)
+    }
+
+    fn fire(&self, number: u64, request: &Request, fault: WireFault) {
+        self.state().fired.push(WireFired { request: number, line: request.line(), fault });
+    }
+}
+
+fn fits(fault: WireFault, request: &Request) -> bool {
+    match fault {
+        WireFault::Pretend => request.stores(),
+        WireFault::Vanish => matches!(request.method.as_str(), "GET" | "HEAD") && request.is_of_an_object(),
+        WireFault::FlipBit(_) => request.method == "GET" && request.is_of_an_object(),
+        // HEAD's answers have no body that an error could stand in.
+        WireFault::OkWithError | WireFault::OkWithPage => request.method != "HEAD",
+        WireFault::ResetInRequest
+        | WireFault::ResetInResponse
+        | WireFault::SlowDown
+        | WireFault::InternalError
+        | WireFault::AccessDenied
+        | WireFault::LostAcknowledgement
+        | WireFault::Delay(_) => true,
+    }
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    for (id, connection) in (0_u64..).zip(listener.incoming()) {
+        if shared.stopping.load(Ordering::SeqCst) {
+            return;
+        }
+        let Ok(client) = connection else { continue };
+        if let Ok(copy) = client.try_clone() {
+            shared.state().connections.insert(id, copy);
+        }
+        let shared = Arc::clone(shared);
+        let serve = move || {
+            // A connection that breaks off is what this is for; the client tells of it.
+            let _ = serve(&client, &shared);
+            shared.state().connections.remove(&id);
+        };
+        let spawned = thread::Builder::new().name("fault-proxy".to_owned()).spawn(serve);
+        spawned.unwrap_or_else(|cause| panic!("no thread for a connection of the proxy: {cause}"));
+    }
+}
+
+/// Serves one connection, request after request, until it ends.
+fn serve(client: &TcpStream, shared: &Shared) -> io::Result<()> {
+    client.set_nodelay(true)?;
+    let mut reader = io::BufReader::with_capacity(1 << 16, client);
+    while let Some(request) = http::read_request(&mut reader)? {
+        let (number, fault) = shared.next(&request);
+        let fire = |fault| shared.fire(number, &request, fault);
+        if fault == Some(WireFault::ResetInRequest) {
+            http::read_half(&mut reader, &request)?;
+            fire(WireFault::ResetInRequest);
+            return reset(client);
+        }
+        if request.expects_continue() {
+            (&mut &*client).write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+        }
+        let body = http::read_body(&mut reader, &request.head)?;
+        let answer = match fault {
+            Some(fault) if reaches_no_server(fault) => {
+                fire(fault);
+                http::answer(fault, &request)
+            }
+            _ => {
+                let mut answer = forward(shared.upstream, &request, &body)?;
+                match fault {
+                    Some(WireFault::LostAcknowledgement) => {
+                        fire(WireFault::LostAcknowledgement);
+                        http::answer(WireFault::SlowDown, &request)
+                    }
+                    Some(WireFault::ResetInResponse) => {
+                        let bytes = answer.to_bytes();
+                        (&mut &*client).write_all(&bytes[..bytes.len() / 2])?;
+                        fire(WireFault::ResetInResponse);
+                        return reset(client);
+                    }
+                    Some(WireFault::FlipBit(bit)) => {
+                        if answer.flip(bit) {
+                            fire(WireFault::FlipBit(bit));
+                        }
+                        answer
+                    }
+                    Some(WireFault::Delay(pause)) => {
+                        // The fault itself, not a wait for something.
+                        thread::sleep(pause);
+                        fire(WireFault::Delay(pause));
+                        answer
+                    }
+                    _ => answer,
+                }
+            }
+        };
+        (&mut &*client).write_all(&answer.to_bytes())?;
+        if request.closes() || answer.closes() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+const fn reaches_no_server(fault: WireFault) -> bool {
+    matches!(
+        fault,
+        WireFault::SlowDown
+            | WireFault::InternalError
+            | WireFault::AccessDenied
+            | WireFault::OkWithError
+            | WireFault::OkWithPage
+            | WireFault::Pretend
+            | WireFault::Vanish
+    )
+}
+
+/// Sends the request on, over a connection of its own, and reads the whole answer.
+fn forward(upstream: u16, request: &Request, body: &[u8]) -> io::Result<Message> {
+    let mut server = TcpStream::connect(("127.0.0.1", upstream))?;
+    server.set_nodelay(true)?;
+    server.write_all(&request.head.bytes)?;
+    server.write_all(body)?;
+    http::read_answer(&mut io::BufReader::with_capacity(1 << 16, server), &request.method)
+}
+
+/// Has the connection end with a reset when it is closed, as a dying peer or a firewall ends it.
+fn reset(client: &TcpStream) -> io::Result<()> {
+    Ok(rustix::net::sockopt::set_socket_linger(client, Some(Duration::ZERO))?)
+}

@@ -1,0 +1,249 @@
+//! As much of HTTP/1.1 as S3 clients and servers speak.
+
+use std::io::{self, BufRead, Read};
+
+use super::WireFault;
+
+/// Longest head of a message. Signatures and metadata make a few kilobytes.
+const MAX_HEAD: usize = 1 << 20;
+
+/// First line and headers, as they came.
+pub(super) struct Head {
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Head {
+    fn text(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(&self.bytes)
+    }
+
+    fn header(&self, name: &str) -> Option<String> {
+        self.text().lines().skip(1).find_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            key.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
+        })
+    }
+
+    fn is_chunked(&self) -> bool {
+        self.header("transfer-encoding").is_some_and(|value| value.to_ascii_lowercase().contains("chunked"))
+    }
+
+    fn length(&self) -> usize {
+        self.header("content-length").and_then(|value| value.parse().ok()).unwrap_or(0)
+    }
+}
+
+/// A request without its body.
+pub(super) struct Request {
+    pub(super) head: Head,
+    pub(super) method: String,
+    target: String,
+}
+
+impl Request {
+    /// Method and target.
+    pub(super) fn line(&self) -> String {
+        format!("{} {}", self.method, self.target)
+    }
+
+    fn path(&self) -> &str {
+        self.target.split('?').next().unwrap_or_default()
+    }
+
+    /// `/bucket/key`, not `/bucket` or `/bucket/`.
+    pub(super) fn is_of_an_object(&self) -> bool {
+        self.path().trim_start_matches('/').split_once('/').is_some_and(|(_, key)| !key.is_empty())
+    }
+
+    /// A put of an object or part, or the completion of parts.
+    pub(super) fn stores(&self) -> bool {
+        let completes = self.method == "POST" && self.target.contains("uploadId=");
+        (self.method == "PUT" || completes) && self.is_of_an_object()
+    }
+
+    pub(super) fn expects_continue(&self) -> bool {
+        self.head.header("expect").is_some_and(|value| value.eq_ignore_ascii_case("100-continue"))
+    }
+
+    pub(super) fn closes(&self) -> bool {
+        self.head.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))
+    }
+}
+
+/// An answer with its body, as it came.
+pub(super) struct Message {
+    head: Vec<u8>,
+    body: Vec<u8>,
+    /// Where the content starts in `body`; none in one that is chunked, of which single bytes can't be told.
+    content: Option<usize>,
+    closes: bool,
+}
+
+impl Message {
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        [&self.head[..], &self.body[..]].concat()
+    }
+
+    pub(super) fn closes(&self) -> bool {
+        self.closes
+    }
+
+    /// Flips a bit of the content, if it has that many.
+    pub(super) fn flip(&mut self, bit: u64) -> bool {
+        let at = usize::try_from(bit / 8).ok().zip(self.content).map(|(at, start)| start + at);
+        match at.and_then(|at| self.body.get_mut(at)) {
+            Some(byte) => {
+                *byte ^= 1 << (bit % 8);
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+fn broken(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
+}
+
+/// Reads up to and with the empty line; `None` if the connection ended before the first byte.
+fn read_head(reader: &mut impl BufRead) -> io::Result<Option<Head>> {
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"\r\n\r\n") {
+        let before = bytes.len();
+        if reader.by_ref().take(MAX_HEAD as u64).read_until(b'\n', &mut bytes)? == 0 {
+            return if before == 0 { Ok(None) } else { Err(broken("the head ends midway")) };
+        }
+        if bytes.len() > MAX_HEAD {
+            return Err(broken("the head is too long"));
+        }
+    }
+    Ok(Some(Head { bytes }))
+}
+
+pub(super) fn read_request(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
+    let Some(head) = read_head(reader)? else { return Ok(None) };
+    let text = head.text().into_owned();
+    let mut words = text.lines().next().unwrap_or_default().split(' ');
+    let (Some(method), Some(target)) = (words.next(), words.next()) else {
+        return Err(broken("no request line"));
+    };
+    let (method, target) = (method.to_owned(), target.to_owned());
+    Ok(Some(Request { head, method, target }))
+}
+
+/// Reads half of the body, or nothing of one that is chunked.
+pub(super) fn read_half(reader: &mut impl BufRead, request: &Request) -> io::Result<()> {
+    let half = request.head.length() as u64 / 2;
+    io::copy(&mut reader.take(half), &mut io::sink()).map(drop)
+}
+
+/// Reads a body as it comes, framing included.
+pub(super) fn read_body(reader: &mut impl BufRead, head: &Head) -> io::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    if !head.is_chunked() {
+        body.resize(head.length(), 0);
+        reader.read_exact(&mut body)?;
+        return Ok(body);
+    }
+    loop {
+        let start = body.len();
+        if reader.read_until(b'\n', &mut body)? == 0 {
+            return Err(broken("a chunk is missing"));
+        }
+        let line = String::from_utf8_lossy(&body[start..]).into_owned();
+        let size = line.split(';').next().unwrap_or_default().trim();
+        let size = usize::from_str_radix(size, 16).map_err(|_| broken("a chunk without its size"))?;
+        // With the line's end after it; after the last chunk, the empty line or trailers and then it.
+        if size == 0 {
+            while !body.ends_with(b"\r\n\r\n") {
+                if reader.read_until(b'\n', &mut body)? == 0 {
+                    return Err(broken("the chunks end midway"));
+                }
+            }
+            return Ok(body);
+        }
+        let at = body.len();
+        body.resize(at + size + 2, 0);
+        reader.read_exact(&mut body[at..])?;
+    }
+}
+
+pub(super) fn read_answer(reader: &mut impl BufRead, method: &str) -> io::Result<Message> {
+    loop {
+        let head = read_head(reader)?.ok_or_else(|| broken("the server ended the connection"))?;
+        let text = head.text().into_owned();
+        let status: u16 = text.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or(0);
+        // 100 Continue, and others that announce an answer: the client was told by us.
+        if (100..200).contains(&status) {
+            continue;
+        }
+        let closes = head.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
+        let bare = method == "HEAD" || matches!(status, 204 | 304);
+        let framed = head.is_chunked() || head.header("content-length").is_some();
+        let content = (!head.is_chunked()).then_some(0);
+        let mut body = Vec::new();
+        if !bare && framed {
+            body = read_body(reader, &head)?;
+        } else if !bare {
+            reader.read_to_end(&mut body)?;
+        }
+        return Ok(Message { head: head.bytes, body, content, closes: closes || !(bare || framed) });
+    }
+}
+
+/// What the client is told instead of a server's answer.
+pub(super) fn answer(fault: WireFault, request: &Request) -> Message {
+    let error = |code: &str| {
+        format!("<?xml version=\"1.0\"?>\n<Error><Code>{code}</Code><Message>injected</Message></Error>")
+    };
+    let (status, body) = match fault {
+        WireFault::SlowDown => ("503 Service Unavailable", error("SlowDown")),
+        WireFault::InternalError => ("500 Internal Server Error", error("InternalError")),
+        WireFault::AccessDenied => ("403 Forbidden", error("AccessDenied")),
+        WireFault::Vanish => ("404 Not Found", error("NoSuchKey")),
+        WireFault::OkWithError => ("200 OK", error("InternalError")),
+        WireFault::OkWithPage => ("200 OK", "<html><body>Please log in</body></html>".to_owned()),
+        WireFault::Pretend => return pretended(request),
+        WireFault::ResetInRequest
+        | WireFault::ResetInResponse
+        | WireFault::LostAcknowledgement
+        | WireFault::FlipBit(_)
+        | WireFault::Delay(_) => unreachable!("{fault:?} has no answer of its own"),
+    };
+    let kind = if fault == WireFault::OkWithPage { "text/html" } else { "application/xml" };
+    message(status, &format!("Content-Type: {kind}\r\n"), &body, request)
+}
+
+/// Acknowledges what was not stored, with the checksums that the client sent.
+fn pretended(request: &Request) -> Message {
+    const ETAG: &str = "\"00000000000000000000000000000000\"";
+    let mut headers = format!("ETag: {ETAG}\r\n");
+    let mut echoed = String::new();
+    for line in request.head.text().lines().skip(1) {
+        let Some((name, value)) = line.split_once(':') else { continue };
+        let Some(algorithm) = name.to_ascii_lowercase().strip_prefix("x-amz-checksum-").map(str::to_owned)
+        else {
+            continue;
+        };
+        let element = match algorithm.as_str() {
+            "crc64nvme" => "ChecksumCRC64NVME",
+            "sha256" => "ChecksumSHA256",
+            _ => continue,
+        };
+        headers.push_str(&format!("x-amz-checksum-{algorithm}: {}\r\n", value.trim()));
+        echoed.push_str(&format!("<{element}>{}</{element}>", value.trim()));
+    }
+    if request.method != "POST" {
+        return message("200 OK", &headers, "", request);
+    }
+    let body = format!(
+        "<?xml version=\"1.0\"?>\n<CompleteMultipartUploadResult><ETag>{ETAG}</ETag>{echoed}</CompleteMultipartUploadResult>"
+    );
+    message("200 OK", &format!("{headers}Content-Type: application/xml\r\n"), &body, request)
+}
+
+fn message(status: &str, headers: &str, body: &str, request: &Request) -> Message {
+    let head = format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
+    let body = if request.method == "HEAD" { Vec::new() } else { body.as_bytes().to_vec() };
+    Message { head: head.into_bytes(), body, content: Some(0), closes: false }
+}

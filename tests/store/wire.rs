@@ -1,0 +1,208 @@
+//! Faults on the wire, between the SDK and a real server: every request of a little work × every fault.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rstest::rstest;
+use testbed::{FaultProxy, S3Kind, WireFault, WireRule};
+use vouchsafe::store::location::{S3Location, StoreUrl};
+use vouchsafe::store::open::{open, open_bare};
+use vouchsafe::store::retry::RetryBudget;
+use vouchsafe::store::{ObjectStore, StoreError, StoreErrorKind, StoreOptions, Upload, UploadOptions};
+
+use crate::fixture::{bytes, content, key, read, s3_options, s3_url};
+
+const PART: usize = 5 << 20;
+
+struct Wire {
+    proxy: FaultProxy,
+    /// Through the proxy, with retries.
+    store: Arc<dyn ObjectStore>,
+    /// Straight to the server.
+    direct: Arc<dyn ObjectStore>,
+}
+
+impl Wire {
+    async fn new(kind: S3Kind) -> Self {
+        let (server, bucket) = tokio::task::spawn_blocking(move || {
+            let server = testbed::shared_s3(kind);
+            (server, server.fresh_bucket("wire"))
+        })
+        .await
+        .unwrap();
+        let proxy = FaultProxy::start(server.port());
+        let retry = RetryBudget {
+            attempts: 4,
+            elapsed: Duration::from_secs(60),
+            first_delay: Duration::from_millis(1),
+            longest_delay: Duration::from_millis(4),
+        };
+        let options = StoreOptions { retry, ..s3_options(server) };
+        let StoreUrl::S3(location) = s3_url(server, &bucket) else { panic!("not an S3 URL") };
+        let through = StoreUrl::S3(S3Location { endpoint: Some(proxy.endpoint()), ..location.clone() });
+        let store = open(&through, &options).await.unwrap();
+        let direct = open_bare(&StoreUrl::S3(location), &options).await.unwrap();
+        Self { proxy, store, direct }
+    }
+
+    /// Stores something each way there is, reads it each way there is, and deletes it; what comes back must be
+    /// what was stored. Returns the step that failed.
+    async fn work(&self) -> Result<(), (Step, StoreError)> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let round = NEXT.fetch_add(1, Ordering::Relaxed);
+        let (small, large) = (key(&format!("w{round}/data/small")), key(&format!("w{round}/data/large")));
+        let (little, much) = (bytes(1_000, round), bytes(2 * PART + 77, round));
+        let committed = self.store.create(&small, little.clone()).await.map_err(at(Step::Create))?;
+        let mut upload =
+            Upload::begin(&self.store, large.clone(), UploadOptions { first_part: PART, concurrency: 1 });
+        upload.write(much.clone()).await.map_err(at(Step::Upload))?;
+        let uploaded = upload.finish().await.map_err(at(Step::Upload))?;
+        let got = self.store.get(&small, Some(committed.version()), None).await.map_err(at(Step::Read))?;
+        check(read(got).await.map_err(at(Step::Read))? == little, Step::Read)?;
+        let got = self.store.get(&large, Some(uploaded.version()), None).await.map_err(at(Step::Read))?;
+        check(read(got).await.map_err(at(Step::Read))? == much, Step::Read)?;
+        let range = 1_000..PART as u64 + 9;
+        let got = self
+            .store
+            .get(&large, Some(uploaded.version()), Some(range.clone()))
+            .await
+            .map_err(at(Step::Read))?;
+        let part = read(got).await.map_err(at(Step::Read))?;
+        check(part == much[range.start as usize..range.end as usize], Step::Read)?;
+        let head = self.store.head(&large, Some(uploaded.version())).await.map_err(at(Step::Read))?;
+        check(head.length == much.len() as u64, Step::Read)?;
+        let listed =
+            self.store.list(Some(&key(&format!("w{round}/data"))), None).await.map_err(at(Step::List))?;
+        check(listed.objects == [(large.clone(), much.len() as u64), (small.clone(), 1_000)], Step::List)?;
+        // By another way than the faults'.
+        assert!(content(&self.direct, &small).await.unwrap() == little);
+        assert!(content(&self.direct, &large).await.unwrap() == much);
+        self.store.delete(&small, committed.version()).await.map_err(at(Step::Delete))?;
+        let after = self.direct.head(&small, None).await;
+        check(after.is_err_and(|error| error.kind() == StoreErrorKind::NotFound), Step::Delete)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Create,
+    Upload,
+    Read,
+    List,
+    Delete,
+}
+
+fn at(step: Step) -> impl Fn(StoreError) -> (Step, StoreError) {
+    move |error| (step, error)
+}
+
+/// Content that differs: what a reader's digest finds.
+fn check(same: bool, step: Step) -> Result<(), (Step, StoreError)> {
+    if same {
+        return Ok(());
+    }
+    Err((
+        step,
+        StoreError::new(StoreErrorKind::ChecksumMismatch, "test", "", "it reads back as something else"),
+    ))
+}
+
+/// Whether a request reached what its fault requires of the outcome.
+fn as_required(fault: WireFault, line: &str, outcome: &Result<(), (Step, StoreError)>) -> bool {
+    let kind = outcome.as_ref().err().map(|(_, error)| error.kind());
+    match fault {
+        // Of a delete nothing can be checked that its answer, or the look before it, says wrongly. What is left
+        // takes space; no data is lost.
+        WireFault::OkWithError | WireFault::OkWithPage if line.starts_with("DELETE") => left(outcome),
+        WireFault::Vanish if line.starts_with("HEAD") => {
+            left(outcome) || kind == Some(StoreErrorKind::NotFound)
+        }
+        // Inside the budget: not seen.
+        WireFault::ResetInRequest
+        | WireFault::ResetInResponse
+        | WireFault::SlowDown
+        | WireFault::InternalError
+        | WireFault::LostAcknowledgement
+        | WireFault::OkWithError
+        | WireFault::Delay(_) => kind.is_none(),
+        WireFault::AccessDenied => kind == Some(StoreErrorKind::Forbidden),
+        // A page instead of an answer is named, or seen to be no acknowledgement and asked again.
+        WireFault::OkWithPage => kind.is_none() || kind == Some(StoreErrorKind::Protocol),
+        // What was acknowledged and is not there shows when it is read, or when its parts are put together.
+        WireFault::Pretend if line.contains("partNumber=") => kind == Some(StoreErrorKind::Invalid),
+        WireFault::Pretend => matches!(kind, Some(StoreErrorKind::NotFound | StoreErrorKind::Changed)),
+        WireFault::Vanish => {
+            kind == Some(StoreErrorKind::NotFound) || line.starts_with("HEAD") && kind.is_none()
+        }
+        WireFault::FlipBit(_) => kind == Some(StoreErrorKind::ChecksumMismatch),
+    }
+}
+
+/// All went well, but for an object that should be gone.
+fn left(outcome: &Result<(), (Step, StoreError)>) -> bool {
+    outcome.as_ref().err().is_none_or(|(step, _)| *step == Step::Delete)
+}
+
+const FAULTS: [WireFault; 12] = [
+    WireFault::ResetInRequest,
+    WireFault::ResetInResponse,
+    WireFault::SlowDown,
+    WireFault::InternalError,
+    WireFault::AccessDenied,
+    WireFault::LostAcknowledgement,
+    WireFault::OkWithError,
+    WireFault::OkWithPage,
+    WireFault::Pretend,
+    WireFault::Vanish,
+    WireFault::FlipBit(8 * 500 + 3),
+    WireFault::Delay(Duration::from_millis(50)),
+];
+
+#[rstest]
+#[case::minio(S3Kind::Minio)]
+#[case::seaweedfs(S3Kind::SeaweedFs)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_request_under_every_fault_ends_as_it_must(#[case] kind: S3Kind) {
+    let wire = Wire::new(kind).await;
+    wire.proxy.set(Vec::new());
+    wire.work().await.unwrap_or_else(|error| panic!("without any fault: {error:?}"));
+    let requests = wire.proxy.requests();
+    assert!(requests.len() >= 10, "{requests:?}");
+    let (mut cases, mut wrong) = (0, Vec::new());
+    for fault in FAULTS {
+        let before = cases;
+        for (number, line) in requests.iter().enumerate() {
+            wire.proxy.set(vec![WireRule::at(number as u64, fault)]);
+            let outcome = wire.work().await;
+            let fired = wire.proxy.fired();
+            if fired.is_empty() {
+                // It can't act on this kind of request.
+                continue;
+            }
+            cases += 1;
+            if !as_required(fault, line, &outcome) {
+                wrong.push(format!("{fault:?} at {line}: {outcome:?}"));
+            }
+        }
+        assert!(cases > before, "{fault:?} never fired");
+    }
+    assert!(wrong.is_empty(), "{} of {cases} cases:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[rstest]
+#[case::minio(S3Kind::Minio)]
+#[case::seaweedfs(S3Kind::SeaweedFs)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_of_data_alone_fails_by_name_and_heals(#[case] kind: S3Kind) {
+    let wire = Wire::new(kind).await;
+    wire.proxy.set(vec![WireRule::during(0..u64::MAX, WireFault::InternalError).only("/data/")]);
+    // Metadata passes, as in the advisory where only data was lost.
+    let _ = wire.store.create(&key("run.json"), "x".into()).await.unwrap();
+    let (step, error) = wire.work().await.unwrap_err();
+    assert_eq!((step, error.kind()), (Step::Create, StoreErrorKind::Unavailable), "{error}");
+    assert!(error.to_string().contains("given up after 4 attempts"), "{error}");
+    assert_eq!(wire.proxy.fired().len(), 4);
+    wire.proxy.heal();
+    wire.work().await.unwrap_or_else(|error| panic!("after it has healed: {error:?}"));
+}
