@@ -203,6 +203,12 @@ fn text_that_postgresql_does_not_write(
     check_malformed(Text, 2, raw, (row, offset, why));
 }
 
+/// The column's value `\.` is written as `\\.`.
+#[test]
+fn an_end_marker_is_no_row_of_one_column() {
+    check_malformed(Text, 1, b"a\n\\.\n", (2, 4, "end marker"));
+}
+
 #[test]
 fn rows_of_a_table_without_columns_are_empty_lines() {
     check_malformed(Text, 0, b"\na\n", (2, 2, "1 columns, and the table has 0"));
@@ -222,6 +228,17 @@ fn check_malformed(format: CopyFormat, columns: usize, raw: &[u8], expected: (u6
         }
         assert!(matches!(rows.push(b""), Err(CodecError::Failed)));
         assert!(matches!(rows.finish(), Err(CodecError::Failed)));
+    }
+}
+
+/// Wherever it lies: tabs are counted in runs.
+#[test]
+fn an_escaped_tab_is_refused_even_where_it_makes_the_columns_right() {
+    for before in 0..600 {
+        let line = [&b"x".repeat(before)[..], b"\\\ty\n"].concat();
+        check_malformed(Text, 2, &line, (1, before as u64 + 1, "backslash before a tab"));
+        let line = [&b"x".repeat(before)[..], b"\\\\\ty\n"].concat();
+        assert_eq!(hash(Text, 2, &line).unwrap().fingerprint.rows, 1);
     }
 }
 
@@ -431,6 +448,19 @@ fn chunks_are_bounded_in_both_directions() {
     assert!(rest.is_empty() && back == raw);
     assert_eq!(reader.bytes_so_far(), stored.len() as u64);
     reader.finish().unwrap();
+}
+
+/// The last block may begin in one chunk and end in the next, at any place.
+#[test]
+fn frames_end_well_around_the_end_of_a_chunk() {
+    let noise = |n: u64| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u8 | 0x80;
+    for length in (CHUNK_BYTES - 40..CHUNK_BYTES + 40).chain((0..4 * CHUNK_BYTES).step_by(77_777)) {
+        let mut raw: Vec<u8> = (0..length as u64).map(|n| noise(n * n)).collect();
+        raw.push(b'\n');
+        let (stored, written) = write(Text, 1, &raw);
+        let found = read(Text, 1, raw.len() as u64, &stored).unwrap();
+        assert_eq!((found.fingerprint, found.length), (written.fingerprint, stored.len() as u64), "{length}");
+    }
 }
 
 /// In a process of its own, whose peak memory is then this test's.

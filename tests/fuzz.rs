@@ -282,3 +282,18 @@ fn names() {
     ];
     drive("names", promises::names, seeds);
 }
+
+#[test]
+fn store_urls() {
+    let seeds = vec![
+        ("a store", b"file:///backups/shop".to_vec()),
+        (
+            "a store",
+            b"s3://bucket/a/b?region=eu-west-1&endpoint=http://127.0.0.1:9000&addressing=path".to_vec(),
+        ),
+        ("a store", b"s3://bucket?addressing=virtual&checksums=when-required".to_vec()),
+        ("credentials", b"s3://user:secret@bucket/prefix".to_vec()),
+        ("not built yet", b"gs://bucket".to_vec()),
+    ];
+    drive("store URLs", promises::store_urls, seeds);
+}

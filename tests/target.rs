@@ -4,64 +4,13 @@
 mod compare;
 #[path = "target/copy.rs"]
 mod copy;
-
-use compare::{Side, differences};
-use copy::{Backup, Until, restore};
-use testbed::{PgVersion, Postgres, shared};
-use vouchsafe::source::target::RestoreId;
-
-/// The zoo for a server's version, in a new database.
-fn zoo(server: &Postgres, stem: &str) -> String {
-    server.psql("postgres", include_str!("fixtures/zoo_roles.sql")).unwrap();
-    let database = server.fresh_database(stem);
-    let major = server.version().major();
-    let mut files = vec![include_str!("fixtures/zoo.sql")];
-    for (since, file) in [
-        (14, include_str!("fixtures/zoo_14.sql")),
-        (15, include_str!("fixtures/zoo_15.sql")),
-        (17, include_str!("fixtures/zoo_17.sql")),
-        (18, include_str!("fixtures/zoo_18.sql")),
-    ] {
-        if major >= since {
-            files.push(file);
-        }
-    }
-    // These builds have neither libxml nor contrib.
-    if !matches!(major, 16 | 18) {
-        files.extend([include_str!("fixtures/zoo_xml.sql"), include_str!("fixtures/zoo_contrib.sql")]);
-    }
-    for file in files {
-        server.psql(&database, file).unwrap_or_else(|error| panic!("{error:?}"));
-    }
-    database
-}
-
-fn id(text: &str) -> RestoreId {
-    RestoreId::new(&format!("{:0<16}", text)).unwrap()
-}
-
-async fn round_trip(from: PgVersion, to: PgVersion) {
-    let (source, target) = (shared(from), shared(to));
-    target.psql("postgres", include_str!("fixtures/zoo_roles.sql")).unwrap();
-    let database = zoo(source, "zoo");
-    let backup = Backup::take(source, &database).await;
-    let name = format!("restored_{from}_{to}");
-    restore(&backup, target, &name, &id("abcdef01"), Until::End)
-        .await
-        .unwrap_or_else(|error| panic!("{error} {error:?}"));
-    let found =
-        differences(Side { server: source, database: &database }, Side { server: target, database: &name });
-    assert!(found.is_empty(), "{from} to {to}:\n{}", found.join("\n"));
-    assert_eq!(
-        target
-            .psql("postgres", "SELECT count(*) FROM pg_database WHERE datname LIKE '%vouchsafe%'")
-            .unwrap()
-            .trim(),
-        "0"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_zoo_survives_15_to_15() {
-    round_trip(PgVersion::V15, PgVersion::V15).await;
-}
+#[path = "target/loading.rs"]
+mod loading;
+#[path = "target/ownership.rs"]
+mod ownership;
+#[path = "target/preflight.rs"]
+mod preflight;
+#[path = "target/selection.rs"]
+mod selection;
+#[path = "target/zoo.rs"]
+mod zoo;

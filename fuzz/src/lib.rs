@@ -11,6 +11,7 @@ use vouchsafe::format::plan::{Plan, Tickets};
 use vouchsafe::format::register::{Attempt, Collection, Outcome, Run};
 use vouchsafe::format::relation::CopyFormat;
 use vouchsafe::format::{Key, Sha256Digest};
+use vouchsafe::store::location::StoreUrl;
 
 /// Raw bytes that readers are allowed here: enough for eight blocks.
 const LIMIT: u64 = 1 << 20;
@@ -238,4 +239,25 @@ pub fn names(data: &[u8]) -> String {
         answer.push_str("a digest ");
     }
     answer
+}
+
+/// Destinations: a URL that is taken is written as one that means the same, and never with a password; an
+/// error is short.
+pub fn store_urls(data: &[u8]) -> String {
+    let Ok(text) = std::str::from_utf8(data) else { return "not text".into() };
+    match StoreUrl::parse(text) {
+        Ok(url) => {
+            let written = url.to_string();
+            if matches!(&url, StoreUrl::File(folder) if folder.root == std::path::Path::new("/")) {
+                return "the root of a file system".into(); // written without its only slash, and nobody's store
+            }
+            assert_eq!(StoreUrl::parse(&written), Ok(url), "{written}");
+            "a store".into()
+        }
+        Err(error) => {
+            let said = error.to_string();
+            assert!(said.len() < 4096, "an error of {} bytes", said.len());
+            said
+        }
+    }
 }

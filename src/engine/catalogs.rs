@@ -9,8 +9,8 @@ use super::progress::Stage;
 use super::receipts::{Binding, Settled};
 use super::register::Turn;
 use super::resolve::HeldSource;
-use crate::format::{CatalogDocument, CatalogKind, Key, Nonce, Order, Plan, Sha256Digest, Tickets, encode};
-use crate::source::{CatalogDigest, schema};
+use crate::format::{CatalogDocument, Key, Nonce, Order, Plan, Sha256Digest, Tickets, encode};
+use crate::source::{inventory, schema};
 
 /// Settles every schema and catalog ticket of the plan. They lie in the default destination.
 pub(crate) async fn export(
@@ -38,7 +38,7 @@ pub(crate) async fn export(
             }
             Order::Catalog { endpoint, what } => {
                 let source = &sources[*endpoint as usize];
-                let entries = catalog(source, *what).await?;
+                let entries = inventory::entries(source.held.snapshot.session(), *what).await?;
                 let count = entries.len() as u64;
                 let (run, plan) = (turn.run, turn.plan);
                 let document = CatalogDocument { run, plan, endpoint: *endpoint, what: *what, entries };
@@ -58,16 +58,11 @@ pub(crate) async fn export(
     Ok(())
 }
 
-async fn catalog(_source: &HeldSource, _what: CatalogKind) -> Result<Vec<serde_json::Value>, EngineError> {
-    Ok(Vec::new())
-}
-
 /// The catalogs in a fresh transaction, while the locks are held, after the last COPY and after pg_dump.
 pub(crate) async fn digests_again(sources: &[HeldSource]) -> Result<Vec<Sha256Digest>, EngineError> {
     let mut digests = Vec::new();
     for source in sources {
-        let oids: Vec<u32> = source.held.catalog.tables.iter().map(|table| table.facts.oid).collect();
-        let again = CatalogDigest::take(&source.endpoint.config, &oids).await?;
+        let again = source.held.definitions_now(&source.endpoint.config).await?;
         source.held.definitions.require_same_types(&again)?;
         source.held.definitions.require_same_schema(&again)?;
         digests.push(again.sha256());

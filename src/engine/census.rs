@@ -31,7 +31,7 @@ pub(crate) async fn take(
         let lanes: Vec<Reader> = lanes.try_collect().await?;
         let lanes = Arc::new(lanes);
         counts.extend(count(plan, position, &lanes).await?);
-        large_object_pages.push(0);
+        large_object_pages.push(lanes[0].count_large_object_pages().await?);
         for (first, second) in ledger.equal_spans() {
             equal_spans.extend(explain(ledger, position, first, second, &lanes[0]).await?);
         }

@@ -98,20 +98,14 @@ async fn end(job: &BackupJob, turn: &Turn, error: EngineError) -> EngineError {
         EngineError::Interrupted if job.interrupt.asked() == Some(Interruption::Leave) => return error,
         _ => {}
     }
-    // Overtaken, and it did not know: whatever went wrong here, the run is the newer attempt's to end.
-    if let Err(lost @ (EngineError::LostTurn { .. } | EngineError::DecidedElsewhere { .. })) =
-        job.register.still_ours(turn).await
-    {
-        job.progress.note(format!("stopped by its own failure, after it had been overtaken: {error}"));
-        return lost;
-    }
-    let decision = Decision::Void {
-        reason: error.reason().to_owned(),
-        message: error.to_string().chars().take(2000).collect(),
-    };
-    match job.register.decide(turn, decision.clone()).await {
-        Ok(decided) if decided.outcome.decision == decision => error,
+    let message = error.to_string().chars().take(2000).collect();
+    match job.register.abandon(turn, error.reason(), message).await {
+        Ok(decided) if decided.ours && matches!(decided.outcome.decision, Decision::Void { .. }) => error,
         Ok(decided) => EngineError::DecidedElsewhere { run: turn.run, outcome: Box::new(decided.outcome) },
+        Err(lost @ (EngineError::LostTurn { .. } | EngineError::DecidedElsewhere { .. })) => {
+            job.progress.note(format!("stopped by its own failure, after it had been overtaken: {error}"));
+            lost
+        }
         Err(unknown @ EngineError::OutcomeUnknown { .. }) => unknown,
         Err(other) => EngineError::OutcomeUnknown { run: turn.run, source: Box::new(other) },
     }

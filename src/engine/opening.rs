@@ -8,8 +8,8 @@ use super::documents;
 use super::error::EngineError;
 use super::job::BackupJob;
 use crate::format::{Collection, DatabaseIdentity, Key, Nonce, Sha256Digest};
-use crate::source::{ClientEncoding, ServerFacts, Session, refuse_pooler};
-use crate::store::StoreErrorKind;
+use crate::source::preflight;
+use crate::store::{StoreErrorKind, probe};
 
 /// What the checks have established.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +21,9 @@ pub(crate) struct Opened {
 /// Checks sources, tools and destinations, and makes or compares `collection.json`.
 pub(crate) async fn open(job: &BackupJob) -> Result<Opened, EngineError> {
     let identities = identify(job).await?;
+    for destination in job.destinations.all() {
+        probe(&destination.store).await?;
+    }
     let collection = collection(job, identities).await?;
     Ok(Opened { collection })
 }
@@ -28,10 +31,7 @@ pub(crate) async fn open(job: &BackupJob) -> Result<Opened, EngineError> {
 async fn identify(job: &BackupJob) -> Result<BTreeMap<String, DatabaseIdentity>, EngineError> {
     let mut identities: BTreeMap<String, DatabaseIdentity> = BTreeMap::new();
     for endpoint in &job.endpoints {
-        refuse_pooler(&endpoint.config).await?;
-        let session = Session::connect(&endpoint.config, "preflight", &ClientEncoding::Utf8).await?;
-        let facts = ServerFacts::read(&session).await?;
-        session.close().await?;
+        let facts = preflight(&endpoint.config, &job.selection).await?;
         let pg_dump = job.tools.pg_dump_for(facts.version_num).await?;
         job.tools.pg_restore_for(pg_dump.version, facts.major()).await?;
         let identity = DatabaseIdentity {

@@ -346,6 +346,25 @@ impl Register {
         self.create_outcome(run, claim, attempts, turn.nonce, decision).await
     }
 
+    /// Voids a run of which this process holds a turn, unless it was overtaken: whatever went wrong here, the
+    /// run is then the newer attempt's to end.
+    ///
+    /// # Errors
+    /// [`EngineError::LostTurn`] or [`EngineError::DecidedElsewhere`] if it was overtaken;
+    /// [`EngineError::OutcomeUnknown`] if the store does not say how the run ended.
+    pub async fn abandon(&self, turn: &Turn, reason: &str, message: String) -> Result<Decided, EngineError> {
+        match self.still_ours(turn).await {
+            Ok(()) => {}
+            Err(lost @ (EngineError::LostTurn { .. } | EngineError::DecidedElsewhere { .. })) => {
+                return Err(lost);
+            }
+            Err(source) => {
+                return Err(EngineError::OutcomeUnknown { run: turn.run, source: Box::new(source) });
+            }
+        }
+        self.decide(turn, Decision::Void { reason: reason.to_owned(), message }).await
+    }
+
     /// Voids a run of which this process holds no turn.
     ///
     /// # Errors

@@ -2,17 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use super::error::EngineError;
 use super::job::{BackupJob, Endpoint};
 use super::register::Turn;
 use crate::format::{
     CatalogKind, DatabaseIdentity, DestinationPlan, EndpointPlan, Key, Omitted, Order, Plan, PlanDocument,
-    Sha256Digest, SpanRange, TablePlan, Ticket, Tickets,
+    QualifiedName, Sha256Digest, SpanRange, TablePlan, Ticket, Tickets,
 };
 use crate::plan::locality::{Locality, choose_destination};
-use crate::plan::placement::{Placed, place};
+use crate::plan::placement::{Placed, Unplaced, place};
 use crate::plan::spans;
-use crate::source::{ExportTable, Held, LockLimits, Reader, Tool};
+use crate::source::{ExportTable, Held, LockLimits, Reader, Tool, large_objects, views};
 
 /// One source, held still: its locks and its snapshot live as long as this.
 #[derive(Debug)]
@@ -20,6 +22,9 @@ pub(crate) struct HeldSource {
     pub(crate) endpoint: Endpoint,
     pub(crate) held: Held,
     pub(crate) pg_dump: Tool,
+    pub(crate) large_objects: Vec<(u32, u32)>,
+    pub(crate) populated_views: Vec<QualifiedName>,
+    pub(crate) taken: Timestamp,
 }
 
 /// Takes locks and a snapshot of every source.
@@ -28,7 +33,12 @@ pub(crate) async fn hold(job: &BackupJob) -> Result<Vec<HeldSource>, EngineError
     for endpoint in &job.endpoints {
         let held = Held::take(&endpoint.config, &job.selection, LockLimits::default()).await?;
         let pg_dump = job.tools.pg_dump_for(held.server.version_num).await?;
-        sources.push(HeldSource { endpoint: endpoint.clone(), held, pg_dump });
+        let session = held.snapshot.session();
+        let large_objects = large_objects::ranges(session, job.span_bytes.get()).await?;
+        let populated_views = views::populated(session).await?;
+        let taken = Timestamp::now();
+        let endpoint = endpoint.clone();
+        sources.push(HeldSource { endpoint, held, pg_dump, large_objects, populated_views, taken });
     }
     Ok(sources)
 }
@@ -61,6 +71,10 @@ pub(crate) async fn plan(
         let position = u32::try_from(position).map_err(|_| EngineError::Task("too many sources".into()))?;
         draft.add_tables(job, position, source).await?;
         draft.add_catalogs(position);
+        let place = draft.place_of_large_objects(job, source)?;
+        for (from, to) in &source.large_objects {
+            draft.add_ticket(&place, Order::LargeObjects { endpoint: position, from: *from, to: *to });
+        }
     }
     let tickets = draft.tickets_by_destination(turn, &endpoints);
     let destinations = job.destinations.all().iter().zip(&tickets).map(|(destination, tickets)| {
@@ -94,7 +108,7 @@ pub(crate) async fn plan(
         destinations,
         tables: draft.tables,
         omissions: omissions.collect(),
-        populated_views: Vec::new(),
+        populated_views: sources.first().map_or_else(Vec::new, |it| it.populated_views.clone()),
         tickets: draft.next_ticket,
     };
     Ok(Planned { plan, tickets })
@@ -114,7 +128,7 @@ fn endpoints(sources: &[HeldSource]) -> Vec<EndpointPlan> {
             encoding: source.held.server.encoding.clone(),
             snapshot_id: snapshot.id.clone(),
             snapshot: snapshot.transactions.clone(),
-            taken: jiff::Timestamp::now(),
+            taken: source.taken,
             catalog: source.held.definitions.sha256(),
             pg_dump: source.pg_dump.version.to_string(),
         }
@@ -152,6 +166,17 @@ impl Draft {
         {
             self.add_ticket(&default, Order::Catalog { endpoint, what });
         }
+    }
+
+    /// Large objects belong to no table, so no rule places them.
+    fn place_of_large_objects(&self, job: &BackupJob, source: &HeldSource) -> Result<String, EngineError> {
+        if job.placement.rules.is_empty() {
+            return self.destination_of(job, source.endpoint.locality.as_ref());
+        }
+        if job.placement.unplaced == Unplaced::Default || source.large_objects.is_empty() {
+            return Ok(self.default.clone());
+        }
+        Err(EngineError::usage("no placement rule can match large objects", "set unplaced to Default"))
     }
 
     /// The destination of a locality, by the longest prefix.

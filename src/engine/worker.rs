@@ -192,6 +192,11 @@ impl Lane {
                     Key::data(self.order.run, &self.order.plan, table.id, ticket.id, &self.binding.worker);
                 (key, reader.copy_out(&table.facts, &range).await?)
             }
+            (Order::LargeObjects { from, to, .. }, _) => {
+                let key =
+                    Key::large_objects(self.order.run, &self.order.plan, ticket.id, &self.binding.worker);
+                (key, reader.copy_large_objects(*from, *to).await?)
+            }
             _ => return Ok(()),
         };
         let settled = self.export(ticket, &snapshot, key, (format, columns), stream).await?;

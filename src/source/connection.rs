@@ -216,6 +216,8 @@ impl Session {
 /// The settings of POSTGRES.md. Whatever a role, a database or the server sets otherwise would change the bytes
 /// that COPY writes, end a session that only holds something, or hide rows.
 const PINNED: &[(&str, &str)] = &[
+    // First: settings that hold names are kept as it says at that moment.
+    ("quote_all_identifiers", "off"),
     ("statement_timeout", "0"),
     ("idle_in_transaction_session_timeout", "0"),
     // No statement of ours may queue for ever behind somebody's ALTER: every reader after us would queue, too.
@@ -232,7 +234,6 @@ const PINNED: &[(&str, &str)] = &[
     ("xmloption", "content"),
     ("xmlbinary", "base64"),
     ("standard_conforming_strings", "on"),
-    ("quote_all_identifiers", "off"),
     ("default_transaction_read_only", "off"),
     ("default_transaction_deferrable", "off"),
     ("default_transaction_isolation", "'read committed'"),

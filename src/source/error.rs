@@ -86,8 +86,8 @@ pub enum SourceError {
     #[error("row security would hide rows of {table} from role {user:?}")]
     RowSecurityFilters { table: QualifiedName, user: String },
     /// A lock was not to be had within its limits.
-    #[error("{doing}: no lock after {tries} tries of {seconds} s; in the way: {}", blockers_text(.blockers))]
-    LockTimeout { doing: String, tries: u32, seconds: u64, blockers: Vec<Blocker> },
+    #[error("{doing}: no lock within its time limit ({tries} tries); in the way: {}", blockers_text(.blockers))]
+    LockTimeout { doing: String, tries: u32, blockers: Vec<Blocker> },
     /// The server's lock table is full.
     #[error("the server has no room for locks on {tables} tables")]
     LocksExhausted { tables: usize, source: Cause },
@@ -288,6 +288,8 @@ impl SourceError {
             "57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "25P04" => {
                 Self::ConnectionLost { doing, source: error.into() }
             }
+            // lock_not_available: the session's own lock_timeout, where nobody watched who was in the way.
+            "55P03" => Self::LockTimeout { doing, tries: 1, blockers: Vec::new() },
             code if code.starts_with("08") => Self::ConnectionLost { doing, source: error.into() },
             _ => Self::Query { doing, source: error.into() },
         }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::format::CatalogKind;
 
+use super::ServerFacts;
 use super::connection::Session;
 use super::error::SourceError;
 use super::target::{DatabaseProperties, ExtensionVersion};
@@ -15,30 +16,12 @@ use super::{large_objects, roles, sequences};
 pub enum DatabaseEntry {
     /// Owner, comment, settings, privileges.
     Properties(DatabaseProperties),
-    /// Encoding and locale: a database made from template0 takes them.
-    Locale(DatabaseLocale),
+    /// The server, and how the database was made: one made from template0 takes encoding and locale.
+    Server(Box<ServerFacts>),
     /// An extension with its version.
     Extension(ExtensionVersion),
     /// A tablespace that relations or the database itself lie in; a restore needs one of that name.
     Tablespace(String),
-}
-
-/// How a database compares and classifies text.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct DatabaseLocale {
-    /// Encoding, by its PostgreSQL name.
-    pub encoding: String,
-    /// `LC_COLLATE`.
-    pub collate: String,
-    /// `LC_CTYPE`.
-    pub ctype: String,
-    /// Locale provider: `c` (libc), `i` (ICU) or `b` (built in).
-    pub provider: String,
-    /// Locale of the provider, where it has one of its own.
-    pub locale: Option<String>,
-    /// ICU's additional rules.
-    pub icu_rules: Option<String>,
 }
 
 /// Reads one catalog, in the session's transaction: the snapshot's.
@@ -70,17 +53,10 @@ fn values<T: Serialize>(entries: &[T]) -> Result<Vec<serde_json::Value>, SourceE
 /// # Errors
 /// A failed query.
 pub async fn database(session: &Session) -> Result<Vec<DatabaseEntry>, SourceError> {
-    let server = super::ServerFacts::read(session).await?;
+    let server = ServerFacts::read(session).await?;
     let mut entries = vec![
         DatabaseEntry::Properties(DatabaseProperties::read(session).await?),
-        DatabaseEntry::Locale(DatabaseLocale {
-            encoding: server.encoding,
-            collate: server.collate,
-            ctype: server.ctype,
-            provider: server.locale_provider,
-            locale: server.locale,
-            icu_rules: server.icu_rules,
-        }),
+        DatabaseEntry::Server(Box::new(server)),
     ];
     entries.extend(extensions(session).await?.into_iter().map(DatabaseEntry::Extension));
     entries.extend(tablespaces(session).await?.into_iter().map(DatabaseEntry::Tablespace));

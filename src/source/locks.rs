@@ -84,7 +84,6 @@ impl LockHolder {
                     last = Some(SourceError::LockTimeout {
                         doing: format!("locking {table}"),
                         tries: attempt,
-                        seconds: limits.try_timeout.as_secs(),
                         blockers,
                     });
                 }

@@ -24,6 +24,16 @@ use super::statements::{Dialect, bounds_statement, copy_statement, count_stateme
 const NOWAIT_TRIES: u32 = 20;
 const NOWAIT_PAUSE: Duration = Duration::from_millis(500);
 
+/// Planning a query locks the table's indexes, which a REINDEX holds exclusively while it works. It ends: so it
+/// is waited for, but not for ever.
+const INDEX_LOCK_WAIT: Duration = Duration::from_secs(600);
+
+/// Every scan is bracketed by a savepoint and a rollback to it, which gives the locks on indexes back. Held until
+/// the end of the backup, they would make a REINDEX wait for us, and every writer of the table for the REINDEX.
+const BEFORE_SCAN: &str = "SAVEPOINT scan";
+/// The SELECT fails if the scan did: a rollback alone would succeed.
+const AFTER_SCAN: &str = "SELECT 1; ROLLBACK TO scan; RELEASE scan";
+
 /// A session that reads tables in the snapshot of another one.
 ///
 /// Text arrives in the database's own encoding, unconverted.
@@ -55,7 +65,8 @@ impl Reader {
             });
         }
         // Whatever index is damaged, no row is missed: a sequential scan reads the heap alone.
-        session.run("leaving indexes out", INDEXES_OFF).await?;
+        let sql = format!("{INDEXES_OFF}; SET lock_timeout = '{}s'", INDEX_LOCK_WAIT.as_secs());
+        session.run("leaving indexes out", &sql).await?;
         let row = session
             .client()
             .query_one("SELECT pg_export_snapshot()", &[])
@@ -122,12 +133,7 @@ impl Reader {
             }
             tokio::time::sleep(NOWAIT_PAUSE).await;
         }
-        Err(SourceError::LockTimeout {
-            doing,
-            tries: NOWAIT_TRIES,
-            seconds: 0,
-            blockers: self.waiters(table.oid).await?,
-        })
+        Err(SourceError::LockTimeout { doing, tries: NOWAIT_TRIES, blockers: self.waiters(table.oid).await? })
     }
 
     /// Who waits for, or holds, the exclusive lock on a table.
@@ -154,15 +160,10 @@ impl Reader {
     /// `pg_class.relfilenode` would tell the one of the snapshot.
     async fn compare_file(&self, table: &TableFacts) -> Result<(), SourceError> {
         let doing = || format!("asking for the file of {}", table.name);
-        let row = self
-            .session
-            .client()
-            .query_one(
-                "SELECT pg_relation_filenode($1::oid), to_regclass($2)::oid",
-                &[&table.oid, &table.name.quoted()],
-            )
-            .await
-            .map_err(|error| self.session.error(doing(), error))?;
+        let named = self.dialect.literal(&table.name.quoted());
+        let sql = format!("SELECT pg_relation_filenode($1::oid), to_regclass({named})::oid");
+        let row = self.session.client().query_one(&sql, &[&table.oid]).await;
+        let row = row.map_err(|error| self.session.error(doing(), error))?;
         let (file, named): (Option<u32>, Option<u32>) = (row.get(0), row.get(1));
         let missing = || SourceError::RelationMissing { table: table.name.clone() };
         let found = file.ok_or_else(missing)?;
@@ -189,31 +190,29 @@ impl Reader {
         self.adopt([table]).await?;
         let doing = format!("copying {}", table.name);
         let sql = copy_statement(&self.dialect, table, range)?;
-        if matches!(range, SpanRange::Keys { .. }) {
-            return self.copy_by_index(&sql, doing).await;
-        }
-        let client = self.session.shared_client();
-        let stream = client.copy_out(&sql).await.map_err(|error| self.error(table, &doing, error))?;
-        Ok(self.stream(stream, client, doing, "SELECT 1"))
+        let by_index = matches!(range, SpanRange::Keys { .. });
+        self.copy(&sql, doing, by_index, |error, doing| self.error(table, doing, error)).await
     }
 
-    /// A COPY that may use indexes; they are left out again when it has ended.
+    /// A COPY of pages of large objects: in the order of their index.
     pub(super) async fn copy_by_index(&self, sql: &str, doing: String) -> Result<CopyStream, SourceError> {
-        self.session.run(&doing, INDEXES_ON).await?;
-        let client = self.session.shared_client();
-        let stream = client.copy_out(sql).await.map_err(|error| self.session.error(doing.clone(), error))?;
-        Ok(self.stream(stream, client, doing, INDEXES_OFF))
+        self.copy(sql, doing, true, |error, doing| self.session.error(doing, error)).await
     }
 
-    fn stream(
+    async fn copy(
         &self,
-        rows: CopyOutStream,
-        client: Arc<Client>,
+        sql: &str,
         doing: String,
-        confirm_by: &'static str,
-    ) -> CopyStream {
+        by_index: bool,
+        refused: impl Fn(tokio_postgres::Error, &str) -> SourceError,
+    ) -> Result<CopyStream, SourceError> {
+        // What is set after the savepoint ends with it.
+        let before = if by_index { format!("{BEFORE_SCAN}; {INDEXES_ON}") } else { BEFORE_SCAN.to_owned() };
+        self.session.run(&doing, &before).await?;
+        let client = self.session.shared_client();
+        let rows = client.copy_out(sql).await.map_err(|error| refused(error, &doing))?;
         let user = self.session.user().to_owned();
-        CopyStream { state: CopyState::Rows(Box::pin(rows)), client, doing, user, confirm_by }
+        Ok(CopyStream { state: CopyState::Rows(Box::pin(rows)), client, doing, user })
     }
 
     /// Counts the rows of a table, by a sequential scan: an index may be damaged in just the way that would make
@@ -246,8 +245,12 @@ impl Reader {
         verb: &str,
         sql: &str,
     ) -> Result<tokio_postgres::Row, SourceError> {
+        let doing = format!("{verb} {}", table.name);
+        self.session.run(&doing, BEFORE_SCAN).await?;
         let answer = self.session.client().query_one(sql, &[]).await;
-        answer.map_err(|error| self.error(table, &format!("{verb} {}", table.name), error))
+        let answer = answer.map_err(|error| self.error(table, &doing, error))?;
+        self.session.run(&doing, AFTER_SCAN).await?;
+        Ok(answer)
     }
 
     fn error(&self, table: &TableFacts, doing: &str, error: tokio_postgres::Error) -> SourceError {
@@ -274,9 +277,11 @@ impl Reader {
         self.adopt([table]).await?;
         let Some(key) = export.key.as_ref().filter(|_| pieces > 1) else { return Ok(Vec::new()) };
         let sql = bounds_statement(&self.dialect, export, key, pieces);
+        let doing = format!("sampling keys of {}", table.name);
+        self.session.run(&doing, BEFORE_SCAN).await?;
         let rows = self.session.client().query(&sql, &[]).await;
-        let rows =
-            rows.map_err(|error| self.error(table, &format!("sampling keys of {}", table.name), error))?;
+        let rows = rows.map_err(|error| self.error(table, &doing, error))?;
+        self.session.run(&doing, AFTER_SCAN).await?;
         Ok(rows.into_iter().map(|row| row.get(0)).collect())
     }
 
@@ -318,8 +323,6 @@ pub struct CopyStream {
     client: Arc<Client>,
     doing: String,
     user: String,
-    /// The statement whose success shows that the COPY succeeded.
-    confirm_by: &'static str,
 }
 
 impl std::fmt::Debug for CopyStream {
@@ -341,9 +344,10 @@ impl Stream for CopyStream {
                     // be lost. In a failed transaction the next statement fails, so it is asked for.
                     None => {
                         let client = Arc::clone(&self.client);
-                        let sql = self.confirm_by;
                         self.state =
-                            CopyState::Confirming(Box::pin(async move { client.batch_execute(sql).await }));
+                            CopyState::Confirming(Box::pin(
+                                async move { client.batch_execute(AFTER_SCAN).await },
+                            ));
                         continue;
                     }
                 },

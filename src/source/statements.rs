@@ -33,7 +33,8 @@ impl Dialect {
         format!("{}.{}", self.identifier(&name.schema), self.identifier(&name.name))
     }
 
-    fn literal(self, text: &str) -> String {
+    /// A string literal; of `text` itself, so a name in it has to be quoted before.
+    pub(crate) fn literal(self, text: &str) -> String {
         if self.escapes && !text.is_ascii() {
             return format!("U&'{}'", escaped(text).replace('\'', "''"));
         }

@@ -57,11 +57,11 @@ pub(crate) fn ignored_tests(text: &str) -> Vec<usize> {
             continue;
         }
         let mut depth = 0_usize;
-        for inner in at + 1..tokens.len() {
-            if mark(inner, '[') {
-                depth += 1;
-            } else if mark(inner, ']') {
-                depth -= 1;
+        for (inner, (token, line)) in tokens.iter().enumerate().skip(at + 1) {
+            match token {
+                Token::Mark('[') => depth += 1,
+                Token::Mark(']') => depth -= 1,
+                _ => {}
             }
             if depth == 0 {
                 break;
@@ -69,7 +69,7 @@ pub(crate) fn ignored_tests(text: &str) -> Vec<usize> {
             let plain = inner == at + 2;
             let conditional = is(at + 2, "cfg_attr") && mark(inner - 1, ',');
             if is(inner, "ignore") && (plain || conditional) {
-                lines.push(tokens[inner].1);
+                lines.push(*line);
             }
         }
     }

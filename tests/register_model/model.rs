@@ -27,6 +27,8 @@ pub(crate) enum Variant {
     DeletesBeforeTheOutcome,
     /// A seal whose answer was lost is reported as a failure, without winning the Void.
     NoAnswerMeansFailed,
+    /// An attempt that fails voids its run without a look for a newer attempt.
+    VoidsWithoutLooking,
     /// A run without any attempt is taken for one whose first attempt is about to come.
     WaitsForAFirstAttempt,
 }
@@ -240,7 +242,7 @@ impl Model for Register {
             if !process.waits(&state.bucket) {
                 actions.push(Action::Step(slot));
             }
-            if process.turn().is_some() {
+            if process.turn().is_some() && !matches!(process.at, At::MayVoid { .. }) {
                 actions.push(Action::Fails(slot));
             }
             if state.unanswered > 0 && process.put().is_some() {

@@ -15,9 +15,11 @@ pub(crate) const TRUE_REPORTS: &str = "whatever a process reports about a run is
 pub(crate) const ORDER: &str = "a number is claimed once the one before is decided, and names its outcome";
 pub(crate) const WRITE_ONCE: &str = "nothing is overwritten";
 pub(crate) const WAY_ON: &str = "from every state there is a way on";
+pub(crate) const ZOMBIE: &str = "an overtaken attempt that wakes decides nothing";
 
 /// The properties that must never fail.
-pub(crate) const ALWAYS: [&str; 7] = [NOT_BOTH, WHOLE, ONE_SEALER, TRUE_REPORTS, ORDER, WRITE_ONCE, WAY_ON];
+pub(crate) const ALWAYS: [&str; 8] =
+    [NOT_BOTH, WHOLE, ONE_SEALER, TRUE_REPORTS, ORDER, WRITE_ONCE, WAY_ON, ZOMBIE];
 
 /// What is reached, in one configuration or another: the situations that the properties above are about.
 pub(crate) mod reached {
@@ -47,6 +49,7 @@ pub(crate) fn all() -> Vec<Property<Register>> {
         always(ORDER, |_, state| order(state)),
         always(WRITE_ONCE, |_, state| !state.bucket.overwritten),
         always(WAY_ON, way_on::exists),
+        always(ZOMBIE, way_on::zombies_decide_nothing),
         sometimes(reached::BOTH_SEALED, |_, state| {
             outcomes(state).filter(|it| it.decision != Decision::Void).count() == RUNS
         }),

@@ -40,8 +40,10 @@ pub(crate) enum At {
     StillOpen { turn: Turn, manifest: Id },
     /// Reads that no newer attempt exists.
     StillNewest { turn: Turn, manifest: Id },
+    /// Reads, before it voids, that the run is still its own to end: undecided, and no newer attempt.
+    MayVoid { turn: Turn },
     /// Creates the outcome.
-    Decide { run: u8, decision: Decision, turn: bool },
+    Decide { run: u8, decision: Decision, turn: Option<Turn> },
     /// Reads the outcome back, whatever the create said.
     ReadBack { run: u8, turn: bool },
     /// Has ended and says so, or is about to be started.
@@ -101,7 +103,8 @@ impl Process {
             | At::Verdict { turn, .. }
             | At::Compare { turn, .. }
             | At::StillOpen { turn, .. }
-            | At::StillNewest { turn, .. } => Some(turn),
+            | At::StillNewest { turn, .. }
+            | At::MayVoid { turn } => Some(turn),
             _ => None,
         }
     }
@@ -122,10 +125,10 @@ impl Process {
             return;
         }
         self.at = match (self.at, self.turn()) {
-            (_, Some(turn)) => At::Decide { run: turn.run, decision: Decision::Void, turn: true },
+            (_, Some(turn)) => failed(turn, variant),
             // Failed is published only after Void has won: how the seal ended is not known.
-            (At::Decide { run, decision: Decision::Sealed { .. }, turn }, None) => {
-                At::Decide { run, decision: Decision::Void, turn }
+            (At::Decide { decision: Decision::Sealed { .. }, turn: Some(turn), .. }, None) => {
+                failed(turn, variant)
             }
             (_, None) => At::Ended,
         };
@@ -160,7 +163,7 @@ impl Process {
                 if bucket.plan(turn.plan).proven & (1 << self.id) != 0 {
                     At::Compare { turn, manifest }
                 } else {
-                    At::Decide { run: turn.run, decision: Decision::Void, turn: true }
+                    failed(turn, variant)
                 }
             }
             At::Compare { turn, manifest } => {
@@ -168,7 +171,7 @@ impl Process {
                 if plan.is_whole() && plan.manifest == Some(manifest) {
                     At::StillOpen { turn, manifest }
                 } else {
-                    At::Decide { run: turn.run, decision: Decision::Void, turn: true }
+                    failed(turn, variant)
                 }
             }
             At::StillOpen { turn, manifest } => match bucket.run(turn.run).outcome {
@@ -184,9 +187,17 @@ impl Process {
                     At::Ended
                 } else {
                     let decision = Decision::Sealed { plan: turn.plan, manifest, verdict: self.id };
-                    At::Decide { run: turn.run, decision, turn: true }
+                    At::Decide { run: turn.run, decision, turn: Some(turn) }
                 }
             }
+            At::MayVoid { turn } => match bucket.run(turn.run).outcome {
+                Some(found) => {
+                    beliefs.read(turn.run, self.id, found);
+                    At::Ended
+                }
+                None if bucket.run(turn.run).attempts() > turn.attempt => At::Ended,
+                None => At::Decide { run: turn.run, decision: Decision::Void, turn: Some(turn) },
+            },
             At::ReadBack { run, turn } => {
                 // The outcome is there: it was created, or a create met it.
                 let found = bucket.run(run).outcome;
@@ -216,7 +227,7 @@ impl Process {
     }
 
     fn void(&self, run: u8) -> At {
-        At::Decide { run, decision: Decision::Void, turn: false }
+        At::Decide { run, decision: Decision::Void, turn: None }
     }
 
     /// No sign of life was seen. It may be wrong: whoever is watched may be merely slow.
@@ -276,9 +287,9 @@ impl Process {
             }
             At::Decide { run, decision, turn } if conflict && variant == Variant::ConflictMeansMine => {
                 beliefs.read(run, self.id, Outcome { decision, by: self.id });
-                self.after_deciding(turn)
+                self.after_deciding(turn.is_some())
             }
-            At::Decide { run, turn, .. } => At::ReadBack { run, turn },
+            At::Decide { run, turn, .. } => At::ReadBack { run, turn: turn.is_some() },
             at => at,
         };
     }
@@ -294,5 +305,14 @@ impl Process {
             }
         }
         At::Object { turn, which: 0 }
+    }
+}
+
+/// Holds a turn and wants its run void.
+fn failed(turn: Turn, variant: Variant) -> At {
+    if variant == Variant::VoidsWithoutLooking {
+        At::Decide { run: turn.run, decision: Decision::Void, turn: Some(turn) }
+    } else {
+        At::MayVoid { turn }
     }
 }

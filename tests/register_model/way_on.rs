@@ -12,7 +12,7 @@
 //! - a person's unlock decides whatever run is open.
 
 use super::bucket::{Bucket, Decision, Id};
-use super::model::{RESERVE, Register, State, verdict};
+use super::model::{Beliefs, RESERVE, Register, State, verdict};
 use super::protocol::{At, Process, Role};
 
 /// Longest way of one process alone: it voids another's run, claims, makes its plan and seals in 20 steps.
@@ -34,9 +34,28 @@ fn goes_on(model: &Register, state: &State, process: Process) -> bool {
     let sealing = process.turn().is_none_or(|turn| {
         let run = state.bucket.run(turn.run);
         let holds = run.outcome.is_none() && run.attempts() == turn.attempt;
-        !holds || is_sealed_by(&end.bucket, process.id)
+        match process.at {
+            At::MayVoid { .. } => !holds || is_decided(&end.bucket, turn.run),
+            _ => !holds || is_sealed_by(&end.bucket, process.id),
+        }
     });
     deciding && sealing
+}
+
+/// A process whose turn was taken over before its last look, waking alone: whether it goes on or fails, its
+/// run stays open for the newer attempt. (What it sends after its last look may still win; that is safe.)
+pub(crate) fn zombies_decide_nothing(model: &Register, state: &State) -> bool {
+    state.processes.iter().flatten().all(|process| {
+        let Some(turn) = process.turn() else { return true };
+        let run = state.bucket.run(turn.run);
+        let overtaken = run.outcome.is_none() && run.attempts() > turn.attempt;
+        let mut failing = *process;
+        failing.fail(&mut Beliefs::default(), model.variant);
+        !overtaken
+            || [*process, failing].into_iter().all(|it| {
+                alone(model, state, it).is_some_and(|end| end.bucket.run(turn.run).outcome.is_none())
+            })
+    })
 }
 
 /// A fresh process of that role, alone.

@@ -6,7 +6,8 @@ use futures::TryStreamExt;
 use testbed::Postgres;
 use vouchsafe::format::relation::{SpanRange, TableFacts};
 use vouchsafe::source::{
-    EndpointConfig, ExportTable, Held, Host, LockLimits, Reader, Secret, Selection, SourceError, Tls, Tools,
+    ClientEncoding, EndpointConfig, ExportTable, Held, Host, LockLimits, Reader, Secret, Selection, Session,
+    SourceError, Tls, Tools,
 };
 
 pub(crate) fn endpoint(server: &Postgres, database: &str) -> EndpointConfig {
@@ -84,4 +85,25 @@ pub(crate) fn binary_rows(copy: &[u8]) -> Vec<Vec<u8>> {
 
 pub(crate) fn tools(server: &Postgres) -> Tools {
     Tools::only(&[server.client_bin_dir().to_owned()])
+}
+
+/// Another client of the server, with a transaction of its own. Names have to be qualified.
+pub(crate) async fn other(endpoint: &EndpointConfig) -> Session {
+    Session::connect(endpoint, "other", &ClientEncoding::Utf8).await.unwrap()
+}
+
+/// One value, as text.
+pub(crate) async fn ask(session: &Session, sql: &str) -> String {
+    session.client().query_one(sql, &[]).await.unwrap().get(0)
+}
+
+/// Asks until the answer is `true`, for ten seconds at the most.
+pub(crate) async fn until(session: &Session, sql: &str) {
+    for _ in 0..200 {
+        if session.client().query_one(sql, &[]).await.unwrap().get(0) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("never true: {sql}");
 }

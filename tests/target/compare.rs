@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use testbed::{PgVersion, Postgres};
+use testbed::Postgres;
 
 /// A database of a server.
 #[derive(Clone, Copy)]
@@ -13,44 +13,64 @@ pub(crate) struct Side<'a> {
 
 impl Side<'_> {
     fn psql(&self, sql: &str) -> String {
-        self.server
-            .psql(self.database, sql)
-            .unwrap_or_else(|error| panic!("{}: {error:?}\n{sql}", self.database))
+        self.server.psql(self.database, sql).unwrap_or_else(|error| panic!("{}: {error:?}", self.database))
     }
 }
 
-/// Everything that differs, or nothing.
+/// Everything that differs between two databases of the same version, or nothing.
 pub(crate) fn differences(one: Side<'_>, other: Side<'_>) -> Vec<String> {
+    let mut found = values(one, other);
+    found.extend(definitions(one, other, &["--create"]));
+    found
+}
+
+/// Rows, sequences and large objects that differ.
+pub(crate) fn values(one: Side<'_>, other: Side<'_>) -> Vec<String> {
     let mut found = Vec::new();
-    for (what, sql) in [("sequences", SEQUENCES), ("large objects", LARGE_OBJECTS), ("others", OTHERS)] {
+    for (what, sql) in
+        [("sequences", SEQUENCES), ("large objects", LARGE_OBJECTS), ("extensions", EXTENSIONS)]
+    {
         compare_lines(what, &one.psql(sql), &other.psql(sql), &mut found);
     }
-    let tables = |side: Side<'_>| -> BTreeMap<String, String> {
-        let statements = side.psql(TABLES);
-        let rows = side.psql(&statements);
-        rows.lines()
-            .map(|line| {
-                line.rsplit_once('|')
-                    .map_or((line.into(), String::new()), |(table, hash)| (table.into(), hash.into()))
-            })
-            .collect()
-    };
-    let (ours, theirs) = (tables(one), tables(other));
+    let (ours, theirs) = (rows(one), rows(other));
     assert!(!ours.is_empty(), "nothing to compare");
     for name in ours.keys().chain(theirs.keys()) {
         if ours.get(name) != theirs.get(name) {
             found.push(format!("rows of {name}: {:?} against {:?}", ours.get(name), theirs.get(name)));
         }
     }
-    let newer = if one.server.version().major() > other.server.version().major() { one } else { other };
-    compare_lines(
-        "schema",
-        &dump(one, newer.server.version()),
-        &dump(other, newer.server.version()),
-        &mut found,
-    );
     found.sort();
     found.dedup();
+    found
+}
+
+/// Count and hash of every table's rows.
+pub(crate) fn rows(side: Side<'_>) -> BTreeMap<String, String> {
+    let statements = side.psql(TABLES);
+    let rows = side.psql(&statements);
+    let split = |line: &str| match line.rsplit_once('|') {
+        Some((table, hash)) => (table.to_owned(), hash.to_owned()),
+        None => (line.to_owned(), String::new()),
+    };
+    rows.lines().map(split).collect()
+}
+
+/// Definitions that differ, servers being of the same version. `options` are pg_dump's.
+pub(crate) fn definitions(one: Side<'_>, other: Side<'_>, options: &[&str]) -> Vec<String> {
+    assert_eq!(one.server.version(), other.server.version());
+    let mut found = Vec::new();
+    compare_lines("others", &one.psql(OTHERS), &other.psql(OTHERS), &mut found);
+    let (ours, theirs) = (dump(one, options), dump(other, options));
+    for entry in ours.iter().filter(|entry| !theirs.contains(entry)) {
+        found.push(format!("schema, only at the source: {entry}"));
+    }
+    for entry in theirs.iter().filter(|entry| !ours.contains(entry)) {
+        found.push(format!("schema, only at the target: {entry}"));
+    }
+    assert!(ours.len() > 3, "nothing to compare");
+    if found.is_empty() && ours.len() != theirs.len() {
+        found.push(format!("schema: {} entries against {}", ours.len(), theirs.len()));
+    }
     found
 }
 
@@ -76,34 +96,30 @@ fn compare_lines(what: &str, one: &str, other: &str, found: &mut Vec<String>) {
         }
     }
     if found.len() == before {
-        found.push(format!("{what}: the same lines in another order"));
+        let at = mine.iter().zip(&theirs).position(|(one, other)| one != other).unwrap_or_default();
+        found.push(format!(
+            "{what}: the same lines in another order, from\n{}\nagainst\n{}",
+            mine[at..].iter().take(5).copied().collect::<Vec<_>>().join("\n"),
+            theirs[at..].iter().take(5).copied().collect::<Vec<_>>().join("\n"),
+        ));
     }
 }
 
-/// pg_dump's text with the database's own properties, without what is new in each run.
-fn dump(side: Side<'_>, client: PgVersion) -> String {
+/// The entries of pg_dump's text, without what is new in each run. Sorted: entries of one kind and name come in
+/// the order of OIDs or attribute numbers, which a restore doesn't keep.
+fn dump(side: Side<'_>, options: &[&str]) -> Vec<String> {
     let mut command = side.server.client("pg_dump");
-    let program = client.client_bin_dir().join("pg_dump");
-    let mut own = std::process::Command::new(program);
-    for (name, value) in command.get_envs() {
-        if let Some(value) = value {
-            own.env(name, value);
-        }
-    }
-    command = own;
-    let output = command.args(["--schema-only", "--create", side.database]).output().unwrap();
+    let output = command.arg("--schema-only").args(options).arg(side.database).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout)
-        .unwrap()
-        .replace(side.database, "DATABASE")
-        .lines()
-        .filter(|line| {
-            !["-- Dumped", "\\restrict", "\\unrestrict", "\\connect"]
-                .iter()
-                .any(|start| line.starts_with(start))
-        })
-        .collect::<Vec<_>>()
-        .join("\n")
+    let text = String::from_utf8_lossy(&output.stdout).replace(side.database, "DATABASE");
+    let kept = |line: &&str| {
+        !["-- Dumped", "\\restrict", "\\unrestrict", "\\connect"].iter().any(|start| line.starts_with(start))
+    };
+    let text = text.lines().filter(kept).collect::<Vec<_>>().join("\n");
+    let mut entries: Vec<String> =
+        text.split("\n-- Name: ").map(|entry| entry.trim_end_matches("--\n").trim().into()).collect();
+    entries.sort();
+    entries
 }
 
 /// Makes one statement per table: its name, and a hash of all its rows in the order of their texts, columns by
@@ -132,9 +148,11 @@ SELECT oid, lomowner::regrole, lomacl, md5(lo_get(oid)), obj_description(oid, 'p
 FROM pg_largeobject_metadata m ORDER BY oid
 "#;
 
+const EXTENSIONS: &str =
+    "SELECT extname, extversion, extnamespace::regnamespace::text FROM pg_extension ORDER BY 1";
+
 const OTHERS: &str = r#"
-SELECT 'extension', extname, extversion, extnamespace::regnamespace::text FROM pg_extension ORDER BY 2;
-SELECT 'populated', oid::regclass, relispopulated FROM pg_class WHERE relkind = 'm' ORDER BY 2::text COLLATE "C";
+SELECT 'populated', oid::regclass, relispopulated FROM pg_class WHERE relkind = 'm' ORDER BY oid::regclass::text COLLATE "C";
 SELECT 'invalid index', indexrelid::regclass FROM pg_index WHERE NOT indisvalid ORDER BY indexrelid::regclass::text COLLATE "C";
 SELECT 'constraint', conrelid::regclass, conname, convalidated, condeferrable FROM pg_constraint WHERE connamespace::regnamespace::text NOT IN ('pg_catalog', 'information_schema') AND contype <> 'n' ORDER BY conrelid::regclass::text COLLATE "C", conname;
 SELECT 'trigger', tgrelid::regclass, tgname, tgenabled FROM pg_trigger WHERE NOT tgisinternal ORDER BY tgrelid::regclass::text COLLATE "C", tgname;

@@ -6,23 +6,27 @@ use std::collections::{HashMap, HashSet};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use testbed::Postgres;
+use vouchsafe::format::Sha256Digest;
 use vouchsafe::format::relation::{QualifiedName, SpanRange, TableFacts};
 use vouchsafe::source::target::{
-    Archive, ArchiveOptions, DatabaseOptions, DatabaseProperties, ExtensionVersion, LargeObject,
-    LargeObjectGrant, LoadMode, Loader, NewDatabase, PageWriter, Rereader, RestoreId, RestorePlan,
-    SequenceValue, TargetError, analyze, create_extensions, large_objects, refresh_views, set_sequences,
+    Archive, ArchiveOptions, DatabaseOptions, DatabaseProperties, ExtensionVersion, LargeObject, LoadMode,
+    Loader, NewDatabase, PageWriter, Rereader, RestoreId, RestorePlan, SequenceValue, TargetError, analyze,
+    create_extensions, large_objects, refresh_views, set_sequences,
 };
 use vouchsafe::source::{
     ClientEncoding, EndpointConfig, Held, LockLimits, PasswordSources, Reader, Secret, Selection,
-    ServerFacts, Session, Tools, schema,
+    ServerFacts, Session, Tools, inventory, roles, schema, sequences, views,
 };
 
-/// The endpoint of a database of a test's server.
+/// The endpoint of a database of a test's server, as its superuser.
 pub(crate) fn endpoint(server: &Postgres, database: &str) -> EndpointConfig {
-    let passwords =
-        PasswordSources { password: Some(Secret::new(testbed::PASSWORD)), file: None, default_file: None };
-    let text = format!("postgres://postgres@127.0.0.1:{}/{database}", server.port());
-    EndpointConfig::parse(&text, &passwords).unwrap()
+    endpoint_as(server, "postgres", testbed::PASSWORD, database)
+}
+
+pub(crate) fn endpoint_as(server: &Postgres, role: &str, password: &str, database: &str) -> EndpointConfig {
+    let passwords = PasswordSources { password: Some(Secret::new(password)), file: None, default_file: None };
+    let text = format!("postgres://{role}@127.0.0.1:{}/postgres", server.port());
+    EndpointConfig::parse(&text, &passwords).unwrap().with_database(database)
 }
 
 pub(crate) fn tools(server: &Postgres) -> Tools {
@@ -37,6 +41,7 @@ pub(crate) struct Backup {
     pub(crate) archive: tempfile::NamedTempFile,
     pub(crate) extensions: Vec<ExtensionVersion>,
     pub(crate) sequences: Vec<SequenceValue>,
+    pub(crate) roles: Vec<String>,
     pub(crate) populated: HashSet<QualifiedName>,
     pub(crate) objects: Vec<LargeObject>,
     pub(crate) pages: Vec<Bytes>,
@@ -66,13 +71,16 @@ impl Backup {
             tables,
             rows,
             archive,
-            extensions: extensions(session).await,
-            sequences: sequences(session).await,
-            populated: names(session, "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind = 'm' AND relispopulated").await.into_iter().collect(),
-            objects: objects(session).await,
+            extensions: inventory::extensions(session).await.unwrap(),
+            sequences: sequences::read(session).await.unwrap(),
+            roles: roles::read(session).await.unwrap().into_iter().map(|role| role.name).collect(),
+            populated: views::populated(session).await.unwrap().into_iter().collect(),
+            objects: vouchsafe::source::large_objects::list(session).await.unwrap(),
             pages: session
                 .client()
-                .copy_out("COPY (SELECT loid, pageno, data FROM pg_largeobject ORDER BY 1, 2) TO STDOUT (FORMAT binary)")
+                .copy_out(
+                    "COPY (SELECT loid, pageno, data FROM pg_largeobject ORDER BY 1, 2) TO STDOUT (FORMAT binary)",
+                )
                 .await
                 .unwrap()
                 .try_collect()
@@ -85,53 +93,6 @@ impl Backup {
     }
 }
 
-async fn names(session: &Session, sql: &str) -> Vec<QualifiedName> {
-    let rows = session.client().query(sql, &[]).await.unwrap();
-    rows.iter().map(|row| QualifiedName::new(row.get::<_, String>(0), row.get::<_, String>(1))).collect()
-}
-
-async fn extensions(session: &Session) -> Vec<ExtensionVersion> {
-    let sql = "SELECT extname::text, extversion, nspname::text FROM pg_extension e JOIN pg_namespace n ON n.oid = extnamespace";
-    let rows = session.client().query(sql, &[]).await.unwrap();
-    rows.iter()
-        .map(|row| ExtensionVersion { name: row.get(0), version: row.get(1), schema: row.get(2) })
-        .collect()
-}
-
-async fn sequences(session: &Session) -> Vec<SequenceValue> {
-    let sql = "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind = 'S'";
-    let mut values = Vec::new();
-    for name in names(session, sql).await {
-        let row = session
-            .client()
-            .query_one(&format!("SELECT last_value, is_called FROM {}", name.quoted()), &[])
-            .await
-            .unwrap();
-        values.push(SequenceValue { name, last_value: row.get(0), is_called: row.get(1) });
-    }
-    values
-}
-
-async fn objects(session: &Session) -> Vec<LargeObject> {
-    let sql = "SELECT m.oid, pg_get_userbyid(lomowner)::text, lomacl IS NULL, obj_description(m.oid, 'pg_largeobject'),
-        CASE WHEN a.grantee <> 0 THEN pg_get_userbyid(a.grantee)::text END, a.privilege_type, a.is_grantable
-        FROM pg_largeobject_metadata m LEFT JOIN aclexplode(lomacl) a ON true ORDER BY m.oid";
-    let mut objects: Vec<LargeObject> = Vec::new();
-    for row in session.client().query(sql, &[]).await.unwrap() {
-        let oid: u32 = row.get(0);
-        if objects.last().is_none_or(|object| object.oid != oid) {
-            let grants = if row.get(2) { None } else { Some(Vec::new()) };
-            objects.push(LargeObject { oid, owner: row.get(1), grants, comment: row.get(3) });
-        }
-        if let (Some(grants), Some(privilege)) =
-            (objects.last_mut().and_then(|object| object.grants.as_mut()), row.get::<_, Option<String>>(5))
-        {
-            grants.push(LargeObjectGrant { grantee: row.get(4), privilege, grantable: row.get(6) });
-        }
-    }
-    objects
-}
-
 /// How far a restore goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Until {
@@ -140,55 +101,81 @@ pub(crate) enum Until {
     End,
 }
 
-/// Restores a backup into database `name` of `target`.
-pub(crate) async fn restore(
-    backup: &Backup,
-    target: &Postgres,
-    name: &str,
-    id: &RestoreId,
-    until: Until,
-) -> Result<(), TargetError> {
-    restore_as(backup, target, &endpoint(target, "postgres"), name, id, until).await
+/// A restore to be made.
+#[derive(Clone)]
+pub(crate) struct Restore<'a> {
+    pub(crate) backup: &'a Backup,
+    pub(crate) target: &'a Postgres,
+    pub(crate) maintenance: EndpointConfig,
+    pub(crate) name: &'a str,
+    pub(crate) id: RestoreId,
+    pub(crate) until: Until,
+    pub(crate) selection: Selection,
+    pub(crate) database: DatabaseOptions,
 }
 
-/// Likewise, as the role of `maintenance`.
-pub(crate) async fn restore_as(
-    backup: &Backup,
-    target: &Postgres,
-    maintenance: &EndpointConfig,
-    name: &str,
-    id: &RestoreId,
-    until: Until,
-) -> Result<(), TargetError> {
-    let pg_restore = target.client_bin_dir().join("pg_restore");
-    let archive = Archive::open(backup.archive.path(), &pg_restore, ArchiveOptions::default()).await?;
-    let plan = RestorePlan::new(archive.toc(), &backup.tables, &Selection::default())?;
+impl<'a> Restore<'a> {
+    /// Of everything, into database `name` of `target`, as its superuser.
+    pub(crate) fn new(backup: &'a Backup, target: &'a Postgres, name: &'a str) -> Self {
+        Self {
+            backup,
+            target,
+            maintenance: endpoint(target, "postgres"),
+            name,
+            id: id(name),
+            until: Until::End,
+            selection: Selection::default(),
+            database: DatabaseOptions::default(),
+        }
+    }
+
+    pub(crate) fn until(self, until: Until) -> Self {
+        Self { until, ..self }
+    }
+
+    pub(crate) async fn archive(&self) -> Archive {
+        let pg_restore = self.target.client_bin_dir().join("pg_restore");
+        Archive::open(self.backup.archive.path(), &pg_restore, ArchiveOptions::default()).await.unwrap()
+    }
+
+    pub(crate) async fn run(&self) -> Result<RestorePlan, TargetError> {
+        restore(self).await
+    }
+}
+
+/// An identity for tests, from a database's name.
+pub(crate) fn id(name: &str) -> RestoreId {
+    RestoreId::new(&Sha256Digest::of(name.as_bytes()).to_string()).unwrap()
+}
+
+async fn restore(job: &Restore<'_>) -> Result<RestorePlan, TargetError> {
+    let Restore { backup, until, .. } = *job;
+    let archive = job.archive().await;
+    let plan = RestorePlan::new(archive.toc(), &backup.tables, &job.selection)?;
+    let whole = job.selection == Selection::default();
+    let tables: Vec<&TableFacts> =
+        backup.tables.iter().filter(|table| plan.tables.contains(&table.name)).collect();
     let database =
-        NewDatabase::create(maintenance, name, id, &backup.server, &DatabaseOptions::default()).await?;
+        NewDatabase::create(&job.maintenance, job.name, &job.id, &backup.server, &job.database).await?;
     let inside = database.endpoint();
     let session = Session::connect(&inside, "restore", &ClientEncoding::Utf8).await?;
     archive.restore(&inside, "schemas", &plan.schemas, 1).await?;
     create_extensions(&session, &plan.extensions, &backup.extensions).await?;
     archive.restore(&inside, "definitions", &plan.definitions, 1).await?;
     if until == Until::Definitions {
-        return Ok(());
+        return Ok(plan);
     }
 
     // Two at a time, each table's indexes while other tables load.
-    let late: HashSet<&QualifiedName> = plan
-        .groups
-        .iter()
-        .filter(|group| group.rows_after_indexes)
-        .flat_map(|group| &group.tables)
-        .chain(backup.tables.iter().filter(|table| table.load_after_indexes).map(|table| &table.name))
-        .collect();
+    let late: HashSet<&QualifiedName> =
+        plan.groups.iter().filter(|group| group.rows_after_indexes).flat_map(|group| &group.tables).collect();
     let alone: HashMap<&QualifiedName, &[i32]> = plan
         .groups
         .iter()
         .filter(|group| group.tables.len() == 1)
         .map(|group| (&group.tables[0], &*group.entries))
         .collect();
-    let work = backup.tables.iter().filter(|table| !late.contains(&table.name)).map(|table| {
+    let work = tables.iter().filter(|table| !late.contains(&table.name)).map(|table| {
         let (inside, archive, alone) = (&inside, &archive, &alone);
         async move {
             load(backup, inside, table).await?;
@@ -201,30 +188,33 @@ pub(crate) async fn restore_as(
         archive.restore(&inside, "indexes", &group.entries, 2).await?;
     }
     archive.restore(&inside, "postponed", &plan.postponed, 2).await?;
-    for table in backup.tables.iter().filter(|table| late.contains(&table.name)) {
+    for table in tables.iter().filter(|table| late.contains(&table.name)) {
         load(backup, &inside, table).await?;
     }
     if until == Until::Rows {
-        return Ok(());
+        return Ok(plan);
     }
 
-    set_sequences(&session, &backup.sequences).await?;
-    large_objects::create(&session, &backup.objects).await?;
-    let mut writer = PageWriter::new(&session, backup.server.block_size);
-    for bytes in &backup.pages {
-        writer.write(bytes).await?;
+    if whole {
+        set_sequences(&session, &backup.sequences).await?;
+        large_objects::create(&session, &backup.objects).await?;
+        let mut writer = PageWriter::new(&session, backup.server.block_size);
+        for bytes in &backup.pages {
+            writer.write(bytes).await?;
+        }
+        writer.finish().await?;
+        large_objects::set_access(&session, &backup.objects).await?;
     }
-    writer.finish().await?;
-    large_objects::set_access(&session, &backup.objects).await?;
     archive.restore(&inside, "relations", &plan.relations, 2).await?;
-    reread(backup, &inside).await?;
+    reread(backup, &tables, &inside).await?;
     archive.restore(&inside, "access", &plan.access, 1).await?;
     refresh_views(&session, &plan.materialized_views, &backup.populated).await?;
     archive.restore(&inside, "views", &plan.views, 2).await?;
     analyze(&session).await?;
     archive.restore(&inside, "event triggers", &plan.events, 1).await?;
     session.close().await?;
-    database.rename_into_place(&backup.properties).await
+    database.rename_into_place(&backup.properties).await?;
+    Ok(plan)
 }
 
 async fn load(backup: &Backup, inside: &EndpointConfig, table: &TableFacts) -> Result<(), TargetError> {
@@ -239,9 +229,9 @@ async fn load(backup: &Backup, inside: &EndpointConfig, table: &TableFacts) -> R
 }
 
 /// What was restored, read again, must be what was backed up, in any order of rows.
-async fn reread(backup: &Backup, inside: &EndpointConfig) -> Result<(), TargetError> {
+async fn reread(backup: &Backup, tables: &[&TableFacts], inside: &EndpointConfig) -> Result<(), TargetError> {
     let mut reader = Rereader::connect(inside, &backup.server.encoding).await?;
-    for table in backup.tables.iter().filter(|table| !table.load_through_root) {
+    for table in tables.iter().filter(|table| !table.load_through_root) {
         let mut bytes = Vec::new();
         let mut rows = reader.begin(table, &SpanRange::Whole).await?;
         while let Some(more) = rows.next().await? {

@@ -11,6 +11,7 @@ use crate::format::{
     CatalogDocument, CatalogKind, EndpointPlan, Fingerprint, Key, Order, Part, PlanDocument, QualifiedName,
     Settlement, StoredObject, TablePlan, Tickets, decode,
 };
+use crate::source::inventory::DatabaseEntry;
 use crate::source::target::{DatabaseProperties, ExtensionVersion, LargeObject, SequenceValue};
 use crate::source::{Selection, ServerFacts, ToolVersion};
 
@@ -212,26 +213,15 @@ impl Draft {
                 CatalogKind::LargeObjects => self.large_objects.push(parse(entry)?),
                 CatalogKind::Database if endpoint > 0 => {}
                 CatalogKind::Database => match parse(entry)? {
-                    DatabaseEntry::Server(facts) => self.server = Some(facts),
+                    DatabaseEntry::Server(facts) => self.server = Some(*facts),
                     DatabaseEntry::Properties(properties) => self.properties = Some(properties),
                     DatabaseEntry::Extension(extension) => self.extensions.push(extension),
+                    DatabaseEntry::Tablespace(_) => {}
                 },
             }
         }
         Ok(())
     }
-}
-
-/// An entry of the catalog [`CatalogKind::Database`].
-#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(in crate::engine) enum DatabaseEntry {
-    /// The server and how the database was made.
-    Server(ServerFacts),
-    /// What ALTER DATABASE, COMMENT and GRANT set.
-    Properties(DatabaseProperties),
-    /// An extension, at its version.
-    Extension(ExtensionVersion),
 }
 
 fn parse<T: serde::de::DeserializeOwned>(entry: serde_json::Value) -> Result<T, EngineError> {

@@ -40,6 +40,12 @@ impl RestoreId {
         Ok(Self(id))
     }
 
+    /// The identity itself.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// The unfinished database's name: the wanted one, cut to leave room, and the identity.
     #[must_use]
     pub fn unfinished_name(&self, name: &str) -> String {

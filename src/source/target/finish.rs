@@ -91,7 +91,9 @@ pub async fn set_sequences(session: &Session, values: &[SequenceValue]) -> Resul
     Ok(())
 }
 
-/// Refreshes the materialized views of `order` that were populated at the source, in that order.
+/// Refreshes the materialized views that were populated at the source, as far as they were restored: those of
+/// `order` in that order. Names in an archive that isn't in UTF-8 may be unreadable, so the target itself is asked
+/// what is still missing; these are tried until none of them waits for another.
 ///
 /// # Errors
 /// The server refuses, or a view's query fails.
@@ -100,13 +102,47 @@ pub async fn refresh_views(
     order: &[QualifiedName],
     populated: &HashSet<QualifiedName>,
 ) -> Result<(), TargetError> {
-    // Queries of views name tables as they did where they were written: pg_restore's empty path is pinned to
-    // pg_catalog here, which is the same.
     for view in order.iter().filter(|view| populated.contains(*view)) {
-        let sql = format!("REFRESH MATERIALIZED VIEW {}", view.quoted());
-        session.run(&format!("refreshing {view}"), &sql).await?;
+        refresh(session, view).await?;
     }
-    Ok(())
+    loop {
+        let waiting: Vec<_> =
+            empty_views(session).await?.into_iter().filter(|view| populated.contains(view)).collect();
+        let mut refused = None;
+        let before = waiting.len();
+        let mut left = 0;
+        for view in waiting {
+            if let Err(error) = refresh(session, &view).await {
+                refused = Some(error);
+                left += 1;
+            }
+        }
+        match refused {
+            None => return Ok(()),
+            // Each round fills one at least, so there are no more rounds than views.
+            Some(_) if left < before => {}
+            Some(error) => return Err(error),
+        }
+    }
+}
+
+/// Its query names tables as it did where it was written: the session's path holds nothing but pg_catalog.
+async fn refresh(session: &Session, view: &QualifiedName) -> Result<(), TargetError> {
+    let sql = format!("REFRESH MATERIALIZED VIEW {}", view.quoted());
+    Ok(session.run(&format!("refreshing {view}"), &sql).await?)
+}
+
+async fn empty_views(session: &Session) -> Result<Vec<QualifiedName>, TargetError> {
+    let rows = session
+        .client()
+        .query(
+            "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+              WHERE c.relkind = 'm' AND NOT c.relispopulated ORDER BY c.oid",
+            &[],
+        )
+        .await
+        .map_err(|error| session.error("listing materialized views", error))?;
+    Ok(rows.iter().map(|row| QualifiedName::new(row.get::<_, String>(0), row.get::<_, String>(1))).collect())
 }
 
 /// Collects the planner's statistics of the whole database.

@@ -100,7 +100,7 @@ fn access_statements(object: &LargeObject) -> String {
 }
 
 /// Bytes into large objects: a sink for `COPY (SELECT loid, pageno, data FROM pg_largeobject …) TO STDOUT
-/// (FORMAT binary)`, which may be cut anywhere.
+/// (FORMAT binary)`, which may be cut anywhere, and for several of them one after the other.
 ///
 /// Pages that aren't there stay away: what isn't written reads as zeros, and takes no room.
 #[derive(Debug)]
@@ -149,18 +149,9 @@ impl<'a> PageWriter<'a> {
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), TargetError> {
         self.pending.extend_from_slice(bytes);
         let mut at = 0;
-        if self.state == State::Header {
-            if self.pending.len() < HEADER.len() {
-                return Ok(());
-            }
-            if !self.pending.starts_with(HEADER) {
-                return Err(malformed("no header of COPY BINARY"));
-            }
-            at = HEADER.len();
-            self.state = State::Tuples;
-        }
         while let Some((page, length)) = self.page(at)? {
             at += length;
+            // The header or the end of a stream.
             let Some((oid, offset, data)) = page else { continue };
             self.pages += 1;
             let follows = self.run.oid == oid
@@ -181,7 +172,7 @@ impl<'a> PageWriter<'a> {
     /// # Errors
     /// [`TargetError::LargeObjectsMalformed`] if the rows' end hasn't come.
     pub async fn finish(mut self) -> Result<u64, TargetError> {
-        if self.state != State::Ended {
+        if self.state != State::Ended || !self.pending.is_empty() {
             return Err(malformed("the rows have no end"));
         }
         self.flush().await?;
@@ -189,15 +180,23 @@ impl<'a> PageWriter<'a> {
     }
 
     /// The page at `at` of what is pending, as (object, offset within it, range of the bytes), and the length of
-    /// its tuple; the end's tuple has no page; `None` if more must come first.
+    /// its tuple; header and end have no page; `None` if more must come first.
     #[allow(clippy::type_complexity, reason = "read in one place")]
     fn page(
         &mut self,
         at: usize,
     ) -> Result<Option<(Option<(u32, u64, std::ops::Range<usize>)>, usize)>, TargetError> {
         let rest = &self.pending[at..];
-        if self.state == State::Ended {
-            return if rest.is_empty() { Ok(None) } else { Err(malformed("bytes after the end")) };
+        if self.state != State::Tuples {
+            let known = rest.len().min(HEADER.len());
+            if rest[..known] != HEADER[..known] {
+                return Err(malformed("no header of COPY BINARY"));
+            }
+            if known < HEADER.len() {
+                return Ok(None);
+            }
+            self.state = State::Tuples;
+            return Ok(Some((None, HEADER.len())));
         }
         let Some(fields) = rest.first_chunk::<2>() else { return Ok(None) };
         match i16::from_be_bytes(*fields) {

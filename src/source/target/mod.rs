@@ -11,8 +11,11 @@ mod finish;
 pub mod large_objects;
 mod loader;
 mod plan;
+mod preflight;
+mod privileges;
 mod properties;
 mod reread;
+mod schemas;
 mod subset;
 mod toc;
 
@@ -24,8 +27,10 @@ pub use finish::{ExtensionVersion, SequenceValue, analyze, create_extensions, re
 pub use large_objects::{LargeObject, LargeObjectGrant, PageWriter};
 pub use loader::{LoadMode, Loader, TableLoad};
 pub use plan::{DumpIds, ExtensionEntry, Omission, RestorePlan, Step, TableGroup};
+pub use preflight::{Demands, Destination, Finding, Severity, preflight};
 pub use properties::{DatabaseGrant, DatabaseProperties, DatabaseSetting};
 pub use reread::{Rereader, Rows};
+pub use schemas::ClaimedSchemas;
 pub use toc::{Section, Toc, TocEntry};
 
 /// A failed statement, a full disk told apart from the rest.

@@ -162,6 +162,12 @@ impl RestorePlan {
             }
         }
         plan.take_tables(toc, tables, &chosen.ids, *selection == Selection::default())?;
+        // A group of their own says that they wait, also if they have no indexes.
+        for (group, members) in groups.members.iter().enumerate() {
+            if members.iter().any(|table| table.load_after_indexes && plan.tables.contains(&table.name)) {
+                built.entry(group).or_default();
+            }
+        }
         plan.omissions.extend(chosen.omissions);
         plan.brought_along = chosen.brought_along;
         plan.groups = built
@@ -173,6 +179,22 @@ impl RestorePlan {
             })
             .collect();
         Ok(plan)
+    }
+
+    /// Every entry that is restored, step by step.
+    pub fn entries(&self) -> impl Iterator<Item = i32> + '_ {
+        let groups = self.groups.iter().flat_map(|group| &group.entries);
+        let Self { schemas, definitions, postponed, relations, access, views, events, .. } = self;
+        schemas
+            .iter()
+            .chain(definitions)
+            .chain(groups)
+            .chain(postponed)
+            .chain(relations)
+            .chain(access)
+            .chain(views)
+            .chain(events)
+            .copied()
     }
 
     /// Rows of extensions' configuration tables, which the archive doesn't define, come with the whole alone: it

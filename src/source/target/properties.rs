@@ -79,10 +79,10 @@ impl DatabaseProperties {
         let settings = client
             .query(
                 "SELECT r.rolname::text, split_part(c, '=', 1), substr(c, strpos(c, '=') + 1)
-                   FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole, unnest(s.setconfig) c
+                   FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole, unnest(s.setconfig) WITH ORDINALITY AS u (c, place)
                   WHERE s.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
                     AND (s.setrole = 0 OR r.oid IS NOT NULL)
-                  ORDER BY 1 NULLS FIRST, 2",
+                  ORDER BY 1 NULLS FIRST, place",
                 &[],
             )
             .await

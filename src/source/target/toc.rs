@@ -57,6 +57,8 @@ pub struct TocEntry {
     pub tablespace: Option<String>,
     /// Whether statements come with it: without, `pg_restore` has nothing to do.
     pub has_definition: bool,
+    /// Why nobody but a superuser may create it; extensions aside.
+    pub superuser_only: Option<&'static str>,
     /// Dump ids of the entries that must come before it.
     pub dependencies: Vec<i32>,
 }
@@ -236,7 +238,7 @@ impl<R: Read> Input<R> {
             4 => Section::PostData,
             other => return Err(self.malformed(format!("unknown section {other}"))),
         };
-        let has_definition = self.text()?.is_some_and(|definition| !definition.is_empty());
+        let definition = self.text()?.unwrap_or_default();
         let _drop = self.text()?;
         let _copy = self.text()?;
         let schema = self.text()?.filter(|schema| !schema.is_empty());
@@ -258,6 +260,7 @@ impl<R: Read> Input<R> {
         let mut offset = [0; 8];
         let size = self.offset_size;
         self.fill(&mut offset[..size])?;
+        let superuser_only = superuser_only(&kind, &definition);
         Ok(TocEntry {
             dump_id,
             catalog,
@@ -268,9 +271,30 @@ impl<R: Read> Input<R> {
             schema,
             owner,
             tablespace,
-            has_definition,
+            has_definition: !definition.is_empty(),
+            superuser_only,
             dependencies,
         })
+    }
+}
+
+/// What PostgreSQL reserves to superusers, each by its manual page's "Notes" or "Parameters". A text that only
+/// looks like it (in a function's body) asks for a superuser without need, and never the other way round.
+fn superuser_only(kind: &str, definition: &str) -> Option<&'static str> {
+    let says = |text: &str| definition.contains(text);
+    match kind {
+        "EVENT TRIGGER" => Some("it fires for everybody's commands"),
+        "PUBLICATION" if says("FOR ALL TABLES") => Some("it is for all tables"),
+        "PUBLICATION TABLES IN SCHEMA" => Some("it is for whole schemas"),
+        "FOREIGN DATA WRAPPER" => Some("it names code of the server"),
+        "ACCESS METHOD" | "OPERATOR CLASS" | "OPERATOR FAMILY" => Some("a wrong one crashes the server"),
+        "TEXT SEARCH PARSER" | "TEXT SEARCH TEMPLATE" => Some("it names functions of the server"),
+        "TYPE" if says("INPUT = ") => Some("it is a base type"),
+        "CAST" if says("WITHOUT FUNCTION") => Some("it reads one type's bytes as another's"),
+        "FUNCTION" if says("LANGUAGE c") || says("LANGUAGE internal") => Some("it is code of the server"),
+        "FUNCTION" if says(" LEAKPROOF") => Some("it is marked leakproof"),
+        "AGGREGATE" if says("STYPE = internal") => Some("its state is of the server's own type"),
+        _ => None,
     }
 }
 
@@ -354,6 +378,7 @@ pub(super) mod tests {
             owner: "joe".into(),
             tablespace: None,
             has_definition: true,
+            superuser_only: None,
             dependencies: deps.to_vec(),
         }
     }
