@@ -33,7 +33,8 @@ impl Diff {
     pub(super) async fn execute(self, output: OutputFormat) -> Result<(), Failure> {
         let interrupt = signals::interrupt()?;
         let opened = self.stores.open(None).await?;
-        let backup = backups::open(&opened.destinations, &opened.register, self.run).await?;
+        let run = backups::choose(&opened.register, Some(self.run)).await?;
+        let backup = backups::open(&opened.destinations, &opened.register, run).await?;
         let parallelism = usize::from(self.parallelism);
         let differences = match self.other.as_deref() {
             Some(url) if url.contains("://") => {

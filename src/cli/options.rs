@@ -34,8 +34,8 @@ pub(super) struct StoreArguments {
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     heartbeat: Duration,
     /// Attempts of each request to a store, the first included
-    #[arg(long, value_name = "N", default_value_t = 6, value_parser = attempts)]
-    store_attempts: usize,
+    #[arg(long, value_name = "N", value_parser = attempts)]
+    store_attempts: Option<usize>,
 }
 
 /// Destinations, opened, with the counts of errors that they met.
@@ -75,7 +75,9 @@ impl StoreArguments {
         let mut all = Vec::new();
         for (name, locality, url) in parsed {
             let mut options = StoreOptions { observer: errors.clone(), ..StoreOptions::default() };
-            options.retry.attempts = self.store_attempts;
+            if let Some(attempts) = self.store_attempts {
+                options.retry.attempts = attempts;
+            }
             options.throttle = rate_limit.map(|limit| Arc::new(Throttle::new(limit)));
             let store = open(&url, &options).await.map_err(|error| store_failure(&error))?;
             let locality = locality.map(|locality| locality.to_string());

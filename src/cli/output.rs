@@ -22,6 +22,8 @@ const INTERRUPTED: u8 = 130;
 pub struct Failure {
     code: u8,
     body: FailureBody,
+    /// The command's own document has said it all.
+    reported: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -36,13 +38,13 @@ impl Failure {
     /// What was asked for can't be done so.
     pub(super) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
         let body = FailureBody { reason: "Usage".into(), message: message.into(), hint: hint.into() };
-        Self { code: USAGE, body }
+        Self { code: USAGE, body, reported: false }
     }
 
-    /// A verification found damage, or two things differ.
+    /// A verification found damage, or two things differ. The command has written its result before.
     pub(super) fn not_proven(reason: &str, message: impl Into<String>, hint: impl Into<String>) -> Self {
         let body = FailureBody { reason: reason.into(), message: message.into(), hint: hint.into() };
-        Self { code: NOT_PROVEN, body }
+        Self { code: NOT_PROVEN, body, reported: true }
     }
 
     /// Something that must not happen.
@@ -52,7 +54,7 @@ impl Failure {
             message: message.into(),
             hint: "this must not happen: keep the log, and report it".into(),
         };
-        Self { code: FAILED, body }
+        Self { code: FAILED, body, reported: false }
     }
 
     /// Writes the failure to standard error (as JSON to standard output, if that was asked for).
@@ -62,6 +64,7 @@ impl Failure {
             OutputFormat::Text => {
                 eprintln!("error: {message}\nreason: {reason}\nhint: {hint}");
             }
+            OutputFormat::Json if self.reported => {}
             OutputFormat::Json => {
                 let document = serde_json::json!({"failure": self.body});
                 println!("{document}");
@@ -95,12 +98,13 @@ impl From<EngineError> for Failure {
             | EngineError::NotEqual(_)
             | EngineError::Digest { .. }
             | EngineError::Missing { .. }
+            | EngineError::DocumentTooLarge { .. }
             | EngineError::Format { .. } => NOT_PROVEN,
             _ => FAILED,
         };
         let body =
             FailureBody { reason: error.reason().to_owned(), message: chain(&error), hint: error.hint() };
-        Self { code, body }
+        Self { code, body, reported: false }
     }
 }
 

@@ -120,7 +120,7 @@ pub(super) struct RunReport {
     reason: Option<String>,
     rows: Option<u64>,
     stored_bytes: Option<u64>,
-    sealed: Option<String>,
+    decided: Option<String>,
 }
 
 impl RunReport {
@@ -138,7 +138,7 @@ impl RunReport {
             reason,
             rows: listed.manifest.as_ref().map(|manifest| manifest.rows),
             stored_bytes: listed.manifest.as_ref().map(|manifest| manifest.stored_bytes),
-            sealed: listed.outcome.as_ref().map(|outcome| outcome.decided.to_string()),
+            decided: listed.outcome.as_ref().map(|outcome| outcome.decided.to_string()),
         }
     }
 
@@ -148,7 +148,7 @@ impl RunReport {
             self.outcome.to_owned(),
             self.rows.map(output::count).unwrap_or_default(),
             self.stored_bytes.map(output::bytes).unwrap_or_default(),
-            self.sealed.clone().unwrap_or_default(),
+            self.decided.clone().unwrap_or_default(),
             self.reason.clone().unwrap_or_default(),
         ]
     }
@@ -348,6 +348,12 @@ impl RestoreReport {
                 "Dry run: run {} would make database {} with {tables} tables and {rows} rows.\n",
                 self.run, self.database
             ),
+            _ if self.tables == 0 => {
+                format!(
+                    "Succeeded: the schema of run {} is restored as database {}.\n",
+                    self.run, self.database
+                )
+            }
             _ => format!(
                 "Succeeded: run {} is restored as database {}.\n{tables} tables, {rows} rows: every count and \
                  fingerprint, recomputed from the restored database, equals the manifest.\n",

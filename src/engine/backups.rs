@@ -98,7 +98,10 @@ pub async fn open(destinations: &Destinations, register: &Register, run: u32) ->
     let claim: Held<Run> = documents::get_bound(store, &Key::run(run), outcome.document.claim).await?;
     documents::get_bound::<Collection>(store, &Key::collection(), claim.document.collection).await?;
     if run > 1 {
-        let expected = claim.document.previous.unwrap_or(outcome.document.claim);
+        let expected = claim
+            .document
+            .previous
+            .ok_or_else(|| EngineError::Damaged(format!("run {run} does not name the outcome before it")))?;
         documents::get_bound::<Outcome>(store, &Key::outcome(run - 1), expected).await?;
     }
     for (position, digest) in outcome.document.attempts.iter().enumerate() {
@@ -291,8 +294,8 @@ pub async fn unlock(register: &Register, run: Option<u32>, force: bool) -> Resul
         Some(run) => run,
         None => register.newest().await?,
     };
-    if run == 0 {
-        return Err(EngineError::NoBackup(format!("there is no run in {}", register.store().url())));
+    if run == 0 || run > register.newest().await? {
+        return Err(EngineError::NoBackup(format!("there is no run {run} in {}", register.store().url())));
     }
     if let Some(decided) = register.outcome(run).await? {
         let outcome = super::error::describe(&decided.outcome.decision);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::backups;
 use super::catalogs;
 use super::census;
 use super::documents::{self, Held};
@@ -57,7 +58,7 @@ pub async fn back_up(job: &BackupJob) -> Result<Sealed, EngineError> {
     let opened = job.interrupt.race(opening::open(job)).await?;
     let fresh = PlanId::from_random(rand::random());
     let claim = job.register.claim(&job.owner, RunKind::Backup, opened.collection, fresh);
-    let (mut turn, mut resumed) = match job.interrupt.race(claim).await? {
+    let (mut turn, mut resumed) = match claim.await? {
         Claimed::New(turn) => (turn, None),
         Claimed::Open(open) => take_over(job, open, fresh).await?,
     };
@@ -82,7 +83,10 @@ pub async fn back_up(job: &BackupJob) -> Result<Sealed, EngineError> {
         }
         job.progress.note(format!("starting over with a new plan: {error}"));
         job.errors.note("plan", error.reason());
-        turn = next_plan(job, &turn, format!("starting over: {error}")).await?;
+        turn = match next_plan(job, &turn, format!("starting over: {error}")).await {
+            Ok(turn) => turn,
+            Err(error) => return Err(end(job, &turn, error).await),
+        };
     }
     Err(EngineError::Task("more plans than can be counted".into()))
 }
@@ -276,7 +280,9 @@ async fn prove(job: &BackupJob, turn: &Turn, settled: Settled) -> Result<Sealed,
     let verified = metadata::verify(job, turn, &balanced, &metadata).await?;
     job.progress.begin(Stage::Seal, 0, 0);
     seal::compare_once_more(&job.destinations, &balanced, &metadata.written).await?;
-    seal::seal(&job.register, turn, verified.proven).await?;
+    seal::seal(&job.register, turn, &metadata.manifest.document, verified.proven).await?;
+    // Success is what a reader finds, not what the writer remembers.
+    backups::open(&job.destinations, &job.register, turn.run).await?;
     Ok(Sealed {
         run: turn.run,
         manifest: metadata.manifest.document,

@@ -22,6 +22,14 @@ pub enum EngineError {
     /// The server to restore into refused or failed.
     #[error(transparent)]
     Target(#[from] TargetError),
+    /// The target lacks what the backup needs; nothing was touched.
+    #[error("the target is not fit: {findings}")]
+    TargetUnfit {
+        /// Stable word of the first finding.
+        reason: String,
+        /// Every finding, with its hint.
+        findings: String,
+    },
     /// The books don't agree.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -225,6 +233,7 @@ impl EngineError {
             Self::Format { .. } | Self::DocumentTooLarge { .. } => "DocumentDamaged",
             Self::Missing { .. } => "ObjectMissing",
             Self::Digest { .. } => "ObjectChanged",
+            Self::TargetUnfit { .. } => "TargetUnfit",
             Self::Usage { .. } => "Usage",
             Self::DestinationMissing(_) => "DestinationMissing",
             Self::CollectionIdentityChanged { .. } => "CollectionIdentityChanged",
@@ -251,6 +260,7 @@ impl EngineError {
             Self::Store(error) => error.kind().hint().to_owned(),
             Self::Source(error) => error.hint().to_owned(),
             Self::Target(error) => error.hint().to_owned(),
+            Self::TargetUnfit { .. } => "provide what is listed, or leave it out, and run it again".into(),
             Self::Usage { hint, .. } => hint.clone(),
             Self::Ledger(LedgerError::CatalogChanged(_)) => {
                 "run the backup again when no migration is under way".into()

@@ -65,6 +65,7 @@ pub(crate) async fn plan(
     turn: &Turn,
     sources: &[HeldSource],
 ) -> Result<Planned, EngineError> {
+    check_alike(sources)?;
     let endpoints = endpoints(sources);
     let mut draft = Draft::new(job);
     for (position, source) in sources.iter().enumerate() {
@@ -112,6 +113,31 @@ pub(crate) async fn plan(
         tickets: draft.next_ticket,
     };
     Ok(Planned { plan, tickets })
+}
+
+/// Rows of several servers are united at a restore, under the schema of the first: so each must have the same
+/// tables, with the same columns.
+fn check_alike(sources: &[HeldSource]) -> Result<(), EngineError> {
+    let Some((first, others)) = sources.split_first() else { return Ok(()) };
+    let shape = |source: &HeldSource| -> BTreeMap<QualifiedName, Vec<String>> {
+        let tables = source.held.catalog.tables.iter();
+        tables.map(|table| (table.facts.name.clone(), table.facts.columns.clone())).collect()
+    };
+    let expected = shape(first);
+    for other in others {
+        let found = shape(other);
+        let names = expected.keys().chain(found.keys());
+        if let Some(name) = names.into_iter().find(|name| expected.get(*name) != found.get(*name)) {
+            return Err(EngineError::usage(
+                format!(
+                    "sources {} and {} differ in table {name}: one lacks it, or it has other columns",
+                    first.endpoint.name, other.endpoint.name
+                ),
+                "bring their schemas to the same state, or leave the table out",
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn endpoints(sources: &[HeldSource]) -> Vec<EndpointPlan> {

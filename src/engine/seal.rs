@@ -6,8 +6,8 @@ use super::destinations::Destinations;
 use super::error::EngineError;
 use super::reading::version_of;
 use super::register::{Decided, Register, Turn};
-use crate::format::{Key, PartEntry};
-use crate::ledger::{Balanced, Proven};
+use crate::format::{Decision, Key, Manifest, PartEntry};
+use crate::ledger::{Balanced, LedgerError, Proven};
 use crate::store::{ObjectStore, ObjectVersion};
 
 /// HEAD requests under way at once: small answers, so latency is all they cost.
@@ -65,12 +65,36 @@ async fn compare(
 }
 
 /// Writes the proof into the register, reads it back, and says who decided.
-pub(crate) async fn seal(register: &Register, turn: &Turn, proven: Proven) -> Result<Decided, EngineError> {
+pub(crate) async fn seal(
+    register: &Register,
+    turn: &Turn,
+    manifest: &Manifest,
+    proven: Proven,
+) -> Result<Decided, EngineError> {
     register.still_ours(turn).await?;
     let ours = proven.into_decision();
+    check_complete(manifest, &ours)?;
     let decided = register.decide(turn, ours.clone()).await?;
     if decided.outcome.decision == ours {
         return Ok(decided);
     }
     Err(EngineError::DecidedElsewhere { run: turn.run, outcome: Box::new(decided.outcome) })
+}
+
+/// The roll-up is AND over the closed list of the manifest's destinations: counted here once more, by other
+/// code than the comparison's own.
+fn check_complete(manifest: &Manifest, decision: &Decision) -> Result<(), EngineError> {
+    let Decision::Sealed { verdicts, .. } = decision else {
+        return Err(EngineError::Task("a proof that seals nothing".into()));
+    };
+    for destination in &manifest.destinations {
+        if verdicts.iter().filter(|verdict| verdict.destination == destination.name).count() != 1 {
+            return Err(LedgerError::Verdict {
+                destination: destination.name.clone(),
+                why: "the seal would not name its verdict".into(),
+            }
+            .into());
+        }
+    }
+    Ok(())
 }

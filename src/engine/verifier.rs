@@ -391,7 +391,7 @@ async fn read_bytes(
 }
 
 /// What the receipt says. For a reader who has compared the bytes' digest that is enough; as the answer of a
-/// verifier it is the lie of two mutants, and its missing challenge gives it away. what the receipt says, as if it had been read.
+/// verifier it is the lie of two mutants, and its missing challenge gives it away.
 fn echo(entry: &PartEntry) -> Answer {
     let object = entry.settlement.object();
     let entries = match &entry.settlement {

@@ -312,10 +312,10 @@ async fn feed(
     to_encoder: tokio::sync::mpsc::Sender<Bytes>,
     interrupt: &Interrupt,
 ) -> Result<(), EngineError> {
-    while let Some(message) = stream.try_next().await? {
-        if interrupt.asked().is_some() {
-            return Err(EngineError::Interrupted);
-        }
+    loop {
+        // Raced, and not only looked at between messages: a server that stalls sends none.
+        let next = interrupt.race(async { Ok(stream.try_next().await?) }).await?;
+        let Some(message) = next else { break };
         if !message.is_empty() && to_encoder.send(message).await.is_err() {
             return Ok(()); // the encoder has refused, and says itself why
         }

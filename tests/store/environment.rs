@@ -9,9 +9,10 @@ use crate::fixture::key;
 
 /// Prints what a request to a bucket ends with. Run by the tests below in processes of their own.
 #[tokio::test]
-#[ignore = "run by the other tests of this file"]
 async fn what_this_process_gets() {
-    let url = StoreUrl::parse(&std::env::var("STORE_URL").unwrap()).unwrap();
+    // Without a URL this is the suite's own process, which has nothing to ask.
+    let Ok(url) = std::env::var("STORE_URL") else { return };
+    let url = StoreUrl::parse(&url).unwrap();
     let ended = match open_bare(&url, &StoreOptions::default()).await {
         Ok(store) => store.head(&key("x"), None).await.map(drop),
         Err(error) => Err(error),
@@ -25,7 +26,7 @@ async fn what_this_process_gets() {
 fn ended(url: &str, environment: &[(&str, &str)]) -> String {
     let nowhere = tempfile::tempdir().unwrap();
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["environment::what_this_process_gets", "--exact", "--ignored", "--nocapture"]);
+    command.args(["environment::what_this_process_gets", "--exact", "--nocapture"]);
     for name in
         ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_REGION"]
     {

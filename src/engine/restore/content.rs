@@ -12,8 +12,9 @@ use crate::format::{
     Settlement, StoredObject, TablePlan, Tickets, decode,
 };
 use crate::source::inventory::DatabaseEntry;
+use crate::source::roles::Role;
 use crate::source::target::{DatabaseProperties, ExtensionVersion, LargeObject, SequenceValue};
-use crate::source::{Selection, ServerFacts, ToolVersion};
+use crate::source::{ServerFacts, Session, ToolVersion};
 
 /// One object of rows, with where it lies.
 #[derive(Clone, Debug)]
@@ -35,6 +36,7 @@ pub(super) struct Content {
     pub(super) server: ServerFacts,
     pub(super) properties: Option<DatabaseProperties>,
     pub(super) extensions: Vec<ExtensionVersion>,
+    pub(super) roles: Vec<String>,
     pub(super) sequences: Vec<SequenceValue>,
     pub(super) large_objects: Vec<LargeObject>,
     pub(super) populated_views: HashSet<QualifiedName>,
@@ -70,6 +72,7 @@ impl Content {
             server,
             properties: draft.properties,
             extensions: draft.extensions,
+            roles: draft.roles,
             sequences: draft.sequences.into_values().collect(),
             large_objects: draft.large_objects,
             populated_views: plan.populated_views.into_iter().collect(),
@@ -119,14 +122,20 @@ impl Content {
             .collect()
     }
 
-    /// Values of the sequences; of those that lie in a chosen table's schema, if tables were chosen.
-    pub(super) fn sequences_of(&self, chosen: &[QualifiedName], selection: &Selection) -> Vec<SequenceValue> {
-        if *selection == Selection::default() {
-            return self.sequences.clone();
+    /// Values of the sequences that the session's database has: a selection leaves some out.
+    pub(super) async fn sequences_in(&self, session: &Session) -> Result<Vec<SequenceValue>, EngineError> {
+        let mut there = Vec::new();
+        for value in &self.sequences {
+            let found = session
+                .client()
+                .query_one("SELECT to_regclass($1) IS NOT NULL", &[&value.name.quoted()])
+                .await
+                .map_err(|error| session.error(format!("looking for sequence {}", value.name), error))?;
+            if found.get(0) {
+                there.push(value.clone());
+            }
         }
-        let schemas: HashSet<&str> = chosen.iter().map(|name| name.schema.as_str()).collect();
-        let taken = self.sequences.iter().filter(|value| schemas.contains(value.name.schema.as_str()));
-        taken.cloned().collect()
+        Ok(there)
     }
 }
 
@@ -138,6 +147,7 @@ struct Draft {
     server: Option<ServerFacts>,
     properties: Option<DatabaseProperties>,
     extensions: Vec<ExtensionVersion>,
+    roles: Vec<String>,
     sequences: BTreeMap<QualifiedName, SequenceValue>,
     large_objects: Vec<LargeObject>,
 }
@@ -195,7 +205,7 @@ impl Draft {
     ) -> Result<(), EngineError> {
         for entry in entries {
             match what {
-                CatalogKind::Roles => {}
+                CatalogKind::Roles => self.roles.push(parse::<Role>(entry)?.name),
                 CatalogKind::Sequences => {
                     let value: SequenceValue = parse(entry)?;
                     // Of several servers the furthest counts, so that no value is handed out twice.

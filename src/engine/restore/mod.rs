@@ -17,8 +17,9 @@ use super::register::Register;
 use super::verifier::Depth;
 use crate::format::{Fingerprint, QualifiedName, Sha256Digest};
 use crate::source::target::{
-    Archive, ArchiveOptions, DatabaseOptions, DatabaseProperties, Fence, NewDatabase, PageWriter, RestoreId,
-    RestorePlan, analyze, create_extensions, large_objects, refresh_views, set_sequences,
+    self, Archive, ArchiveOptions, DatabaseOptions, DatabaseProperties, Demands, Fence, NewDatabase,
+    PageWriter, RestoreId, RestorePlan, analyze, create_extensions, large_objects, refresh_views,
+    set_sequences,
 };
 use crate::source::{ClientEncoding, EndpointConfig, Selection, ServerFacts, Session, ToolVersion, Tools};
 
@@ -103,20 +104,30 @@ async fn carry_out(job: &RestoreJob) -> Result<Restored, EngineError> {
         .await
         .map_err(|source| EngineError::io("writing the schema archive", source))?;
     let maintenance = job.target.with_database(&job.maintenance_database);
-    let target = preflight(job, &content, &maintenance).await?;
+    let session = Session::connect(&maintenance, "preflight", &ClientEncoding::Utf8).await?;
+    let target = ServerFacts::read(&session).await?;
+    check_major(&target, &content)?;
     let tool = job.tools.pg_restore_for(content.archive_version(), target.major()).await?;
     let options =
         ArchiveOptions { no_owner: job.no_owner, no_privileges: job.no_privileges, no_tablespaces: false };
     let archive = Archive::open(&path, &tool.path, options).await?;
     let facts: Vec<_> = content.tables_of(0).map(|table| table.facts.clone()).collect();
     let plan = RestorePlan::new(archive.toc(), &facts, &job.selection)?;
+    check_target(job, &session, &content, &archive, &plan).await?;
+    session.close().await?;
     let database = job.target.database.clone();
+    let mut omissions: Vec<String> =
+        plan.omissions.iter().map(|it| format!("{}: {}", it.object, it.why)).collect();
+    if job.selection != Selection::default() && !content.large_objects.is_empty() {
+        let count = content.large_objects.len();
+        omissions.push(format!("{count} large objects: a selection takes tables only"));
+    }
     let restored = |tables: Vec<RestoredTable>| Restored {
         run: backup.run,
         manifest_sha256: backup.manifest_sha256,
         database: database.clone(),
         tables,
-        omissions: plan.omissions.iter().map(|it| format!("{}: {}", it.object, it.why)).collect(),
+        omissions: omissions.clone(),
         dry_run: job.dry_run,
     };
     if job.dry_run {
@@ -164,30 +175,49 @@ async fn prove(job: &RestoreJob) -> Result<Backup, EngineError> {
     }
 }
 
-async fn preflight(
+/// Before the archive is even looked at: pg_restore itself depends on the target's version.
+fn check_major(target: &ServerFacts, content: &Content) -> Result<(), EngineError> {
+    if target.major() >= content.server.major() {
+        return Ok(());
+    }
+    Err(EngineError::usage(
+        format!(
+            "the target is PostgreSQL {}, and the backup is of PostgreSQL {}",
+            target.version, content.server.version
+        ),
+        "restore into the same major version or a newer one",
+    ))
+}
+
+/// Everything that the target lacks, at once and by name.
+async fn check_target(
     job: &RestoreJob,
+    session: &Session,
     content: &Content,
-    maintenance: &EndpointConfig,
-) -> Result<ServerFacts, EngineError> {
-    let session = Session::connect(maintenance, "preflight", &ClientEncoding::Utf8).await?;
-    let facts = ServerFacts::read(&session).await?;
-    if facts.major() < content.server.major() {
-        return Err(EngineError::usage(
-            format!(
-                "the target is PostgreSQL {}, and the backup is of PostgreSQL {}",
-                facts.version, content.server.version
-            ),
-            "restore into the same major version or a newer one",
-        ));
+    archive: &Archive,
+    plan: &RestorePlan,
+) -> Result<(), EngineError> {
+    let properties = content.properties.as_ref();
+    let demands = Demands {
+        toc: archive.toc(),
+        plan,
+        source: &content.server,
+        extensions: &content.extensions,
+        roles: if job.no_owner && job.no_privileges { &[] } else { &content.roles },
+        properties: properties.filter(|_| !job.no_privileges),
+        no_owner: job.no_owner,
+        no_tablespaces: false,
+    };
+    let destination = target::Destination::NewDatabase(&job.target.database);
+    let findings = target::preflight(session, &demands, destination).await?;
+    let (blocking, notes): (Vec<_>, Vec<_>) =
+        findings.into_iter().partition(|finding| finding.severity == target::Severity::Blocks);
+    for note in notes {
+        job.progress.note(format!("note: {note}"));
     }
-    if crate::source::target::exists(&session, &job.target.database).await? {
-        return Err(EngineError::usage(
-            format!("database {} exists on {}", job.target.database, job.target),
-            "choose another name, or rename or drop that database yourself: nothing is overwritten",
-        ));
-    }
-    session.close().await?;
-    Ok(facts)
+    let Some(first) = blocking.first() else { return Ok(()) };
+    let lines: Vec<String> = blocking.iter().map(ToString::to_string).collect();
+    Err(EngineError::TargetUnfit { reason: first.reason.clone(), findings: lines.join("; ") })
 }
 
 /// The same restore, run again, has the same identity, and takes up what it had left.
@@ -218,10 +248,13 @@ async fn build(
     archive.restore(&endpoint, "postponed", &plan.postponed, jobs).await?;
     loader.tables_after_indexes().await?;
     if !job.schema_only {
-        set_sequences(&session, &content.sequences_of(&plan.tables, &job.selection)).await?;
-        large_objects::create(&session, &content.large_objects).await?;
-        loader.large_objects(PageWriter::new(&session, content.server.block_size)).await?;
-        large_objects::set_access(&session, &content.large_objects).await?;
+        set_sequences(&session, &content.sequences_in(&session).await?).await?;
+        // Large objects belong to no table: a selection of tables leaves them out, and says so.
+        if job.selection == Selection::default() {
+            large_objects::create(&session, &content.large_objects).await?;
+            loader.large_objects(PageWriter::new(&session, content.server.block_size)).await?;
+            large_objects::set_access(&session, &content.large_objects).await?;
+        }
     }
     archive.restore(&endpoint, "relations", &plan.relations, jobs).await?;
     let tables =
