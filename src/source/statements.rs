@@ -128,7 +128,8 @@ pub(crate) fn bounds_statement(
         let percent = (blocks as f64 * 100.0 / f64::from(facts.blocks)).min(100.0);
         format!(" TABLESAMPLE SYSTEM ({percent})")
     };
-    // DISTINCT ON instead of min(): there is no min(uuid) before 18.
+    // DISTINCT ON instead of min(): there is no min(uuid) before 18. `bounds.k`, not `k`: that would be the output
+    // column, and its text sorts 10 before 9.
     format!(
         "SELECT k::text FROM (
              SELECT DISTINCT k FROM (
@@ -136,7 +137,7 @@ pub(crate) fn bounds_statement(
                      SELECT k, ntile({pieces}) OVER (ORDER BY k) AS piece
                        FROM (SELECT {column} AS k FROM ONLY {}{sample}) AS sampled) AS ranked
                   WHERE piece > 1 ORDER BY piece, k) AS firsts) AS bounds
-          ORDER BY k",
+          ORDER BY bounds.k",
         dialect.relation(&facts.name),
     )
 }
