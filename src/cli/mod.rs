@@ -3,6 +3,7 @@
 mod backup;
 mod completions;
 mod crds;
+mod demo;
 mod diff;
 mod list;
 mod options;
@@ -60,6 +61,8 @@ enum Command {
     Diff(diff::Diff),
     /// Void an open run that nobody is at
     Unlock(unlock::Unlock),
+    /// Show the whole promise: back up, damage, detect, restore and compare, on a PostgreSQL of its own
+    Demo(demo::Demo),
     /// Print the custom resource definitions
     Crds,
     /// Print a completion script
@@ -95,6 +98,7 @@ impl Arguments {
             Command::Verify(command) => command.execute(output).await,
             Command::Diff(command) => command.execute(output).await,
             Command::Unlock(command) => command.execute(output).await,
+            Command::Demo(command) => command.execute(output).await,
             Command::Crds => crds::execute(),
             Command::Completions(command) => command.execute(),
             Command::Version => output::version(output),

@@ -39,6 +39,12 @@ impl Failure {
         Self { code: USAGE, body }
     }
 
+    /// Something failed, by its name.
+    pub(super) fn failed(reason: &str, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        let body = FailureBody { reason: reason.into(), message: message.into(), hint: hint.into() };
+        Self { code: FAILED, body }
+    }
+
     /// A verification found damage, or two things differ.
     pub(super) fn not_proven(reason: &str, message: impl Into<String>, hint: impl Into<String>) -> Self {
         let body = FailureBody { reason: reason.into(), message: message.into(), hint: hint.into() };
