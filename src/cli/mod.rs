@@ -11,6 +11,7 @@ mod output;
 mod progress;
 mod report;
 mod restore;
+mod run;
 mod show;
 mod signals;
 mod unlock;
@@ -51,6 +52,8 @@ enum Command {
     Backup(Box<backup::Backup>),
     /// Restore a sealed backup into a new database, and compare
     Restore(Box<restore::Restore>),
+    /// Carry a Backup or Restore resource of a YAML file out, here
+    Run(run::Run),
     /// List the runs of a collection
     List(list::List),
     /// Show what one backup holds
@@ -93,6 +96,7 @@ impl Arguments {
         match self.command {
             Command::Backup(command) => command.execute(output).await,
             Command::Restore(command) => command.execute(output).await,
+            Command::Run(command) => command.execute(output).await,
             Command::List(command) => command.execute(output).await,
             Command::Show(command) => command.execute(output).await,
             Command::Verify(command) => command.execute(output).await,

@@ -3,12 +3,10 @@
 
 mod compare;
 mod damage;
+mod jobs;
 mod server;
 
-use std::num::NonZeroU64;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Args;
 use serde::Serialize;
@@ -18,21 +16,13 @@ use super::report::{BackupReport, RestoreReport, VerifyReport};
 use super::{Failure, OutputFormat, output, progress, signals};
 use crate::engine::backups::{self, Verified};
 use crate::engine::diff::with_database;
-use crate::engine::errors::ErrorBook;
 use crate::engine::interrupt::Interrupt;
-use crate::engine::job::owner_of;
 use crate::engine::progress::{Progress, Stage};
-use crate::engine::restore::{RestoreJob, restore};
-use crate::engine::{
-    BackupJob, Destination, Destinations, Endpoint, EngineError, Placement, Register, Sealed, back_up,
-};
-use crate::plan::locality::{Locality, LocalityPolicy};
-use crate::plan::placement::{PlacementRule, Unplaced};
-use crate::source::{ClientEncoding, EndpointConfig, Selection, Session, TablePattern, Tools};
-use crate::store::location::{FileLocation, StoreUrl};
-use crate::store::retry::ErrorCounts;
-use crate::store::{StoreOptions, open};
+use crate::engine::restore::restore;
+use crate::engine::{Destinations, EngineError, Sealed};
+use crate::source::{ClientEncoding, EndpointConfig, Session, Tools};
 
+use jobs::register;
 use server::{Server, local};
 
 /// Destinations: a folder's name, its locality, and the tables that belong there. The first takes the rest.
@@ -48,14 +38,8 @@ const SHOP: &str = include_str!("shop.sql");
 /// The demo promises at least so many rows.
 const LEAST_ROWS: u64 = 1_000_000;
 
-/// Small, so that each large table becomes several objects.
-const SPAN_BYTES: NonZeroU64 = NonZeroU64::MIN.saturating_add((4 << 20) - 1);
-
 /// Connections: the machine may have two cores.
 const PARALLELISM: usize = 2;
-
-/// As on the command line.
-const HEARTBEAT: Duration = Duration::from_secs(10);
 
 const SOURCE: &str = "shop";
 const REFUSED: &str = "shop_refused";
@@ -320,40 +304,6 @@ impl Play<'_> {
         Ok(verified)
     }
 
-    async fn back_up(&self, destinations: &Destinations) -> Result<Sealed, Failure> {
-        let rules = PLACES.iter().filter_map(|(name, locality, tables)| Some((name, locality, (*tables)?)));
-        let rules = rules.map(|(name, locality, tables)| {
-            Ok(PlacementRule {
-                name: (*name).to_owned(),
-                tables: vec![TablePattern::parse(tables).map_err(EngineError::from)?],
-                partitions_of: Vec::new(),
-                locality: parse_locality(locality)?,
-            })
-        });
-        let rules = rules.collect::<Result<_, Failure>>()?;
-        let job = BackupJob {
-            owner: owner_of(&["demo".to_owned()]),
-            destinations: destinations.clone(),
-            register: register(destinations),
-            locality_policy: LocalityPolicy::Strict,
-            endpoints: vec![Endpoint {
-                name: "default".to_owned(),
-                locality: None,
-                config: self.server.database(SOURCE),
-            }],
-            placement: Placement { rules, unplaced: Unplaced::Default },
-            selection: Selection::default(),
-            parallelism: PARALLELISM,
-            span_bytes: SPAN_BYTES,
-            tools: self.tools.clone(),
-            deadline: None,
-            errors: Arc::new(ErrorBook::new(Arc::new(ErrorCounts::default()))),
-            interrupt: self.interrupt.clone(),
-            progress: self.progress(),
-        };
-        Ok(back_up(&job).await?)
-    }
-
     fn check_seal(&self, sealed: &Sealed, rows: u64) -> Result<(), Failure> {
         self.narrator.say(&BackupReport::of(sealed).text());
         let manifest = &sealed.manifest;
@@ -363,44 +313,6 @@ impl Play<'_> {
         expect(manifest.destinations.len() == PLACES.len(), "DestinationMissing", || {
             format!("{} destinations were written", manifest.destinations.len())
         })
-    }
-
-    fn restore_job(&self, destinations: &Destinations, database: &str, run: Option<u32>) -> RestoreJob {
-        RestoreJob {
-            destinations: destinations.clone(),
-            register: register(destinations),
-            run,
-            expect_manifest: None,
-            target: self.server.database(database),
-            maintenance_database: "postgres".to_owned(),
-            selection: Selection::default(),
-            schema_only: false,
-            dry_run: false,
-            no_owner: false,
-            no_privileges: false,
-            parallelism: PARALLELISM,
-            tools: self.tools.clone(),
-            interrupt: self.interrupt.clone(),
-            progress: self.progress(),
-        }
-    }
-
-    /// The folder of one of [`PLACES`].
-    fn place(&self, number: usize) -> PathBuf {
-        self.server.folder().join("stores").join(PLACES[number].0)
-    }
-
-    async fn destinations(&self) -> Result<Destinations, Failure> {
-        let mut all = Vec::new();
-        for (number, (_, locality, _)) in PLACES.iter().enumerate() {
-            let root = self.place(number);
-            std::fs::create_dir_all(&root).map_err(|error| local("the stores' folder", &error))?;
-            let url = StoreUrl::File(FileLocation { root, prefix: String::new() });
-            let store = open(&url, &StoreOptions::default()).await.map_err(EngineError::from)?;
-            let name = (*locality).to_owned();
-            all.push(Destination { name: name.clone(), locality: Some(name), store });
-        }
-        Ok(Destinations::new(all, 0)?)
     }
 
     fn progress(&self) -> Progress {
@@ -422,14 +334,6 @@ impl Play<'_> {
         }
         Ok(session.close().await.map_err(EngineError::from)?)
     }
-}
-
-fn register(destinations: &Destinations) -> Register {
-    Register::new(destinations.default().store.clone(), HEARTBEAT)
-}
-
-fn parse_locality(text: &str) -> Result<Locality, Failure> {
-    super::options::parse_locality(text)
 }
 
 /// What the demo claims does not hold.
