@@ -3,6 +3,7 @@
 mod backup;
 mod completions;
 mod crds;
+mod demo;
 mod diff;
 mod list;
 mod options;
@@ -10,6 +11,7 @@ mod output;
 mod progress;
 mod report;
 mod restore;
+mod run;
 mod show;
 mod signals;
 mod unlock;
@@ -50,6 +52,8 @@ enum Command {
     Backup(Box<backup::Backup>),
     /// Restore a sealed backup into a new database, and compare
     Restore(Box<restore::Restore>),
+    /// Carry a Backup or Restore resource of a YAML file out, here
+    Run(run::Run),
     /// List the runs of a collection
     List(list::List),
     /// Show what one backup holds
@@ -60,6 +64,8 @@ enum Command {
     Diff(diff::Diff),
     /// Void an open run that nobody is at
     Unlock(unlock::Unlock),
+    /// Show the whole promise: back up, damage, detect, restore and compare, on a PostgreSQL of its own
+    Demo(demo::Demo),
     /// Print the custom resource definitions
     Crds,
     /// Print a completion script
@@ -90,11 +96,13 @@ impl Arguments {
         match self.command {
             Command::Backup(command) => command.execute(output).await,
             Command::Restore(command) => command.execute(output).await,
+            Command::Run(command) => command.execute(output).await,
             Command::List(command) => command.execute(output).await,
             Command::Show(command) => command.execute(output).await,
             Command::Verify(command) => command.execute(output).await,
             Command::Diff(command) => command.execute(output).await,
             Command::Unlock(command) => command.execute(output).await,
+            Command::Demo(command) => command.execute(output).await,
             Command::Crds => crds::execute(),
             Command::Completions(command) => command.execute(),
             Command::Version => output::version(output),

@@ -41,6 +41,12 @@ impl Failure {
         Self { code: USAGE, body, reported: false }
     }
 
+    /// Something failed, by its name.
+    pub(super) fn failed(reason: &str, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        let body = FailureBody { reason: reason.into(), message: message.into(), hint: hint.into() };
+        Self { code: FAILED, body, reported: false }
+    }
+
     /// A verification found damage, or two things differ. The command has written its result before.
     pub(super) fn not_proven(reason: &str, message: impl Into<String>, hint: impl Into<String>) -> Self {
         let body = FailureBody { reason: reason.into(), message: message.into(), hint: hint.into() };

@@ -124,6 +124,26 @@ impl Tools {
         self.find("pg_restore", &wanted, &|tool| restore_rank(archive, target_major, tool)).await
     }
 
+    /// The folder with the newest server (`initdb`, `postgres`) that has its own `pg_dump` beside it.
+    ///
+    /// # Errors
+    /// [`SourceError::ToolMissing`].
+    pub async fn server_programs(&self) -> Result<(PathBuf, ToolVersion), SourceError> {
+        let mut newest: Option<(PathBuf, ToolVersion)> = None;
+        for directory in &self.directories {
+            let whole = ["postgres", "pg_dump", "pg_restore"].iter().all(|tool| directory.join(tool).is_file());
+            let Some(version) = version_of(&directory.join("initdb")).await.filter(|_| whole) else { continue };
+            if newest.as_ref().is_none_or(|(_, newest)| version > *newest) {
+                newest = Some((directory.clone(), version));
+            }
+        }
+        newest.ok_or_else(|| SourceError::ToolMissing {
+            tool: "initdb",
+            wanted: "a server of its own".to_owned(),
+            searched: self.directories.clone(),
+        })
+    }
+
     async fn find(
         &self,
         tool: &'static str,

@@ -1,0 +1,134 @@
+//! A BackupStore's destinations, opened.
+
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::options::Opened;
+use super::super::{Failure, output};
+use super::file::{self, Scope};
+use crate::api::{
+    self, AddressingStyle, FolderPlace, Place, S3Place, ValidatedBackupStore, ValidatedDestination,
+};
+use crate::engine::errors::ErrorBook;
+use crate::engine::{Destination, Destinations, EngineError, Register};
+use crate::plan::locality::Locality;
+use crate::store::location::{Addressing, Checksums, FileLocation, S3Location};
+use crate::store::retry::ErrorCounts;
+use crate::store::s3::{Credentials, S3Options};
+use crate::store::throttle::Throttle;
+use crate::store::{StoreOptions, StoreUrl, open as open_store};
+
+/// As the command line's own default.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// Name of a destination without a locality.
+const DEFAULT_DESTINATION: &str = "default";
+
+/// Opens every destination, at `collection` below its own prefix.
+pub(super) async fn open(
+    store: &ValidatedBackupStore,
+    collection: Option<&str>,
+    rate_limit: Option<NonZeroU64>,
+    scope: &Scope<'_>,
+) -> Result<Opened, Failure> {
+    let errors = Arc::new(ErrorCounts::default());
+    let mut all = Vec::new();
+    for destination in &store.destinations {
+        let path = format!("spec.destinations[{}]", destination.name);
+        let (url, s3) = place(destination, &path, scope)?;
+        let url = match collection {
+            None => url,
+            Some(collection) => url.join(collection).map_err(|error| {
+                let hint = "segments of letters, digits, '.', '_' and '-'";
+                Failure::usage(format!("collection: {}", output::chain(&error)), hint)
+            })?,
+        };
+        let throttle = rate_limit.map(|limit| Arc::new(Throttle::new(limit)));
+        let options = StoreOptions { observer: errors.clone(), throttle, s3, ..StoreOptions::default() };
+        let opened = open_store(&url, &options).await.map_err(EngineError::from)?;
+        // Named as the command line names them, so that list, verify and restore with --store find what this
+        // has written: a manifest names its destinations.
+        let locality = destination.locality.as_ref().map(Locality::to_string);
+        let name = locality.clone().unwrap_or_else(|| DEFAULT_DESTINATION.to_owned());
+        all.push(Destination { name, locality, store: opened });
+    }
+    let default = store.destinations.iter().position(|destination| destination.default).unwrap_or(0);
+    let destinations = Destinations::new(all, default)?;
+    let register = Register::new(destinations.default().store.clone(), HEARTBEAT);
+    Ok(Opened { destinations, register, errors: Arc::new(ErrorBook::new(errors)) })
+}
+
+fn place(
+    destination: &ValidatedDestination,
+    path: &str,
+    scope: &Scope<'_>,
+) -> Result<(StoreUrl, S3Options), Failure> {
+    match &destination.place {
+        Place::Folder(FolderPlace::Claim { claim, .. }) => Err(Failure::usage(
+            format!("{path}.file.claim: {claim} is a claim, and there is no Kubernetes here to mount it"),
+            "name a folder of this machine: file.path, absolute, without a claim",
+        )),
+        Place::Folder(FolderPlace::Here(folder)) => {
+            if let Some(secret) = &destination.credentials_secret {
+                eprintln!("{path}.credentialsSecret: {secret} has no effect on a folder");
+            }
+            let location = FileLocation { root: PathBuf::from(folder), prefix: String::new() };
+            Ok((StoreUrl::File(location), S3Options::default()))
+        }
+        Place::S3(place) => {
+            let options = S3Options {
+                credentials: credentials(destination.credentials_secret.as_deref(), path, scope)?,
+                authorities: match &place.ca {
+                    None => None,
+                    Some(reference) => {
+                        let field = format!("{path}.s3.caSecret");
+                        Some(scope.key(&field, "Secret", reference)?.to_vec())
+                    }
+                },
+            };
+            Ok((bucket(place, path)?, options))
+        }
+    }
+}
+
+fn bucket(place: &S3Place, path: &str) -> Result<StoreUrl, Failure> {
+    let S3Place { bucket, prefix, region, endpoint, addressing_style, checksums, ca: _ } = place;
+    let url = StoreUrl::S3(S3Location {
+        bucket: bucket.clone(),
+        prefix: prefix.clone().unwrap_or_default(),
+        region: region.clone(),
+        endpoint: endpoint.clone(),
+        addressing: match addressing_style {
+            AddressingStyle::Path => Addressing::Path,
+            AddressingStyle::Virtual => Addressing::Virtual,
+        },
+        checksums: match checksums {
+            api::Checksums::WhenSupported => Checksums::WhenSupported,
+            api::Checksums::WhenRequired => Checksums::WhenRequired,
+        },
+    });
+    // What a URL may not name (a cloud's metadata service as endpoint), a resource may not either.
+    StoreUrl::parse(&url.to_string()).map_err(|error| {
+        let hint = "it is refused as --store would refuse it";
+        Failure::usage(format!("{path}.s3: {}", output::chain(&error)), hint)
+    })
+}
+
+/// Credentials by the Secret's keys; without a Secret, or with one that the file does not have, the SDK's
+/// chain.
+fn credentials(secret: Option<&str>, path: &str, scope: &Scope<'_>) -> Result<Option<Credentials>, Failure> {
+    let Some(name) = secret else { return Ok(None) };
+    let field = format!("{path}.credentialsSecret");
+    let Some(keys) = scope.secret(name) else {
+        eprintln!("{field}: Secret {name} is not in the file; this environment's credentials are used");
+        return Ok(None);
+    };
+    const TOKEN: &str = "AWS_SESSION_TOKEN";
+    Ok(Some(Credentials {
+        access_key_id: file::text(&field, keys, "AWS_ACCESS_KEY_ID")?,
+        secret_access_key: file::text(&field, keys, "AWS_SECRET_ACCESS_KEY")?,
+        session_token: keys.get(TOKEN).map(|_| file::text(&field, keys, TOKEN)).transpose()?,
+    }))
+}
