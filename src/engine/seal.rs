@@ -6,8 +6,8 @@ use super::destinations::Destinations;
 use super::error::EngineError;
 use super::reading::version_of;
 use super::register::{Decided, Register, Turn};
-use crate::format::{Key, PartEntry};
-use crate::ledger::{Balanced, Proven};
+use crate::format::{Decision, Key, PartEntry, Plan};
+use crate::ledger::{Balanced, LedgerError, Proven};
 use crate::store::{ObjectStore, ObjectVersion};
 
 /// HEAD requests under way at once: small answers, so latency is all they cost.
@@ -64,13 +64,32 @@ async fn compare(
     )))
 }
 
-/// Writes the proof into the register, reads it back, and says who decided.
-pub(crate) async fn seal(register: &Register, turn: &Turn, proven: Proven) -> Result<Decided, EngineError> {
-    register.still_ours(turn).await?;
+/// Writes the proof into the register, reads it back, and says who decided. Whatever made the proof, it must
+/// hold one verdict of each destination of `plan`.
+pub(crate) async fn seal(
+    register: &Register,
+    turn: &Turn,
+    plan: &Plan,
+    proven: Proven,
+) -> Result<Decided, EngineError> {
     let ours = proven.into_decision();
+    check_verdicts(plan, &ours)?;
+    register.still_ours(turn).await?;
     let decided = register.decide(turn, ours.clone()).await?;
     if decided.outcome.decision == ours {
         return Ok(decided);
     }
     Err(EngineError::DecidedElsewhere { run: turn.run, outcome: Box::new(decided.outcome) })
+}
+
+fn check_verdicts(plan: &Plan, decision: &Decision) -> Result<(), LedgerError> {
+    let Decision::Sealed { verdicts, .. } = decision else { return Ok(()) };
+    for destination in &plan.destinations {
+        let count = verdicts.iter().filter(|verdict| verdict.destination == destination.name).count();
+        if count != 1 {
+            let why = format!("the proof holds {count} verdicts of it, and a seal needs one");
+            return Err(LedgerError::Verdict { destination: destination.name.clone(), why });
+        }
+    }
+    Ok(())
 }
