@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod engine {
+    mod damage;
+    mod kill;
     mod mutants;
     mod round;
     mod setup;
