@@ -1,7 +1,8 @@
 //! The deliberate faults of the test build: each is a lie that a backup tool has told, and the suite shows
 //! which guard catches it.
 //!
-//! A debug build reads the name of one mutant from `VOUCHSAFE_MUTANT`; a release build has none.
+//! A debug build reads the name of one mutant from `VOUCHSAFE_MUTANT`, or several with commas between; a
+//! release build has none.
 
 /// One deliberate fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +54,7 @@ impl Mutant {
 pub fn is(mutant: Mutant) -> bool {
     static CHOSEN: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
     let chosen = CHOSEN.get_or_init(|| std::env::var("VOUCHSAFE_MUTANT").ok());
-    chosen.as_ref().is_some_and(|name| *name == format!("{mutant:?}"))
+    chosen.as_ref().is_some_and(|names| names.split(',').any(|name| name == format!("{mutant:?}")))
 }
 
 /// Whether this process is that mutant: a release build never is.

@@ -4,6 +4,10 @@
 #![allow(unreachable_pub, reason = "shared by the modules of this test")]
 
 mod engine {
+    mod damage;
+    mod kill;
+    mod mutants;
     mod round;
     mod setup;
+    mod shop;
 }

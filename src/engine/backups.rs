@@ -216,16 +216,17 @@ pub async fn verify(
     progress: &Progress,
 ) -> Result<Verified, EngineError> {
     let default = &destinations.default().name;
-    let damaged = |run: u32, key: &Key, error: EngineError| {
+    let damaged = |run: u32, store: Option<&str>, key: &Key, error: EngineError| {
         let damage = verifier::as_damage(key, error)?;
-        let damages = vec![(default.clone(), damage)];
+        let held = destinations.all().iter().find(|it| Some(it.store.url()) == store);
+        let damages = vec![(held.map_or(default, |it| &it.name).clone(), damage)];
         Ok(Verified { run, damages, objects_read: 1, ..Verified::default() })
     };
     let run = match choose(register, run).await {
         Ok(run) => run,
         Err(error @ EngineError::Format { .. }) => {
-            let key = key_of(&error).unwrap_or_else(Key::runs);
-            return damaged(run.unwrap_or_default(), &key, error);
+            let (store, key) = place_of(&error).unzip();
+            return damaged(run.unwrap_or_default(), store.as_deref(), &key.unwrap_or_else(Key::runs), error);
         }
         Err(error) => return Err(error),
     };
@@ -236,19 +237,20 @@ pub async fn verify(
             let damage = Damage { object, table: None, offsets: None, finding };
             Ok(Verified { run, damages: vec![(default.clone(), damage)], ..Verified::default() })
         }
-        Err(error) => match key_of(&error) {
-            Some(key) => damaged(run, &key, error),
+        Err(error) => match place_of(&error) {
+            Some((store, key)) => damaged(run, Some(&store), &key, error),
             None => Err(error),
         },
     }
 }
 
-fn key_of(error: &EngineError) -> Option<Key> {
+/// The destination's URL and the name of the object that an error is about.
+fn place_of(error: &EngineError) -> Option<(String, Key)> {
     match error {
-        EngineError::Format { key, .. }
-        | EngineError::Missing { key, .. }
-        | EngineError::Digest { key, .. }
-        | EngineError::DocumentTooLarge { key, .. } => Some(key.clone()),
+        EngineError::Format { store, key, .. }
+        | EngineError::Missing { store, key }
+        | EngineError::Digest { store, key, .. }
+        | EngineError::DocumentTooLarge { store, key, .. } => Some((store.clone(), key.clone())),
         _ => None,
     }
 }

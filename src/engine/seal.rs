@@ -6,7 +6,7 @@ use super::destinations::Destinations;
 use super::error::EngineError;
 use super::reading::version_of;
 use super::register::{Decided, Register, Turn};
-use crate::format::{Decision, Key, Manifest, PartEntry};
+use crate::format::{Decision, Key, PartEntry, Plan};
 use crate::ledger::{Balanced, LedgerError, Proven};
 use crate::store::{ObjectStore, ObjectVersion};
 
@@ -64,16 +64,17 @@ async fn compare(
     )))
 }
 
-/// Writes the proof into the register, reads it back, and says who decided.
+/// Writes the proof into the register, reads it back, and says who decided. Whatever made the proof, it must
+/// hold one verdict of each destination of `plan`.
 pub(crate) async fn seal(
     register: &Register,
     turn: &Turn,
-    manifest: &Manifest,
+    plan: &Plan,
     proven: Proven,
 ) -> Result<Decided, EngineError> {
-    register.still_ours(turn).await?;
     let ours = proven.into_decision();
-    check_complete(manifest, &ours)?;
+    check_verdicts(plan, &ours)?;
+    register.still_ours(turn).await?;
     let decided = register.decide(turn, ours.clone()).await?;
     if decided.outcome.decision == ours {
         return Ok(decided);
@@ -81,19 +82,13 @@ pub(crate) async fn seal(
     Err(EngineError::DecidedElsewhere { run: turn.run, outcome: Box::new(decided.outcome) })
 }
 
-/// The roll-up is AND over the closed list of the manifest's destinations: counted here once more, by other
-/// code than the comparison's own.
-fn check_complete(manifest: &Manifest, decision: &Decision) -> Result<(), EngineError> {
-    let Decision::Sealed { verdicts, .. } = decision else {
-        return Err(EngineError::Task("a proof that seals nothing".into()));
-    };
-    for destination in &manifest.destinations {
-        if verdicts.iter().filter(|verdict| verdict.destination == destination.name).count() != 1 {
-            return Err(LedgerError::Verdict {
-                destination: destination.name.clone(),
-                why: "the seal would not name its verdict".into(),
-            }
-            .into());
+fn check_verdicts(plan: &Plan, decision: &Decision) -> Result<(), LedgerError> {
+    let Decision::Sealed { verdicts, .. } = decision else { return Ok(()) };
+    for destination in &plan.destinations {
+        let count = verdicts.iter().filter(|verdict| verdict.destination == destination.name).count();
+        if count != 1 {
+            let why = format!("the proof holds {count} verdicts of it, and a seal needs one");
+            return Err(LedgerError::Verdict { destination: destination.name.clone(), why });
         }
     }
     Ok(())

@@ -17,21 +17,21 @@ use vouchsafe::store::retry::ErrorCounts;
 use vouchsafe::store::{ObjectStore, StoreOptions, open};
 
 /// Short, so that takeovers take no time.
-pub const HEARTBEAT: Duration = Duration::from_millis(200);
+pub(super) const HEARTBEAT: Duration = Duration::from_millis(200);
 
-pub async fn folder(folder: &TempDir) -> Arc<dyn ObjectStore> {
+pub(super) async fn folder(folder: &TempDir) -> Arc<dyn ObjectStore> {
     let url = format!("file://{}", folder.path().display()).parse().unwrap();
     open(&url, &StoreOptions::default()).await.unwrap()
 }
 
-pub fn endpoint(server: &Postgres, database: &str) -> EndpointConfig {
+pub(super) fn endpoint(server: &Postgres, database: &str) -> EndpointConfig {
     let url = format!("postgres://postgres@127.0.0.1:{}/{database}", server.port());
     let mut config = EndpointConfig::parse(&url, &PasswordSources::none()).unwrap();
     config.password = Some(Secret::new(PASSWORD));
     config
 }
 
-pub fn destinations(stores: Vec<(&str, Arc<dyn ObjectStore>)>) -> Destinations {
+pub(super) fn destinations(stores: Vec<(&str, Arc<dyn ObjectStore>)>) -> Destinations {
     let all = stores.into_iter().map(|(name, store)| Destination {
         name: name.into(),
         locality: name.contains('=').then(|| name.into()),
@@ -40,7 +40,7 @@ pub fn destinations(stores: Vec<(&str, Arc<dyn ObjectStore>)>) -> Destinations {
     Destinations::new(all.collect(), 0).unwrap()
 }
 
-pub fn job(server: &Postgres, database: &str, destinations: Destinations) -> BackupJob {
+pub(super) fn job(server: &Postgres, database: &str, destinations: Destinations) -> BackupJob {
     let register = Register::new(destinations.default().store.clone(), HEARTBEAT);
     let (interrupt, trigger) = Interrupt::new();
     drop(trigger);
