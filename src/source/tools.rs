@@ -131,8 +131,11 @@ impl Tools {
     pub async fn server_programs(&self) -> Result<(PathBuf, ToolVersion), SourceError> {
         let mut newest: Option<(PathBuf, ToolVersion)> = None;
         for directory in &self.directories {
-            let whole = ["postgres", "pg_dump", "pg_restore"].iter().all(|tool| directory.join(tool).is_file());
-            let Some(version) = version_of(&directory.join("initdb")).await.filter(|_| whole) else { continue };
+            let whole =
+                ["postgres", "pg_dump", "pg_restore"].iter().all(|tool| directory.join(tool).is_file());
+            let Some(version) = version_of(&directory.join("initdb")).await.filter(|_| whole) else {
+                continue;
+            };
             if newest.as_ref().is_none_or(|(_, newest)| version > *newest) {
                 newest = Some((directory.clone(), version));
             }

@@ -14,7 +14,9 @@ pub(crate) struct Side<'a> {
 impl Side<'_> {
     fn psql(&self, sql: &str) -> String {
         // Names come out with their schemas, whatever the database's own path is.
-        let sql = format!("\\o /dev/null\nSET search_path = pg_catalog;\nSET client_encoding = 'UTF8';\n\\o\n{sql}");
+        let sql = format!(
+            "\\o /dev/null\nSET search_path = pg_catalog;\nSET client_encoding = 'UTF8';\n\\o\n{sql}"
+        );
         self.server.psql(self.database, &sql).unwrap_or_else(|error| panic!("{}: {error:?}", self.database))
     }
 }
