@@ -1,6 +1,8 @@
 //! `vouchsafe run -f FILE`: what it refuses, by the field's name and with exit code 2, and one backup and restore
 //! that it carries out.
 
+#![allow(clippy::unwrap_used, reason = "what helpers of tests unwrap fails the test")]
+
 use std::path::Path;
 use std::process::{Command, Output};
 

@@ -22,6 +22,9 @@ fn taken(world: &World, destination: &str, change: impl Fn(&mut World)) -> Resul
     world.open().unwrap().take(destination, key.clone(), digest(key.as_str()), receipt)
 }
 
+/// One thing made wrong.
+type Change = fn(&mut World);
+
 #[test]
 fn books_that_agree_are_balanced_and_sealed_with_every_verdict() {
     let balanced = world().balance().unwrap();
@@ -93,7 +96,7 @@ fn a_second_receipt_must_say_the_same_of_the_rows() {
 #[test]
 fn receipts_that_cannot_settle_their_ticket_are_refused() {
     let world = world();
-    let refused: [(&str, fn(&mut World)); 6] = [
+    let refused: [(&str, Change); 6] = [
         ("there", |it| it.receipt(8).ticket = 1), // of the other destination
         ("there", |it| it.receipt(8).ticket = 9), // of none
         ("there", |it| it.receipt(8).settlement = catalog(8, 1)),
