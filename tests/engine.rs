@@ -1,5 +1,8 @@
 //! The engine on real PostgreSQL servers and real stores: a backup that is proven, and what must not be.
 
+#![allow(clippy::unwrap_used, reason = "what helpers of tests unwrap fails the test")]
+#![allow(unreachable_pub, reason = "shared by the modules of this test")]
+
 mod engine {
     mod round;
     mod setup;

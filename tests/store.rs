@@ -5,6 +5,8 @@
 
 #[path = "store/conformance.rs"]
 mod conformance;
+#[path = "store/environment.rs"]
+mod environment;
 #[path = "store/fixture.rs"]
 mod fixture;
 #[path = "store/folder.rs"]

@@ -1,5 +1,7 @@
 //! Restores into real servers, compared by SQL and pg_dump that share no code with what is tested.
 
+#![allow(clippy::unwrap_used, reason = "what helpers of tests unwrap fails the test")]
+
 #[path = "target/compare.rs"]
 mod compare;
 #[path = "target/copy.rs"]

@@ -19,10 +19,13 @@ use super::endpoint::EndpointConfig;
 use super::error::{Blocker, SourceError};
 use super::statements::{Dialect, bounds_statement, copy_statement, count_statement, hash_statement};
 
-/// Somebody who waits for ACCESS EXCLUSIVE makes our NOWAIT fail, though we would share the lock that he waits
-/// for. Most such statements have a time limit of a few seconds: that long we keep trying.
-const NOWAIT_TRIES: u32 = 20;
-const NOWAIT_PAUSE: Duration = Duration::from_millis(500);
+/// How long, and how often, a reader waits for its lock on a table. Nobody holds what conflicts with it, as long as
+/// the coordinator's locks are held; but somebody may wait for ACCESS EXCLUSIVE, and we queue behind him. NOWAIT
+/// would fail at once, and again each time that a careful migration tries (it sets a time limit of a second or so,
+/// and repeats): in the queue, our turn comes when his limit has passed. Without one he waits for the
+/// coordinator, which waits for us: so we give up.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+const LOCK_TRIES: u32 = 5;
 
 /// Planning a query locks the table's indexes, which a REINDEX holds exclusively while it works. It ends: so it
 /// is waited for, but not for ever.
@@ -117,12 +120,16 @@ impl Reader {
     }
 
     async fn lock(&self, table: &TableFacts) -> Result<(), SourceError> {
-        let sql = format!(
-            "SAVEPOINT v; LOCK TABLE ONLY {} IN ACCESS SHARE MODE NOWAIT; RELEASE v",
-            self.dialect.relation(&table.name)
-        );
         let doing = format!("locking {}", table.name);
-        for _ in 0..NOWAIT_TRIES {
+        let sql = format!(
+            "SET LOCAL lock_timeout = {}; SAVEPOINT v; LOCK TABLE ONLY {} IN ACCESS SHARE MODE; RELEASE v;
+             SET LOCAL lock_timeout = {}",
+            LOCK_WAIT.as_millis(),
+            self.dialect.relation(&table.name),
+            INDEX_LOCK_WAIT.as_millis()
+        );
+        let mut blockers = Vec::new();
+        for _ in 0..LOCK_TRIES {
             let Err(error) = self.session.client().batch_execute(&sql).await else { return Ok(()) };
             match error.code().map(|code| code.code()) {
                 Some("55P03") => self.session.run(&doing, "ROLLBACK TO v; RELEASE v").await?,
@@ -131,9 +138,12 @@ impl Reader {
                 }
                 _ => return Err(self.session.error(doing, error)),
             }
-            tokio::time::sleep(NOWAIT_PAUSE).await;
+            let seen = self.waiters(table.oid).await?;
+            if !seen.is_empty() {
+                blockers = seen;
+            }
         }
-        Err(SourceError::LockTimeout { doing, tries: NOWAIT_TRIES, blockers: self.waiters(table.oid).await? })
+        Err(SourceError::LockTimeout { doing, tries: LOCK_TRIES, blockers })
     }
 
     /// Who waits for, or holds, the exclusive lock on a table.

@@ -25,6 +25,10 @@ pub enum WireFault {
     ResetInRequest,
     /// The server carries the request out; the connection is reset after half of its answer.
     ResetInResponse,
+    /// Half of the request's body is read, and then nothing more happens, on either side.
+    StallInRequest,
+    /// The server carries the request out; half of its answer is sent, and then nothing more.
+    StallInResponse,
     /// 503 SlowDown, and nothing reaches the server.
     SlowDown,
     /// 500 InternalError, and nothing reaches the server.
@@ -225,6 +229,8 @@ fn fits(fault: WireFault, request: &Request) -> bool {
         WireFault::OkWithError | WireFault::OkWithPage => request.method != "HEAD",
         WireFault::ResetInRequest
         | WireFault::ResetInResponse
+        | WireFault::StallInRequest
+        | WireFault::StallInResponse
         | WireFault::SlowDown
         | WireFault::InternalError
         | WireFault::AccessDenied
@@ -245,25 +251,33 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         let shared = Arc::clone(shared);
         let serve = move || {
             // A connection that breaks off is what this is for; the client tells of it.
-            let _ = serve(&client, &shared);
-            shared.state().connections.remove(&id);
+            if !matches!(serve(&client, &shared), Ok(End::Stalled)) {
+                shared.state().connections.remove(&id);
+            }
         };
         let spawned = thread::Builder::new().name("fault-proxy".to_owned()).spawn(serve);
         spawned.unwrap_or_else(|cause| panic!("no thread for a connection of the proxy: {cause}"));
     }
 }
 
+/// How a connection ends.
+enum End {
+    Closed,
+    /// It stays open, with nobody at this end, until the proxy goes.
+    Stalled,
+}
+
 /// Serves one connection, request after request, until it ends.
-fn serve(client: &TcpStream, shared: &Shared) -> io::Result<()> {
+fn serve(client: &TcpStream, shared: &Shared) -> io::Result<End> {
     client.set_nodelay(true)?;
     let mut reader = io::BufReader::with_capacity(1 << 16, client);
     while let Some(request) = http::read_request(&mut reader)? {
         let (number, fault) = shared.next(&request);
         let fire = |fault| shared.fire(number, &request, fault);
-        if fault == Some(WireFault::ResetInRequest) {
+        if let Some(fault @ (WireFault::ResetInRequest | WireFault::StallInRequest)) = fault {
             http::read_half(&mut reader, &request)?;
-            fire(WireFault::ResetInRequest);
-            return reset(client);
+            fire(fault);
+            return if fault == WireFault::ResetInRequest { reset(client) } else { Ok(End::Stalled) };
         }
         if request.expects_continue() {
             (&mut &*client).write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
@@ -281,11 +295,15 @@ fn serve(client: &TcpStream, shared: &Shared) -> io::Result<()> {
                         fire(WireFault::LostAcknowledgement);
                         http::answer(WireFault::SlowDown, &request)
                     }
-                    Some(WireFault::ResetInResponse) => {
+                    Some(fault @ (WireFault::ResetInResponse | WireFault::StallInResponse)) => {
                         let bytes = answer.to_bytes();
                         (&mut &*client).write_all(&bytes[..bytes.len() / 2])?;
-                        fire(WireFault::ResetInResponse);
-                        return reset(client);
+                        fire(fault);
+                        return if fault == WireFault::ResetInResponse {
+                            reset(client)
+                        } else {
+                            Ok(End::Stalled)
+                        };
                     }
                     Some(WireFault::FlipBit(bit)) => {
                         if answer.flip(bit) {
@@ -305,10 +323,10 @@ fn serve(client: &TcpStream, shared: &Shared) -> io::Result<()> {
         };
         (&mut &*client).write_all(&answer.to_bytes())?;
         if request.closes() || answer.closes() {
-            return Ok(());
+            return Ok(End::Closed);
         }
     }
-    Ok(())
+    Ok(End::Closed)
 }
 
 const fn reaches_no_server(fault: WireFault) -> bool {
@@ -334,6 +352,7 @@ fn forward(upstream: u16, request: &Request, body: &[u8]) -> io::Result<Message>
 }
 
 /// Has the connection end with a reset when it is closed, as a dying peer or a firewall ends it.
-fn reset(client: &TcpStream) -> io::Result<()> {
-    Ok(rustix::net::sockopt::set_socket_linger(client, Some(Duration::ZERO))?)
+fn reset(client: &TcpStream) -> io::Result<End> {
+    rustix::net::sockopt::set_socket_linger(client, Some(Duration::ZERO))?;
+    Ok(End::Closed)
 }

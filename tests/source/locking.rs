@@ -112,24 +112,49 @@ async fn parents_are_locked_before_their_leaves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_gets_its_lock_once_the_alter_in_the_queue_has_given_up() {
+async fn a_reader_gets_its_lock_while_a_migration_keeps_trying() {
     let server = testbed::shared(PgVersion::V15);
     let name = database(server, "adopting", "CREATE TABLE a (i int); INSERT INTO a VALUES (1)");
     let endpoint = endpoint(server, &name);
     let held = take(&endpoint).await;
     let reader = Reader::open(&endpoint, &held.snapshot.snapshot().id).await.unwrap();
+    // A careful migration: it gives up after a second, and tries again at once.
     let queued = tokio::spawn({
         let altering = other(&endpoint).await;
-        async move { altering.run("", "SET lock_timeout = 1500; ALTER TABLE public.a ADD COLUMN j int").await }
+        altering.run("", "SET lock_timeout = 1000").await.unwrap();
+        async move { while altering.run("", "ALTER TABLE public.a ADD COLUMN j int").await.is_err() {} }
     });
     let watch = other(&endpoint).await;
     until(&watch, "SELECT count(*) > 0 FROM pg_locks WHERE relation = 'public.a'::regclass AND NOT granted")
         .await;
     reader.adopt([&table(&held, "public.a").facts]).await.unwrap();
-    assert!(queued.await.unwrap().is_err());
+    assert!(!queued.is_finished());
     assert_eq!(reader.count(&table(&held, "public.a").facts).await.unwrap(), 1);
     reader.close().await.unwrap();
     held.release().await.unwrap();
+    queued.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_never_waits_for_ever_behind_an_alter_that_does() {
+    let server = testbed::shared(PgVersion::V15);
+    let name = database(server, "endless", "CREATE TABLE a (i int)");
+    let endpoint = endpoint(server, &name);
+    let held = take(&endpoint).await;
+    let reader = Reader::open(&endpoint, &held.snapshot.snapshot().id).await.unwrap();
+    let altering = tokio::spawn({
+        let altering = other(&endpoint).await;
+        async move { altering.run("", "SET lock_timeout = 0; ALTER TABLE public.a ADD COLUMN j int").await }
+    });
+    let watch = other(&endpoint).await;
+    until(&watch, "SELECT count(*) > 0 FROM pg_locks WHERE relation = 'public.a'::regclass AND NOT granted")
+        .await;
+    let error = reader.adopt([&table(&held, "public.a").facts]).await.unwrap_err();
+    assert_eq!(error.reason(), "LockTimeout");
+    assert!(error.to_string().contains("ALTER TABLE public.a ADD COLUMN j"), "{error}");
+    drop(reader);
+    held.release().await.unwrap();
+    altering.await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,12 +165,13 @@ async fn tables_that_come_and_go_never_tear_the_catalog() {
     let churn = tokio::spawn({
         let session = other(&endpoint).await;
         async move {
-            loop {
-                // Bounded waits: our locks are held for a while.
-                let sql =
-                    "SET lock_timeout = 200; CREATE TABLE public.comes (i int); DROP TABLE public.comes";
-                let _ = session.run("", sql).await;
-                let _ = session.run("", "DROP TABLE IF EXISTS public.comes").await;
+            // Bounded waits: our locks are held for a while. So often that many a table comes between the locks
+            // and the snapshot, and seldom enough that some attempts find none.
+            session.run("", "SET lock_timeout = 200").await.unwrap();
+            for at in 0.. {
+                let _ = session.run("", &format!("CREATE TABLE public.comes_{at} (i int)")).await;
+                tokio::time::sleep(Duration::from_millis(60)).await;
+                let _ = session.run("", &format!("DROP TABLE IF EXISTS public.comes_{}", at - 3)).await;
             }
         }
     });

@@ -2,9 +2,10 @@
 
 use rstest::rstest;
 use testbed::PgVersion;
-use vouchsafe::format::relation::SpanRange;
+use vouchsafe::format::CatalogKind;
+use vouchsafe::format::relation::{CopyFormat, SpanRange};
 use vouchsafe::plan::spans::{self, Cut};
-use vouchsafe::source::{Reader, schema};
+use vouchsafe::source::{Reader, inventory, schema, views};
 
 use crate::bench::{binary_rows, database, endpoint, read_span, table, take, tools};
 
@@ -74,5 +75,77 @@ async fn a_table_is_read_whole_by_its_spans_in_one_snapshot(#[case] version: PgV
     assert_eq!(reader.hash_sum(&empty.facts, &SpanRange::Whole).await.unwrap().sum, None);
 
     reader.close().await.unwrap();
+    held.release().await.unwrap();
+}
+
+/// Every kind of table and value there is: what COPY writes in spans of one block, what the server hashes and what
+/// it counts are the same rows, and no table is forgotten.
+#[rstest]
+#[case(PgVersion::V13)]
+#[case(PgVersion::V14)]
+#[case(PgVersion::V15)]
+#[case(PgVersion::V16)]
+#[case(PgVersion::V17)]
+#[case(PgVersion::V18)]
+#[tokio::test]
+async fn the_zoo_is_read_to_the_last_row(#[case] version: PgVersion) {
+    let server = testbed::shared(version);
+    server.psql("postgres", include_str!("../fixtures/zoo_roles.sql")).unwrap();
+    let name = database(server, "zoo", include_str!("../fixtures/zoo.sql"));
+    let later = [
+        (14, include_str!("../fixtures/zoo_14.sql")),
+        (15, include_str!("../fixtures/zoo_15.sql")),
+        (17, include_str!("../fixtures/zoo_17.sql")),
+        (18, include_str!("../fixtures/zoo_18.sql")),
+    ];
+    for (_, sql) in later.iter().filter(|(since, _)| *since <= version.major()) {
+        server.psql(&name, sql).unwrap();
+    }
+    let endpoint = endpoint(server, &name);
+    let held = take(&endpoint).await;
+    // A listing of its own, by another catalog than ours.
+    let listed = server
+        .psql(
+            &name,
+            "SELECT string_agg(schemaname || '.' || tablename, E'\\x1f') FROM pg_tables
+              WHERE schemaname NOT IN ('pg_catalog', 'information_schema')
+                AND (schemaname, tablename) NOT IN (
+                    SELECT nspname, relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+                     WHERE relkind = 'p')",
+        )
+        .unwrap();
+    // A name may hold a newline.
+    let mut listed: Vec<&str> = listed.trim_end_matches('\n').split('\x1f').collect();
+    let mut exported: Vec<String> =
+        held.catalog.tables.iter().map(|table| table.facts.name.to_string()).collect();
+    listed.sort_unstable();
+    exported.sort_unstable();
+    assert_eq!(exported, listed);
+
+    let reader = Reader::open(&endpoint, &held.snapshot.snapshot().id).await.unwrap();
+    reader.adopt(held.catalog.tables.iter().map(|table| &table.facts)).await.unwrap();
+    for export in &held.catalog.tables {
+        let facts = &export.facts;
+        let rows = reader.count(facts).await.unwrap();
+        let pieces = match version.major() {
+            13 => vec![SpanRange::Whole],
+            _ => spans::block_spans(facts, 1),
+        };
+        let mut copied = 0;
+        for piece in &pieces {
+            let bytes = read_span(&reader, facts, piece).await.unwrap();
+            copied += match facts.format {
+                CopyFormat::Binary => binary_rows(&bytes).len(),
+                CopyFormat::Text => bytes.iter().filter(|byte| **byte == b'\n').count(),
+            };
+        }
+        assert_eq!(copied as u64, rows, "{} in {} spans", facts.name, pieces.len());
+        assert_eq!(reader.hash_sum(facts, &SpanRange::Whole).await.unwrap().rows, rows, "{}", facts.name);
+    }
+    for kind in [CatalogKind::Roles, CatalogKind::Sequences, CatalogKind::LargeObjects, CatalogKind::Database]
+    {
+        assert!(!inventory::entries(held.snapshot.session(), kind).await.unwrap().is_empty(), "{kind:?}");
+    }
+    assert!(!views::populated(held.snapshot.session()).await.unwrap().is_empty());
     held.release().await.unwrap();
 }

@@ -21,8 +21,6 @@ pub(crate) enum Kind {
 pub(crate) struct Fixture {
     /// Without retries: each request is sent once.
     pub(crate) store: Arc<dyn ObjectStore>,
-    pub(crate) url: StoreUrl,
-    pub(crate) options: StoreOptions,
     /// The server and bucket of an S3 store.
     pub(crate) bucket: Option<(&'static S3Server, String)>,
     /// The folder of a folder store, removed at the end.
@@ -59,7 +57,7 @@ impl Fixture {
         folder: Option<tempfile::TempDir>,
     ) -> Self {
         let store = open_bare(&url, &options).await.unwrap();
-        Self { store, url, options, bucket, folder }
+        Self { store, bucket, folder }
     }
 
     /// How many uploads in parts have been begun and neither completed nor aborted.
@@ -102,7 +100,7 @@ pub(crate) fn s3_options(server: &S3Server) -> StoreOptions {
         session_token: None,
     };
     StoreOptions {
-        s3: S3Options { credentials: Some(credentials), authorities: None },
+        s3: S3Options { credentials: Some(credentials), ..S3Options::default() },
         ..StoreOptions::default()
     }
 }

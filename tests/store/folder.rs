@@ -132,3 +132,18 @@ async fn what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_n
     names.sort();
     assert_eq!(names, ["dead", "old-and-alive"]);
 }
+
+#[tokio::test]
+async fn a_file_that_is_cut_while_it_is_read_is_no_clean_end() {
+    let fixture = Fixture::new(Kind::Folder).await;
+    let _ = fixture.store.create(&key("a"), crate::fixture::bytes(16 << 20, 1)).await.unwrap();
+    let mut body = fixture.store.get(&key("a"), None, None).await.unwrap().body;
+    assert!(futures::StreamExt::next(&mut body).await.unwrap().is_ok());
+    let file =
+        fs::File::options().write(true).open(fixture.folder.as_ref().unwrap().path().join("a")).unwrap();
+    file.set_len(8 << 20).unwrap();
+    let rest: Vec<_> = futures::StreamExt::collect(body).await;
+    let (last, before) = rest.split_last().unwrap();
+    assert_eq!(last.as_ref().unwrap_err().kind(), StoreErrorKind::Changed);
+    assert!(before.iter().all(Result::is_ok));
+}

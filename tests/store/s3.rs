@@ -47,7 +47,7 @@ async fn wrong_buckets_and_credentials_are_named(#[case] kind: S3Kind) {
             secret_access_key: secret.to_owned(),
             session_token: None,
         };
-        let s3 = S3Options { credentials: Some(credentials), authorities: None };
+        let s3 = S3Options { credentials: Some(credentials), ..S3Options::default() };
         let options = StoreOptions { s3, ..StoreOptions::default() };
         let store = open(&s3_url(server, &bucket), &options).await.unwrap();
         let error = store.create(&key("x"), "x".into()).await.unwrap_err();
@@ -102,7 +102,7 @@ async fn an_endpoint_that_nobody_serves_is_unavailable() {
             secret_access_key: "b".into(),
             session_token: None,
         }),
-        authorities: None,
+        ..S3Options::default()
     };
     let store = open_bare(&url, &StoreOptions { s3, ..StoreOptions::default() }).await.unwrap();
     let error = store.head(&key("x"), None).await.unwrap_err();
@@ -114,7 +114,7 @@ async fn a_ca_file_that_is_none_is_refused_before_the_sdk_panics() {
     let url = StoreUrl::parse("s3://bucket/x?endpoint=https://localhost:1").unwrap();
     let broken: &[u8] = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     for pem in [&b""[..], b"no pem", broken] {
-        let s3 = S3Options { credentials: None, authorities: Some(pem.to_vec()) };
+        let s3 = S3Options { authorities: Some(pem.to_vec()), ..S3Options::default() };
         let options = StoreOptions { s3, ..StoreOptions::default() };
         let error = open_bare(&url, &options).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Invalid, "{error}");

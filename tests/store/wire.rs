@@ -1,5 +1,6 @@
 //! Faults on the wire, between the SDK and a real server: every request of a little work × every fault.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use testbed::{FaultProxy, S3Kind, WireFault, WireRule};
 use vouchsafe::store::location::{S3Location, StoreUrl};
 use vouchsafe::store::open::{open, open_bare};
 use vouchsafe::store::retry::RetryBudget;
+use vouchsafe::store::s3::S3Limits;
 use vouchsafe::store::{ObjectStore, StoreError, StoreErrorKind, StoreOptions, Upload, UploadOptions};
 
 use crate::fixture::{bytes, content, key, read, s3_options, s3_url};
@@ -38,7 +40,14 @@ impl Wire {
             first_delay: Duration::from_millis(1),
             longest_delay: Duration::from_millis(4),
         };
-        let options = StoreOptions { retry, ..s3_options(server) };
+        let mut options = StoreOptions { retry, ..s3_options(server) };
+        // Long for a server on this machine, short for whoever waits for the stalls.
+        options.s3.limits = S3Limits {
+            attempt: Duration::from_secs(3),
+            complete: Duration::from_secs(3),
+            stall: Duration::from_secs(3),
+            ..S3Limits::default()
+        };
         let StoreUrl::S3(location) = s3_url(server, &bucket) else { panic!("not an S3 URL") };
         let through = StoreUrl::S3(S3Location { endpoint: Some(proxy.endpoint()), ..location.clone() });
         let store = open(&through, &options).await.unwrap();
@@ -121,6 +130,8 @@ fn as_required(fault: WireFault, line: &str, outcome: &Result<(), (Step, StoreEr
         // Inside the budget: not seen.
         WireFault::ResetInRequest
         | WireFault::ResetInResponse
+        | WireFault::StallInRequest
+        | WireFault::StallInResponse
         | WireFault::SlowDown
         | WireFault::InternalError
         | WireFault::LostAcknowledgement
@@ -139,14 +150,24 @@ fn as_required(fault: WireFault, line: &str, outcome: &Result<(), (Step, StoreEr
     }
 }
 
+/// The kind of a request: its method, and the names of its parameters.
+fn shape(line: &str) -> String {
+    let (method, target) = line.split_once(' ').unwrap_or((line, ""));
+    let parameters = target.split_once('?').map_or("", |(_, parameters)| parameters);
+    let names = parameters.split('&').filter_map(|parameter| parameter.split('=').next());
+    format!("{method} {}", names.collect::<Vec<_>>().join(" "))
+}
+
 /// All went well, but for an object that should be gone.
 fn left(outcome: &Result<(), (Step, StoreError)>) -> bool {
     outcome.as_ref().err().is_none_or(|(step, _)| *step == Step::Delete)
 }
 
-const FAULTS: [WireFault; 12] = [
+const FAULTS: [WireFault; 14] = [
     WireFault::ResetInRequest,
     WireFault::ResetInResponse,
+    WireFault::StallInRequest,
+    WireFault::StallInResponse,
     WireFault::SlowDown,
     WireFault::InternalError,
     WireFault::AccessDenied,
@@ -172,7 +193,13 @@ async fn every_request_under_every_fault_ends_as_it_must(#[case] kind: S3Kind) {
     let (mut cases, mut wrong) = (0, Vec::new());
     for fault in FAULTS {
         let before = cases;
+        let mut waited_for = BTreeSet::new();
         for (number, line) in requests.iter().enumerate() {
+            // Each stall takes its time limit, so one of each kind of request will do.
+            let stalls = matches!(fault, WireFault::StallInRequest | WireFault::StallInResponse);
+            if stalls && !waited_for.insert(shape(line)) {
+                continue;
+            }
             wire.proxy.set(vec![WireRule::at(number as u64, fault)]);
             let outcome = wire.work().await;
             let fired = wire.proxy.fired();

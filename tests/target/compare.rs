@@ -13,7 +13,9 @@ pub(crate) struct Side<'a> {
 
 impl Side<'_> {
     fn psql(&self, sql: &str) -> String {
-        self.server.psql(self.database, sql).unwrap_or_else(|error| panic!("{}: {error:?}", self.database))
+        // Names come out with their schemas, whatever the database's own path is.
+        let sql = format!("\\o /dev/null\nSET search_path = pg_catalog;\n\\o\n{sql}");
+        self.server.psql(self.database, &sql).unwrap_or_else(|error| panic!("{}: {error:?}", self.database))
     }
 }
 

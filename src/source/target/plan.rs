@@ -330,9 +330,8 @@ fn natural_place(toc: &Toc, entry: &TocEntry, groups: &Groups<'_>) -> Place {
         (Section::None, _) => step(Step::Schemas),
         (Section::PreData | Section::Data, _) => step(Step::Definitions),
         (Section::PostData, "INDEX" | "CONSTRAINT") => {
-            let relation = entry.dependencies.iter().filter_map(|id| toc.get(*id)).find_map(|needed| {
+            let relation = entry.dependencies.iter().filter_map(|id| toc.get(*id)).find(|needed| {
                 matches!(needed.kind.as_str(), "TABLE" | "MATERIALIZED VIEW" | "FOREIGN TABLE")
-                    .then_some(needed)
             });
             match relation {
                 Some(relation) if relation.kind == "MATERIALIZED VIEW" => step(Step::Views),

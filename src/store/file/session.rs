@@ -75,7 +75,14 @@ impl Temporary {
             // NFS repeats a request whose reply was lost, and the repetition meets the first one's success.
             // Only this process knows the temporary name, so a second link of it is our own.
             if stat.st_nlink != 2 {
-                return Err(self.error(operation, errno));
+                return Err(match errno {
+                    // link(2) answers EPERM on file systems that have no hard links.
+                    Errno::PERM => {
+                        let message = "this file system has no hard links, by which names are given once";
+                        self.tree.refuse(StoreErrorKind::Unsupported, operation, &self.key, message)
+                    }
+                    other => self.error(operation, other),
+                });
             }
         }
         rustix::fs::fsync(&folder).map_err(|errno| self.sync_error(errno))?;

@@ -1,9 +1,12 @@
 //! The SDK's client: credentials, TLS, time limits, and no retries.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use aws_config::BehaviorVersion;
+use aws_config::environment::EnvironmentVariableRegionProvider;
+use aws_config::meta::region::RegionProviderChain;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
@@ -19,19 +22,46 @@ use rustls_pki_types::pem::PemObject;
 use crate::store::location::{Addressing, S3Location};
 use crate::store::{StoreError, StoreErrorKind};
 
-/// A connection is there within this time, or another one is tried. A lost SYN is sent again after 1, 3 and
-/// 7 s.
-pub(super) const CONNECT: Duration = Duration::from_secs(10);
+/// How long one request is waited for. Retries come on top: each has these limits anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct S3Limits {
+    /// For a connection. A lost SYN is sent again after 1, 3 and 7 s.
+    pub connect: Duration,
+    /// For an attempt that moves no body. S3 answers in milliseconds; self-hosted stores take seconds under load.
+    pub attempt: Duration,
+    /// For completing an upload: the store assembles it first, "several minutes" for the largest by S3's own word.
+    pub complete: Duration,
+    /// For a body on which nothing moves.
+    pub stall: Duration,
+    /// Slowest transfer that is waited for, in bytes per second: what a part's own size adds to `attempt`.
+    pub slowest: NonZeroU32,
+}
 
-/// An attempt that moves no body is answered within this time. S3 answers in milliseconds; self-hosted stores
-/// take seconds under load.
-pub(super) const ATTEMPT: Duration = Duration::from_secs(60);
+impl Default for S3Limits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            attempt: Duration::from_secs(60),
+            complete: Duration::from_secs(600),
+            stall: Duration::from_secs(20),
+            // 256 KiB/s: a part of 8 MiB in half a minute.
+            slowest: NonZeroU32::MIN.saturating_add((256 << 10) - 1),
+        }
+    }
+}
 
-/// A completion assembles the object first: S3 documents "several minutes" for the largest ones.
-pub(super) const COMPLETE: Duration = Duration::from_secs(600);
+impl S3Limits {
+    /// For an attempt that sends `body` bytes.
+    pub(super) fn sending(&self, body: usize) -> Duration {
+        let seconds = body as u64 / u64::from(self.slowest.get());
+        self.attempt + Duration::from_secs(seconds)
+    }
 
-/// A body that does not move for this long is given up, and the request sent again.
-const STALL: Duration = Duration::from_secs(20);
+    /// The SDK's settings for an attempt of at most `attempt`.
+    pub(super) fn timeouts(&self, attempt: Duration) -> TimeoutConfig {
+        TimeoutConfig::builder().connect_timeout(self.connect).operation_attempt_timeout(attempt).build()
+    }
+}
 
 /// What a URL does not say about S3.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +70,8 @@ pub struct S3Options {
     pub credentials: Option<Credentials>,
     /// PEM of the authorities to trust instead of the system's.
     pub authorities: Option<Vec<u8>>,
+    /// How long one request is waited for.
+    pub limits: S3Limits,
 }
 
 /// An access key. Never printed.
@@ -69,6 +101,11 @@ pub(super) async fn build(
     let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http);
     if let Some(region) = &location.region {
         loader = loader.region(Region::new(region.clone()));
+    } else if location.endpoint.is_some() {
+        // A store of one's own: what it takes requests to be signed for, if nothing is said. The SDK's chain would
+        // ask the cloud's metadata service, which is not there, and wait.
+        let said = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new());
+        loader = loader.region(said.or_else(Region::from_static("us-east-1")));
     }
     if let Some(credentials) = &options.credentials {
         loader = loader.credentials_provider(aws_sdk_s3::config::Credentials::new(
@@ -82,10 +119,10 @@ pub(super) async fn build(
     let shared = loader.load().await;
     let mut config = aws_sdk_s3::config::Builder::from(&shared)
         .retry_config(RetryConfig::disabled())
-        .timeout_config(
-            TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ATTEMPT).build(),
+        .timeout_config(options.limits.timeouts(options.limits.attempt))
+        .stalled_stream_protection(
+            StalledStreamProtectionConfig::enabled().grace_period(options.limits.stall).build(),
         )
-        .stalled_stream_protection(StalledStreamProtectionConfig::enabled().grace_period(STALL).build())
         .force_path_style(location.addressing == Addressing::Path)
         // Each request sets the checksums that the proof needs itself.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
@@ -96,12 +133,8 @@ pub(super) async fn build(
         config = config.endpoint_url(endpoint);
     }
     if shared.region().is_none() {
-        if location.endpoint.is_none() {
-            let message = "no region is known: add ?region=… to the URL, or set AWS_REGION";
-            return Err(StoreError::new(StoreErrorKind::Invalid, "open", url, message));
-        }
-        // What self-hosted stores take requests to be signed for.
-        config = config.region(Region::from_static("us-east-1"));
+        let message = "no region is known: add ?region=… to the URL, or set AWS_REGION";
+        return Err(StoreError::new(StoreErrorKind::Invalid, "open", url, message));
     }
     Ok(Client::from_conf(config.build()))
 }

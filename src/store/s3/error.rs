@@ -269,3 +269,95 @@ fn shown(text: &str) -> String {
 fn is_empty(raw: &HttpResponse) -> bool {
     raw.body().bytes().is_none_or(<[u8]>::is_empty)
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_s3::primitives::SdkBody;
+
+    use super::*;
+
+    fn answer(status: u16, body: &str) -> HttpResponse {
+        HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body))
+    }
+
+    fn of(operation: &'static str, condition: Condition, status: u16, code: Option<&str>) -> StoreErrorKind {
+        let request = Request { operation, object: "s3://b/k".into(), condition };
+        request.answered(&answer(status, "<Error/>"), code, Some("text")).0
+    }
+
+    #[test]
+    fn a_failed_condition_means_what_was_asked() {
+        for code in [None, Some("PreconditionFailed")] {
+            assert_eq!(of("create", Condition::Absent, 412, code), StoreErrorKind::AlreadyExists);
+            assert_eq!(of("get", Condition::Unchanged, 412, code), StoreErrorKind::Changed);
+            assert_eq!(of("list", Condition::None, 412, code), StoreErrorKind::Protocol);
+        }
+        let conflict = of("create", Condition::Absent, 409, Some("ConditionalRequestConflict"));
+        assert_eq!(conflict, StoreErrorKind::Unavailable);
+    }
+
+    #[test]
+    fn codes_count_before_statuses() {
+        use StoreErrorKind as Kind;
+        for (status, code, kind) in [
+            (404, "NoSuchKey", Kind::NotFound),
+            (404, "NoSuchBucket", Kind::NoSuchBucket),
+            (404, "NoSuchUpload", Kind::NoSuchUpload),
+            (403, "AccessDenied", Kind::Forbidden),
+            (403, "InvalidAccessKeyId", Kind::Unauthenticated),
+            (400, "ExpiredToken", Kind::Unauthenticated),
+            (403, "RequestTimeTooSkewed", Kind::ClockSkew),
+            (503, "SlowDown", Kind::Throttled),
+            (503, "ServiceUnavailable", Kind::Unavailable),
+            (400, "RequestTimeout", Kind::Unavailable),
+            (500, "InternalError", Kind::Unavailable),
+            (400, "BadDigest", Kind::ChecksumMismatch),
+            (403, "QuotaExceeded", Kind::NoSpace),
+            (507, "XMinioStorageFull", Kind::NoSpace),
+            (501, "NotImplemented", Kind::Unsupported),
+            (301, "PermanentRedirect", Kind::Invalid),
+            (418, "NeverHeardOfIt", Kind::Protocol),
+            (502, "NeverHeardOfIt", Kind::Unavailable),
+        ] {
+            assert_eq!(of("get", Condition::None, status, Some(code)), kind, "{status} {code}");
+        }
+    }
+
+    #[test]
+    fn a_page_is_no_answer_that_something_is_absent() {
+        assert_eq!(of("get", Condition::None, 404, None), StoreErrorKind::Protocol);
+        assert_eq!(of("head", Condition::None, 404, None), StoreErrorKind::NotFound);
+        assert_eq!(of("get", Condition::None, 502, None), StoreErrorKind::Unavailable);
+    }
+
+    #[test]
+    fn a_lock_and_a_wrong_region_are_told() {
+        let request = Request { operation: "delete", object: "s3://b/k".into(), condition: Condition::None };
+        let text = Some("Object is WORM protected and cannot be overwritten");
+        let locked = request.answered(&answer(403, ""), Some("AccessDenied"), text);
+        assert_eq!(locked.0, StoreErrorKind::Locked);
+        let mut moved = answer(301, "");
+        moved.headers_mut().insert("x-amz-bucket-region", "eu-west-1");
+        let (_, message) = request.answered(&moved, Some("PermanentRedirect"), None);
+        assert!(message.contains("the bucket is in region eu-west-1"), "{message}");
+    }
+
+    #[test]
+    fn a_broken_answer_is_asked_again_and_a_foreign_one_is_not() {
+        let cause = std::io::Error::other("x");
+        for (body, kind) in [
+            ("", StoreErrorKind::Unavailable),
+            ("<?xml version=\"1.0\"?><ListBucketResult><Cont", StoreErrorKind::Unavailable),
+            ("<?xml version=\"1.0\"?><Error><Code>InternalError</Code></Error>", StoreErrorKind::Unavailable),
+            ("<Error><Code>NoSuchUpload</Code></Error>", StoreErrorKind::NoSuchUpload),
+            ("<html>Please log in</html>", StoreErrorKind::Protocol),
+        ] {
+            assert_eq!(unreadable(&answer(200, body), &cause).0, kind, "{body}");
+        }
+    }
+
+    #[test]
+    fn texts_of_servers_are_bounded_and_plain() {
+        assert_eq!(shown(&"x\n".repeat(1_000)).len(), MAX_TEXT);
+    }
+}

@@ -14,16 +14,16 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::primitives::ByteStream;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 
-pub use self::client::{Credentials, S3Options};
+pub use self::client::{Credentials, S3Limits, S3Options};
 use self::error::{Condition, Request};
 use self::upload::PartChecksum;
 use super::digest::sha256_checksum;
@@ -49,6 +49,7 @@ struct Shared {
     url: String,
     /// Whether parts carry CRC-64/NVME, which makes a checksum of the whole object; SHA-256 of each part, if not.
     crc64: AtomicBool,
+    limits: S3Limits,
 }
 
 impl fmt::Debug for S3Store {
@@ -70,7 +71,16 @@ impl S3Store {
             prefix => format!("{prefix}/"),
         };
         let crc64 = AtomicBool::new(location.checksums == Checksums::WhenSupported);
-        Ok(Self { shared: Arc::new(Shared { client, bucket: location.bucket.clone(), prefix, url, crc64 }) })
+        Ok(Self {
+            shared: Arc::new(Shared {
+                client,
+                bucket: location.bucket.clone(),
+                prefix,
+                url,
+                crc64,
+                limits: options.limits,
+            }),
+        })
     }
 }
 
@@ -81,6 +91,11 @@ impl Shared {
 
     fn request(&self, operation: &'static str, key: &Key, condition: Condition) -> Request {
         Request { operation, object: format!("s3://{}/{}{key}", self.bucket, self.prefix), condition }
+    }
+
+    /// The client's settings, with another time limit for an attempt.
+    fn within(&self, attempt: Duration) -> aws_sdk_s3::config::Builder {
+        aws_sdk_s3::config::Builder::new().timeout_config(self.limits.timeouts(attempt))
     }
 
     fn part_checksum(&self) -> PartChecksum {
@@ -102,7 +117,7 @@ impl Shared {
             // The signature covers the checksum's header, and the store compares the checksum: a second SHA-256
             // of the body for the signature would prove nothing more.
             .disable_payload_signing()
-            .config_override(attempt_timeout(length))
+            .config_override(self.within(self.limits.sending(length)))
             .send()
             .await
             .map_err(|error| request.classify(error))?;
@@ -121,21 +136,6 @@ struct Put {
     etag: String,
     version: Option<String>,
     sha256: Option<String>,
-}
-
-/// One attempt gets a minute for the store's own work and its part's transfer at 256 KiB/s. A connection on
-/// which nothing moves at all ends much earlier: `STALL` in `client.rs`.
-fn attempt_timeout(body: usize) -> aws_sdk_s3::config::Builder {
-    /// Slowest transfer that is waited for, in bytes per second.
-    const SLOWEST: usize = 256 << 10;
-    let limit = client::ATTEMPT + std::time::Duration::from_secs((body / SLOWEST) as u64);
-    timeout(limit)
-}
-
-fn timeout(limit: std::time::Duration) -> aws_sdk_s3::config::Builder {
-    let timeouts =
-        TimeoutConfig::builder().connect_timeout(client::CONNECT).operation_attempt_timeout(limit).build();
-    aws_sdk_s3::config::Builder::new().timeout_config(timeouts)
 }
 
 #[async_trait]

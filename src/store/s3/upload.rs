@@ -11,8 +11,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 
+use super::Shared;
 use super::error::Condition;
-use super::{Shared, attempt_timeout, client, timeout};
 use crate::format::{Key, Sha256Digest};
 use crate::store::digest::crc64_base64;
 use crate::store::{Committed, ContentDigest, ObjectVersion, StoreError, StoreErrorKind, UploadSession};
@@ -128,7 +128,7 @@ impl S3Session {
         let answer = part
             .customize()
             .disable_payload_signing()
-            .config_override(attempt_timeout(length))
+            .config_override(self.shared.within(self.shared.limits.sending(length)))
             .send()
             .await
             .map_err(|error| request.classify(error))?;
@@ -210,7 +210,7 @@ impl UploadSession for S3Session {
         };
         let done = complete
             .customize()
-            .config_override(timeout(client::COMPLETE))
+            .config_override(self.shared.within(self.shared.limits.complete))
             .send()
             .await
             .map_err(|error| request.classify(error))?;

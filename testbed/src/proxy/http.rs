@@ -206,6 +206,8 @@ pub(super) fn answer(fault: WireFault, request: &Request) -> Message {
         WireFault::Pretend => return pretended(request),
         WireFault::ResetInRequest
         | WireFault::ResetInResponse
+        | WireFault::StallInRequest
+        | WireFault::StallInResponse
         | WireFault::LostAcknowledgement
         | WireFault::FlipBit(_)
         | WireFault::Delay(_) => unreachable!("{fault:?} has no answer of its own"),
