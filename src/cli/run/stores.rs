@@ -87,6 +87,7 @@ fn place(
                         Some(scope.key(&field, "Secret", reference)?.to_vec())
                     }
                 },
+                ..S3Options::default()
             };
             Ok((bucket(place, path)?, options))
         }
