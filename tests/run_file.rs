@@ -54,16 +54,16 @@ stringData: {username: postgres, password: \"hunter2\"}
 
 /// Runs the binary on a file of these documents, without anybody's credentials in the environment.
 fn run(documents: &[&str], arguments: &[&str]) -> Output {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("run.yaml");
-    std::fs::write(&file, documents.join("---\n")).unwrap();
+    std::fs::write(&file, documents.join("---\n")).expect("the file is written");
     let mut command = Command::new(env!("CARGO_BIN_EXE_vouchsafe"));
     command.arg("run").arg("-f").arg(&file).args(arguments);
     command.env("HOME", folder.path());
     for variable in ["PGUSER", "PGPASSWORD", "PGPASSFILE"] {
         command.env_remove(variable);
     }
-    command.output().unwrap()
+    command.output().expect("the binary starts")
 }
 
 /// It was refused as a usage error, naming `field`, without telling a secret.
