@@ -13,6 +13,9 @@ use crate::format::{
     Verdict, VerdictReference,
 };
 
+/// Spoils one thing.
+type Change = fn(&mut World);
+
 fn taken(world: &World, destination: &str, change: impl Fn(&mut World)) -> Result<Taken, LedgerError> {
     let mut changed = world.clone();
     changed.receipts.retain(|(name, _)| *name == destination);
@@ -61,7 +64,7 @@ fn a_ticket_without_a_receipt_is_open_whichever_it_is() {
 fn receipts_of_another_plan_run_order_or_snapshot_do_not_count() {
     let world = world();
     assert_eq!(taken(&world, "there", |_| ()), Ok(Taken::Settled));
-    let changes: [fn(&mut World); 4] = [
+    let changes: [Change; 4] = [
         |it| it.receipt(8).plan = PlanId::from_random(78),
         |it| it.receipt(8).run += 1,
         |it| it.receipt(8).tickets = digest("other tickets"),
@@ -115,7 +118,7 @@ fn receipts_that_cannot_settle_their_ticket_are_refused() {
 
 #[test]
 fn tickets_that_are_not_those_of_the_plan_are_refused() {
-    let changes: [fn(&mut World); 13] = [
+    let changes: [Change; 13] = [
         |it| it.tickets.truncate(1),
         |it| it.tickets.push(it.tickets[0].clone()),
         |it| it.tickets[1].destination = "elsewhere".into(),
@@ -209,7 +212,7 @@ fn counts_must_be_those_of_the_database() {
 
 #[test]
 fn a_census_of_something_else_is_refused() {
-    let changes: [fn(&mut World); 8] = [
+    let changes: [Change; 8] = [
         |it| it.census.run += 1,
         |it| it.census.plan = PlanId::from_random(78),
         |it| it.census.plan_document = digest("another plan"),
