@@ -126,3 +126,49 @@ async fn check_settings(
     }
     Ok(())
 }
+
+/// What PostgreSQL reserves to superusers, each by its manual page's "Notes" or "Parameters". A text that only
+/// looks like it (in a function's body) asks for a superuser without need, and never the other way round.
+pub(super) fn superuser_only(kind: &str, definition: &str) -> Option<&'static str> {
+    let says = |text: &str| definition.contains(text);
+    match kind {
+        "EVENT TRIGGER" => Some("it fires for everybody's commands"),
+        "PUBLICATION" if says("FOR ALL TABLES") => Some("it is for all tables"),
+        "PUBLICATION TABLES IN SCHEMA" => Some("it is for whole schemas"),
+        "FOREIGN DATA WRAPPER" => Some("it names code of the server"),
+        "ACCESS METHOD" | "OPERATOR CLASS" | "OPERATOR FAMILY" => Some("a wrong one crashes the server"),
+        "TEXT SEARCH PARSER" | "TEXT SEARCH TEMPLATE" => Some("it names functions of the server"),
+        "TYPE" if says("INPUT = ") => Some("it is a base type"),
+        "CAST" if says("WITHOUT FUNCTION") => Some("it reads one type's bytes as another's"),
+        "FUNCTION" if says("LANGUAGE c") || says("LANGUAGE internal") => Some("it is code of the server"),
+        "FUNCTION" if says(" LEAKPROOF") => Some("it is marked leakproof"),
+        "AGGREGATE" if says("STYPE = internal") => Some("its state is of the server's own type"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_reserved_is_told_by_kind_and_definition() {
+        for (kind, definition) in [
+            ("EVENT TRIGGER", "CREATE EVENT TRIGGER e ON sql_drop"),
+            ("PUBLICATION", "CREATE PUBLICATION p FOR ALL TABLES WITH (publish = 'insert')"),
+            ("FUNCTION", "CREATE FUNCTION f() RETURNS void\n    LANGUAGE c\n    AS 'x', 'y'"),
+            ("CAST", "CREATE CAST (a AS b) WITHOUT FUNCTION;"),
+            ("TYPE", "CREATE TYPE t (\n    INTERNALLENGTH = 8,\n    INPUT = i,"),
+        ] {
+            assert!(superuser_only(kind, definition).is_some(), "{kind}");
+        }
+        for (kind, definition) in [
+            ("PUBLICATION", "CREATE PUBLICATION p WITH (publish = 'insert')"),
+            ("FUNCTION", "CREATE FUNCTION f() RETURNS void\n    LANGUAGE plpgsql\n    AS $$ $$"),
+            ("TYPE", "CREATE TYPE t AS ENUM ('INPUT')"),
+            ("CAST", "CREATE CAST (a AS b) WITH FUNCTION f(a)"),
+        ] {
+            assert_eq!(superuser_only(kind, definition), None, "{kind}");
+        }
+    }
+}

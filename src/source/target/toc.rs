@@ -11,6 +11,7 @@ use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 use super::error::TargetError;
+use super::privileges::superuser_only;
 
 /// Archive versions: 1.12 is written by pg_dump 10, 1.16 by 17 and 18.
 const OLDEST_MINOR: u8 = 12;
@@ -275,26 +276,6 @@ impl<R: Read> Input<R> {
             superuser_only,
             dependencies,
         })
-    }
-}
-
-/// What PostgreSQL reserves to superusers, each by its manual page's "Notes" or "Parameters". A text that only
-/// looks like it (in a function's body) asks for a superuser without need, and never the other way round.
-fn superuser_only(kind: &str, definition: &str) -> Option<&'static str> {
-    let says = |text: &str| definition.contains(text);
-    match kind {
-        "EVENT TRIGGER" => Some("it fires for everybody's commands"),
-        "PUBLICATION" if says("FOR ALL TABLES") => Some("it is for all tables"),
-        "PUBLICATION TABLES IN SCHEMA" => Some("it is for whole schemas"),
-        "FOREIGN DATA WRAPPER" => Some("it names code of the server"),
-        "ACCESS METHOD" | "OPERATOR CLASS" | "OPERATOR FAMILY" => Some("a wrong one crashes the server"),
-        "TEXT SEARCH PARSER" | "TEXT SEARCH TEMPLATE" => Some("it names functions of the server"),
-        "TYPE" if says("INPUT = ") => Some("it is a base type"),
-        "CAST" if says("WITHOUT FUNCTION") => Some("it reads one type's bytes as another's"),
-        "FUNCTION" if says("LANGUAGE c") || says("LANGUAGE internal") => Some("it is code of the server"),
-        "FUNCTION" if says(" LEAKPROOF") => Some("it is marked leakproof"),
-        "AGGREGATE" if says("STYPE = internal") => Some("its state is of the server's own type"),
-        _ => None,
     }
 }
 
