@@ -21,8 +21,6 @@ mod probe;
 mod retry;
 #[path = "store/s3.rs"]
 mod s3;
-#[path = "store/speed.rs"]
-mod speed;
 #[path = "store/upload.rs"]
 mod upload;
 #[path = "store/wire.rs"]

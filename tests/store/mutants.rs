@@ -14,7 +14,6 @@ const PLANTED: [&str; 3] = ["ReturnTheOtherError", "SwallowTheFinalFlush", "Conf
 /// Prints the name of each mistake that this process makes. Run by the test below, in processes of their own:
 /// a mutant is chosen once per process.
 #[tokio::test]
-#[ignore = "run by `each_mutant_makes_its_own_mistake`"]
 async fn mistakes_of_this_process() {
     let outage = Rule::new(When::Of(Operation::Create, 0..1_000), Fault::Before(StoreErrorKind::Unavailable));
     let faulty = Faulty::new(Kind::Folder, vec![outage]).await;
@@ -44,7 +43,7 @@ async fn mistakes_of_this_process() {
 fn each_mutant_makes_its_own_mistake() {
     for mutant in ["", "SkipATicket"].into_iter().chain(PLANTED) {
         let output = Command::new(std::env::current_exe().unwrap())
-            .args(["mutants::mistakes_of_this_process", "--exact", "--ignored", "--nocapture"])
+            .args(["mutants::mistakes_of_this_process", "--exact", "--nocapture"])
             .env("VOUCHSAFE_MUTANT", mutant)
             .output()
             .unwrap();
