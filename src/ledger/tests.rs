@@ -25,9 +25,6 @@ fn taken(world: &World, destination: &str, change: impl Fn(&mut World)) -> Resul
     world.open().unwrap().take(destination, key.clone(), digest(key.as_str()), receipt)
 }
 
-/// One thing made wrong.
-type Change = fn(&mut World);
-
 #[test]
 fn books_that_agree_are_balanced_and_sealed_with_every_verdict() {
     let balanced = world().balance().unwrap();
