@@ -1,11 +1,12 @@
 use std::sync::Arc;
 
-use testbed::{PgVersion, shared};
+use testbed::{PgVersion, S3Kind, shared, shared_s3};
 use vouchsafe::engine::interrupt::Interrupt;
 use vouchsafe::engine::progress::Progress;
 use vouchsafe::engine::restore::{RestoreJob, restore};
 use vouchsafe::engine::{BackupJob, back_up, backups};
-use vouchsafe::source::Selection;
+use vouchsafe::plan::placement::{PlacementRule, Unplaced};
+use vouchsafe::source::{Selection, TablePattern};
 
 use super::setup;
 
@@ -93,6 +94,38 @@ async fn a_backup_of_17_is_proven_and_restored() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_of_18_is_proven_and_restored() {
     round_trip(PgVersion::V18).await;
+}
+
+/// Two destinations on two kinds of servers, each table in its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_into_buckets_is_proven_and_restored() {
+    let server = shared(PgVersion::V15);
+    let database = server.fresh_database("buckets");
+    server.psql(&database, SHOP).unwrap();
+    let (minio, seaweed) = (shared_s3(S3Kind::Minio), shared_s3(S3Kind::SeaweedFs));
+    let destinations = setup::destinations(vec![
+        ("region=eu", setup::bucket(minio).await),
+        ("region=us", setup::bucket(seaweed).await),
+    ]);
+    let mut job = setup::job(server, &database, destinations.clone());
+    let rule = |table: &str, region: &str| PlacementRule {
+        name: table.into(),
+        tables: vec![TablePattern::parse(table).unwrap()],
+        partitions_of: Vec::new(),
+        locality: region.parse().unwrap(),
+    };
+    job.placement.rules = vec![rule("public.a", "region=us"), rule("*.*", "region=eu")];
+    job.placement.unplaced = Unplaced::Default;
+    let sealed = back_up(&job).await.unwrap();
+    assert!(
+        sealed.manifest.destinations.iter().all(|it| it.objects > 2),
+        "{:?}",
+        sealed.manifest.destinations
+    );
+    let restored = format!("{database}_restored");
+    restore(&restore_job(&job, setup::endpoint(server, &restored))).await.unwrap();
+    let look = "SELECT count(*), sum(hashtext(a::text)) FROM a; SELECT md5(lo_get(4711))";
+    assert_eq!(server.psql(&restored, look).unwrap(), server.psql(&database, look).unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use testbed::{PASSWORD, Postgres};
+use testbed::{PASSWORD, Postgres, S3Server};
 use vouchsafe::engine::errors::ErrorBook;
 use vouchsafe::engine::interrupt::Interrupt;
 use vouchsafe::engine::job::{BackupJob, Endpoint, Placement, owner_of};
@@ -14,6 +14,7 @@ use vouchsafe::engine::{Destination, Destinations, Register};
 use vouchsafe::plan::locality::LocalityPolicy;
 use vouchsafe::source::{EndpointConfig, PasswordSources, Secret, Selection, Tools};
 use vouchsafe::store::retry::ErrorCounts;
+use vouchsafe::store::s3::{Credentials, S3Options};
 use vouchsafe::store::{ObjectStore, StoreOptions, open};
 
 /// Short, so that takeovers take no time.
@@ -22,6 +23,20 @@ pub(super) const HEARTBEAT: Duration = Duration::from_millis(200);
 pub(super) async fn folder(folder: &TempDir) -> Arc<dyn ObjectStore> {
     let url = format!("file://{}", folder.path().display()).parse().unwrap();
     open(&url, &StoreOptions::default()).await.unwrap()
+}
+
+/// A bucket of its own on a real server.
+pub async fn bucket(server: &S3Server) -> Arc<dyn ObjectStore> {
+    let bucket = server.fresh_bucket("engine");
+    let (region, endpoint) = (server.region(), server.endpoint());
+    let url = format!("s3://{bucket}/backups?region={region}&endpoint={endpoint}");
+    let credentials = Credentials {
+        access_key_id: server.access_key().to_owned(),
+        secret_access_key: server.secret_key().to_owned(),
+        session_token: None,
+    };
+    let s3 = S3Options { credentials: Some(credentials), ..S3Options::default() };
+    open(&url.parse().unwrap(), &StoreOptions { s3, ..StoreOptions::default() }).await.unwrap()
 }
 
 pub(super) fn endpoint(server: &Postgres, database: &str) -> EndpointConfig {
