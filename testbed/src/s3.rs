@@ -330,6 +330,9 @@ impl S3Server {
         command.args(["-s3.port.iceberg=0", "-s3.port.lance=0", "-webdav=false", "-admin.ui=false"]);
         command.arg(format!("-filer.localSocket={}", self.folder.join("filer.sock").display()));
         command.arg(format!("-s3.localSocket={}", self.folder.join("s3.sock").display()));
+        // Each bucket takes volumes of its own, and by default there are only as many as would fit the disk if
+        // they were full: a disk with little room then answers 500 after some dozen buckets.
+        command.arg("-volume.max=4000");
         // A bucket that is missing must be missing, and tests report to nobody.
         command.args(["-s3.autoCreateBucket=false", "-master.telemetry=false"]);
     }
