@@ -1,5 +1,7 @@
 //! What lies in the store: create-once registers, and the objects of plans.
 
+use std::hash::{Hash, Hasher};
+
 /// A process's life. It stands for everything random that this life draws, because all of it is unique by
 /// assumption: its nonce in claims, attempts and outcomes, the id of the plan that it makes, and the nonce of
 /// the question that it asks.
@@ -50,7 +52,7 @@ pub(crate) struct Attempt {
 }
 
 /// Everything of one run that does not belong to a plan.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Run {
     pub(crate) claim: Option<Claim>,
     pub(crate) attempts: [Option<Attempt>; IDS],
@@ -64,6 +66,25 @@ impl Run {
     /// How many attempts there are, as a reader counts them: up to the first that is missing.
     pub(crate) fn attempts(&self) -> u8 {
         self.attempts.iter().take_while(|attempt| attempt.is_some()).count() as u8
+    }
+}
+
+// Most of a bucket is empty, and the exploration spends its time in hashing: only what is there is hashed.
+impl Hash for Run {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.claim, self.outcome, self.ever_sealed, self.ever_void).hash(state);
+        for (number, attempt) in self.attempts.iter().enumerate().filter(|(_, attempt)| attempt.is_some()) {
+            (number as u8, attempt).hash(state);
+        }
+    }
+}
+
+impl Hash for Bucket {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.runs, self.overwritten).hash(state);
+        for (id, plan) in self.plans.iter().enumerate().filter(|(_, plan)| **plan != Plan::default()) {
+            (id as u8, plan).hash(state);
+        }
     }
 }
 
@@ -118,7 +139,7 @@ pub(crate) struct Put {
 }
 
 /// The whole bucket.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Bucket {
     pub(crate) runs: [Run; RUNS],
     pub(crate) plans: [Plan; IDS],

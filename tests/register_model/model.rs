@@ -5,6 +5,7 @@ use stateright::{Model, Property};
 use super::bucket::{Bucket, Content, Decision, IDS, Id, Key, Outcome, Put, RUNS};
 use super::properties;
 use super::protocol::{At, Process, Role};
+use super::situations::Met;
 
 /// The protocol, or one that is broken on purpose in one place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +41,11 @@ pub(crate) struct Register {
     pub(crate) roles: Vec<(Role, u8)>,
     /// Creates that get no answer: they take effect at once, later, or never.
     pub(crate) unanswered: u8,
+    /// Whether processes fail for reasons of their own, and void.
+    pub(crate) fails: bool,
     /// Whether objects of decided runs are deleted.
     pub(crate) deletes: bool,
+    pub(crate) met: Met,
 }
 
 /// Requests on their way at once; no configuration has more faults.
@@ -242,7 +246,7 @@ impl Model for Register {
             if !process.waits(&state.bucket) {
                 actions.push(Action::Step(slot));
             }
-            if process.turn().is_some() && !matches!(process.at, At::MayVoid { .. }) {
+            if self.fails && process.turn().is_some() && !matches!(process.at, At::MayVoid { .. }) {
                 actions.push(Action::Fails(slot));
             }
             if state.unanswered > 0 && process.put().is_some() {
