@@ -12,6 +12,8 @@ mod loading;
 mod ownership;
 #[path = "target/preflight.rs"]
 mod preflight;
+#[path = "target/rename.rs"]
+mod rename;
 #[path = "target/selection.rs"]
 mod selection;
 #[path = "target/zoo.rs"]

@@ -147,7 +147,7 @@ FROM pg_class c WHERE relkind = 'S' \gexec
 "#;
 
 const LARGE_OBJECTS: &str = r#"
-SELECT oid, lomowner::regrole, lomacl, md5(lo_get(oid)), obj_description(oid, 'pg_largeobject'),
+SELECT oid, lomowner::regrole, (SELECT string_agg(a::text, ',' ORDER BY a::text) FROM unnest(lomacl) a), md5(lo_get(oid)), obj_description(oid, 'pg_largeobject'),
        (SELECT string_agg(pageno || ':' || length(data), ' ' ORDER BY pageno) FROM pg_largeobject WHERE loid = m.oid)
 FROM pg_largeobject_metadata m ORDER BY oid
 "#;

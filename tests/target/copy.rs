@@ -112,6 +112,7 @@ pub(crate) struct Restore<'a> {
     pub(crate) until: Until,
     pub(crate) selection: Selection,
     pub(crate) database: DatabaseOptions,
+    pub(crate) options: ArchiveOptions,
 }
 
 impl<'a> Restore<'a> {
@@ -126,6 +127,7 @@ impl<'a> Restore<'a> {
             until: Until::End,
             selection: Selection::default(),
             database: DatabaseOptions::default(),
+            options: ArchiveOptions::default(),
         }
     }
 
@@ -135,7 +137,7 @@ impl<'a> Restore<'a> {
 
     pub(crate) async fn archive(&self) -> Archive {
         let pg_restore = self.target.client_bin_dir().join("pg_restore");
-        Archive::open(self.backup.archive.path(), &pg_restore, ArchiveOptions::default()).await.unwrap()
+        Archive::open(self.backup.archive.path(), &pg_restore, self.options).await.unwrap()
     }
 
     pub(crate) async fn run(&self) -> Result<RestorePlan, TargetError> {
@@ -203,7 +205,7 @@ async fn restore(job: &Restore<'_>) -> Result<RestorePlan, TargetError> {
             writer.write(bytes).await?;
         }
         writer.finish().await?;
-        large_objects::set_access(&session, &backup.objects).await?;
+        large_objects::set_access_with(&session, &backup.objects, job.options).await?;
     }
     archive.restore(&inside, "relations", &plan.relations, 2).await?;
     reread(backup, &tables, &inside).await?;
@@ -213,7 +215,7 @@ async fn restore(job: &Restore<'_>) -> Result<RestorePlan, TargetError> {
     analyze(&session).await?;
     archive.restore(&inside, "event triggers", &plan.events, 1).await?;
     session.close().await?;
-    database.rename_into_place(&backup.properties).await?;
+    database.rename_into_place(&backup.properties.clone().reduced(job.options)).await?;
     Ok(plan)
 }
 

@@ -3,7 +3,9 @@
 use std::os::unix::fs::MetadataExt;
 
 use testbed::{PgVersion, Postgres, shared};
-use vouchsafe::source::target::{Demands, Destination, Finding, RestorePlan, Severity, preflight};
+use vouchsafe::source::target::{
+    ArchiveOptions, Demands, Destination, Finding, RestorePlan, Severity, preflight,
+};
 use vouchsafe::source::{ClientEncoding, EndpointConfig, Selection, Session};
 
 use crate::compare::{Side, differences};
@@ -142,4 +144,34 @@ async fn what_only_a_superuser_may_do_is_named_to_the_others() {
         assert!(has(&found, "SuperuserNeeded", text), "{text}: {found:#?}");
     }
     assert!(has(&found, "PrivilegeMissing", "zoo_owner"), "{found:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_without_the_roles_takes_all_without_owners_and_privileges() {
+    let (source, target) = (&Postgres::start(PgVersion::V15), shared(PgVersion::V15));
+    source.psql("postgres", "CREATE ROLE elsewhere_owner; CREATE ROLE elsewhere_reader").unwrap();
+    let database = source.fresh_database("elsewhere");
+    source
+        .psql(
+            &database,
+            &format!(
+                "CREATE TABLE t AS SELECT g AS a FROM generate_series(1, 10) g;
+                 ALTER TABLE t OWNER TO elsewhere_owner;
+                 GRANT SELECT ON t TO elsewhere_reader;
+                 SELECT lo_from_bytea(4711, 'large');
+                 ALTER LARGE OBJECT 4711 OWNER TO elsewhere_owner;
+                 GRANT SELECT ON LARGE OBJECT 4711 TO elsewhere_reader;
+                 GRANT CONNECT ON DATABASE \"{database}\" TO elsewhere_reader;
+                 ALTER ROLE elsewhere_reader IN DATABASE \"{database}\" SET work_mem = '5MB';
+                 ALTER DATABASE \"{database}\" SET work_mem = '6MB';
+                 ALTER DATABASE \"{database}\" OWNER TO elsewhere_owner"
+            ),
+        )
+        .unwrap();
+    let backup = Backup::take(source, &database).await;
+    let mut restore = Restore::new(&backup, target, "elsewhere_restored");
+    restore.options = ArchiveOptions { no_owner: true, no_privileges: true, no_tablespaces: false };
+    restore.run().await.unwrap_or_else(|error| panic!("{error} {error:?}"));
+    let facts = "SELECT count(*), current_setting('work_mem'), convert_from(lo_get(4711), 'UTF8') FROM t";
+    assert_eq!(target.psql("elsewhere_restored", facts).unwrap().trim(), "10|6MB|large");
 }

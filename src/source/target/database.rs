@@ -1,11 +1,8 @@
 //! The database that is restored into: built under a name of its own, renamed when it is proven.
 
-use std::time::Duration;
-
 use tokio_postgres::error::SqlState;
 
 use super::error::TargetError;
-use super::properties::DatabaseProperties;
 use crate::format::relation::quote_identifier;
 use crate::source::connection::{ClientEncoding, Session, quote_literal};
 use crate::source::endpoint::EndpointConfig;
@@ -15,9 +12,6 @@ use crate::source::server::ServerFacts;
 const NAME_BYTES: usize = 63;
 /// What stands between the database's name and the restore's.
 const INFIX: &str = "_vouchsafe_";
-/// Backends of sessions that have ended are gone within milliseconds; a rename or drop is tried for five seconds.
-const BUSY_TRIES: u32 = 25;
-const BUSY_PAUSE: Duration = Duration::from_millis(200);
 
 /// A restore's identity: the same for every run of the same restore.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,11 +68,11 @@ enum Unfinished {
 #[derive(Debug)]
 pub struct NewDatabase {
     /// A database of the server that isn't the one being built.
-    maintenance: EndpointConfig,
+    pub(super) maintenance: EndpointConfig,
     /// Its name until it is proven.
-    unfinished: String,
+    pub(super) unfinished: String,
     /// Its name from then on.
-    wanted: String,
+    pub(super) wanted: String,
 }
 
 impl NewDatabase {
@@ -135,65 +129,6 @@ impl NewDatabase {
     pub fn name(&self) -> &str {
         &self.unfinished
     }
-
-    /// Gives it its name, owner, settings, privileges and comment, all in one transaction, committed to disk:
-    /// whoever sees the name sees the whole. Nobody may be connected to it.
-    ///
-    /// # Errors
-    /// [`TargetError::DatabaseExists`] if the name was taken meanwhile; [`TargetError::DatabaseInUse`];
-    /// [`TargetError::RenameUnknown`] if the connection broke at the commit and the server can't be asked.
-    /// In each case the unfinished database stays as it is.
-    pub async fn rename_into_place(self, properties: &DatabaseProperties) -> Result<(), TargetError> {
-        let session = Session::connect(&self.maintenance, "restore", &ClientEncoding::Utf8).await?;
-        let oid = oid_of(&session, &self.unfinished).await?.ok_or_else(|| TargetError::DatabaseNotOurs {
-            name: self.unfinished.clone(),
-            found: "it is gone".into(),
-        })?;
-        let (from, to) = (quote_identifier(&self.unfinished), quote_identifier(&self.wanted));
-        let doing = format!("renaming database {:?} to {:?}", self.unfinished, self.wanted);
-        let mut tries = 1;
-        loop {
-            let begin =
-                format!("BEGIN; SET LOCAL synchronous_commit = on; ALTER DATABASE {from} RENAME TO {to}");
-            let Err(error) = session.client().batch_execute(&begin).await else { break };
-            if let Some(code) = error.code() {
-                if *code == SqlState::DUPLICATE_DATABASE {
-                    return Err(TargetError::DatabaseExists { name: self.wanted });
-                }
-                if *code == SqlState::OBJECT_IN_USE {
-                    session.run("rolling back", "ROLLBACK").await?;
-                    if tries < BUSY_TRIES {
-                        tries += 1;
-                        tokio::time::sleep(BUSY_PAUSE).await;
-                        continue;
-                    }
-                    let sessions = sessions_of(&session, &self.unfinished).await?;
-                    return Err(TargetError::DatabaseInUse { name: self.unfinished, sessions });
-                }
-            }
-            return Err(session.error(doing, error).into());
-        }
-        session.run(&doing, &properties.statements(&self.wanted)).await?;
-        let Err(error) = session.client().batch_execute("COMMIT").await else {
-            return Ok(session.close().await?);
-        };
-        if error.code().is_some() {
-            return Err(session.error(doing, error).into());
-        }
-        // The commit may have happened, and its acknowledgement been lost. A database keeps its OID.
-        let unknown = |source: TargetError| TargetError::RenameUnknown {
-            from: self.unfinished.clone(),
-            to: self.wanted.clone(),
-            source: source.into(),
-        };
-        let again = Session::connect(&self.maintenance, "restore", &ClientEncoding::Utf8)
-            .await
-            .map_err(|error| unknown(error.into()))?;
-        if oid_of(&again, &self.wanted).await.map_err(unknown)? == Some(oid) {
-            return Ok(again.close().await?);
-        }
-        Err(session.error(doing, error).into())
-    }
 }
 
 /// What a new database is made with besides what the source's had.
@@ -230,7 +165,7 @@ pub async fn exists(session: &Session, name: &str) -> Result<bool, TargetError> 
     Ok(oid_of(session, name).await?.is_some())
 }
 
-async fn oid_of(session: &Session, name: &str) -> Result<Option<u32>, TargetError> {
+pub(super) async fn oid_of(session: &Session, name: &str) -> Result<Option<u32>, TargetError> {
     let row = session
         .client()
         .query_opt("SELECT oid FROM pg_database WHERE datname = $1::text::name", &[&name])
@@ -292,23 +227,6 @@ async fn inspect(
 async fn drop_forced(session: &Session, name: &str) -> Result<(), TargetError> {
     let sql = format!("DROP DATABASE {} WITH (FORCE)", quote_identifier(name));
     Ok(session.run(&format!("dropping the unfinished database {name:?}"), &sql).await?)
-}
-
-async fn sessions_of(session: &Session, name: &str) -> Result<String, TargetError> {
-    let rows = session
-        .client()
-        .query(
-            "SELECT pid, coalesce(usename, '?')::text, coalesce(application_name, '') FROM pg_stat_activity
-              WHERE datname = $1::text::name ORDER BY pid LIMIT 8",
-            &[&name],
-        )
-        .await
-        .map_err(|error| session.error("asking who uses a database", error))?;
-    let names = rows.iter().map(|row| {
-        let (pid, user, program): (i32, String, String) = (row.get(0), row.get(1), row.get(2));
-        format!("pid {pid} of role {user} ({program})")
-    });
-    Ok(names.collect::<Vec<_>>().join(", "))
 }
 
 /// `CREATE DATABASE` with the source's encoding and locale. `target` is the target's `server_version_num`, which is not below

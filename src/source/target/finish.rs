@@ -93,7 +93,7 @@ pub async fn set_sequences(session: &Session, values: &[SequenceValue]) -> Resul
 
 /// Refreshes the materialized views that were populated at the source, as far as they were restored: those of
 /// `order` in that order. Names in an archive that isn't in UTF-8 may be unreadable, so the target itself is asked
-/// what is still missing; these are tried until none of them waits for another.
+/// what is still empty; the archive's order is that of its OIDs.
 ///
 /// # Errors
 /// The server refuses, or a view's query fails.
@@ -105,25 +105,10 @@ pub async fn refresh_views(
     for view in order.iter().filter(|view| populated.contains(*view)) {
         refresh(session, view).await?;
     }
-    loop {
-        let waiting: Vec<_> =
-            empty_views(session).await?.into_iter().filter(|view| populated.contains(view)).collect();
-        let mut refused = None;
-        let before = waiting.len();
-        let mut left = 0;
-        for view in waiting {
-            if let Err(error) = refresh(session, &view).await {
-                refused = Some(error);
-                left += 1;
-            }
-        }
-        match refused {
-            None => return Ok(()),
-            // Each round fills one at least, so there are no more rounds than views.
-            Some(_) if left < before => {}
-            Some(error) => return Err(error),
-        }
+    for view in empty_views(session).await?.iter().filter(|view| populated.contains(*view)) {
+        refresh(session, view).await?;
     }
+    Ok(())
 }
 
 /// Its query names tables as it did where it was written: the session's path holds nothing but pg_catalog.

@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::archive::ArchiveOptions;
 use super::error::TargetError;
 use crate::format::relation::quote_identifier;
 use crate::source::connection::{Session, quote_literal};
@@ -74,22 +75,37 @@ pub async fn create(session: &Session, objects: &[LargeObject]) -> Result<(), Ta
 /// # Errors
 /// The server refuses.
 pub async fn set_access(session: &Session, objects: &[LargeObject]) -> Result<(), TargetError> {
+    set_access_with(session, objects, ArchiveOptions::default()).await
+}
+
+/// The same as far as `options` restore it.
+///
+/// # Errors
+/// The server refuses.
+pub async fn set_access_with(
+    session: &Session,
+    objects: &[LargeObject],
+    options: ArchiveOptions,
+) -> Result<(), TargetError> {
     for batch in objects.chunks(BATCH) {
-        let sql: String = batch.iter().map(access_statements).collect();
+        let sql: String = batch.iter().map(|object| access_statements(object, options)).collect();
         session.run("setting owners and privileges of large objects", &sql).await?;
     }
     Ok(())
 }
 
-fn access_statements(object: &LargeObject) -> String {
+fn access_statements(object: &LargeObject, options: ArchiveOptions) -> String {
     let oid = object.oid;
     let mut sql = String::new();
     if let Some(comment) = &object.comment {
         sql.push_str(&format!("COMMENT ON LARGE OBJECT {oid} IS {};", quote_literal(comment)));
     }
-    sql.push_str(&format!("ALTER LARGE OBJECT {oid} OWNER TO {};", quote_identifier(&object.owner)));
-    if let Some(grants) = &object.grants {
-        sql.push_str(&format!("REVOKE ALL ON LARGE OBJECT {oid} FROM {};", quote_identifier(&object.owner)));
+    let owner = if options.no_owner { "CURRENT_USER".into() } else { quote_identifier(&object.owner) };
+    if !options.no_owner {
+        sql.push_str(&format!("ALTER LARGE OBJECT {oid} OWNER TO {owner};"));
+    }
+    if let Some(grants) = object.grants.as_ref().filter(|_| !options.no_privileges) {
+        sql.push_str(&format!("REVOKE ALL ON LARGE OBJECT {oid} FROM {owner};"));
         for LargeObjectGrant { grantee, privilege, grantable } in grants {
             let grantee = grantee.as_deref().map_or("PUBLIC".into(), quote_identifier);
             let option = if *grantable { " WITH GRANT OPTION" } else { "" };

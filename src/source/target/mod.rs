@@ -14,6 +14,7 @@ mod plan;
 mod preflight;
 mod privileges;
 mod properties;
+mod rename;
 mod reread;
 mod schemas;
 mod subset;

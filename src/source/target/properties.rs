@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::archive::ArchiveOptions;
 use crate::format::relation::quote_identifier;
 use crate::source::connection::{Session, quote_literal};
 use crate::source::error::SourceError;
@@ -57,6 +58,22 @@ impl DatabaseProperties {
             grantable: false,
         });
         Self { grants: grants.into(), connection_limit: -1, ..Self::default() }
+    }
+
+    /// The same as far as `options` restore it: without owners it stays with the role that restores, without
+    /// privileges it has a new database's, and without either no role is named at all.
+    #[must_use]
+    pub fn reduced(mut self, options: ArchiveOptions) -> Self {
+        if options.no_owner {
+            self.owner = None;
+        }
+        if options.no_privileges {
+            self.grants = Self::server_defaults().grants;
+        }
+        if options.no_owner && options.no_privileges {
+            self.settings.retain(|setting| setting.role.is_none());
+        }
+        self
     }
 
     /// Reads those of the session's database.
