@@ -141,8 +141,7 @@ async fn carry_out(job: &RestoreJob) -> Result<Restored, EngineError> {
     let tables = build(job, &backup, &content, &archive, &plan, &made).await?;
     fence.check().await?;
     let properties = content.properties.clone().unwrap_or_else(DatabaseProperties::server_defaults);
-    let properties = if job.no_owner { DatabaseProperties { owner: None, ..properties } } else { properties };
-    made.rename_into_place(&properties).await?;
+    made.rename_into_place(&properties.reduced(reduced(job))).await?;
     fence.release().await?;
     Ok(restored(tables))
 }
@@ -175,6 +174,11 @@ async fn prove(job: &RestoreJob) -> Result<Backup, EngineError> {
     }
 }
 
+/// What of the archive's owners and privileges is left out, everywhere alike.
+const fn reduced(job: &RestoreJob) -> ArchiveOptions {
+    ArchiveOptions { no_owner: job.no_owner, no_privileges: job.no_privileges, no_tablespaces: false }
+}
+
 /// Before the archive is even looked at: pg_restore itself depends on the target's version.
 fn check_major(target: &ServerFacts, content: &Content) -> Result<(), EngineError> {
     if target.major() >= content.server.major() {
@@ -197,14 +201,14 @@ async fn check_target(
     archive: &Archive,
     plan: &RestorePlan,
 ) -> Result<(), EngineError> {
-    let properties = content.properties.as_ref();
+    let properties = content.properties.clone().map(|properties| properties.reduced(reduced(job)));
     let demands = Demands {
         toc: archive.toc(),
         plan,
         source: &content.server,
         extensions: &content.extensions,
         roles: if job.no_owner && job.no_privileges { &[] } else { &content.roles },
-        properties: properties.filter(|_| !job.no_privileges),
+        properties: properties.as_ref(),
         no_owner: job.no_owner,
         no_tablespaces: false,
     };
@@ -253,7 +257,7 @@ async fn build(
         if job.selection == Selection::default() {
             large_objects::create(&session, &content.large_objects).await?;
             loader.large_objects(PageWriter::new(&session, content.server.block_size)).await?;
-            large_objects::set_access(&session, &content.large_objects).await?;
+            large_objects::set_access_with(&session, &content.large_objects, reduced(job)).await?;
         }
     }
     archive.restore(&endpoint, "relations", &plan.relations, jobs).await?;
