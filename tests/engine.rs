@@ -7,6 +7,7 @@ mod engine {
     mod damage;
     mod kill;
     mod mutants;
+    mod places;
     mod round;
     mod setup;
     mod shop;

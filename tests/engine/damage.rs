@@ -9,7 +9,7 @@ use rand::{Rng, SeedableRng};
 use testbed::Postgres;
 use vouchsafe::engine::interrupt::Interrupt;
 use vouchsafe::engine::progress::Progress;
-use vouchsafe::engine::restore::{RestoreJob, restore};
+use vouchsafe::engine::restore::{RestoreJob, RestorePolicy, restore};
 use vouchsafe::engine::{Destinations, EngineError, Register, backups};
 use vouchsafe::source::{Selection, Tools};
 
@@ -170,6 +170,7 @@ impl Copy {
             dry_run: false,
             no_owner: false,
             no_privileges: false,
+            policy: RestorePolicy::default(),
             parallelism: 1,
             tools: self.tools.clone(),
             interrupt,

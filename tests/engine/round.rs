@@ -3,7 +3,7 @@ use std::sync::Arc;
 use testbed::{PgVersion, S3Kind, shared, shared_s3};
 use vouchsafe::engine::interrupt::Interrupt;
 use vouchsafe::engine::progress::Progress;
-use vouchsafe::engine::restore::{RestoreJob, restore};
+use vouchsafe::engine::restore::{RestoreJob, RestorePolicy, restore};
 use vouchsafe::engine::{BackupJob, back_up, backups};
 use vouchsafe::plan::placement::{PlacementRule, Unplaced};
 use vouchsafe::source::{Selection, TablePattern};
@@ -24,6 +24,7 @@ fn restore_job(job: &BackupJob, target: vouchsafe::source::EndpointConfig) -> Re
         dry_run: false,
         no_owner: false,
         no_privileges: false,
+        policy: RestorePolicy::default(),
         parallelism: 2,
         tools: job.tools.clone(),
         interrupt,

@@ -97,6 +97,10 @@ impl Shop {
 
     /// `program` with everything that every command of it needs. Arguments before it make it another program's.
     fn program(&self, before: &[&str], subcommand: &[&str]) -> Command {
+        self.program_with(self.server, before, subcommand)
+    }
+
+    fn program_with(&self, server: &Postgres, before: &[&str], subcommand: &[&str]) -> Command {
         let program = env!("CARGO_BIN_EXE_vouchsafe");
         let words: Vec<&str> = before.iter().copied().chain([program]).collect();
         let mut command = Command::new(words[0]);
@@ -104,7 +108,7 @@ impl Shop {
         command.args(["--output", "json", "--heartbeat", "1s", "--store-attempts", "1"]);
         command.arg("--store").arg(format!("file://{}", self.here.path().display()));
         command.arg("--store").arg(format!("region=eu=file://{}", self.there.path().display()));
-        command.arg("--tools").arg(self.server.client_bin_dir());
+        command.arg("--tools").arg(server.client_bin_dir());
         command.env("PGPASSWORD", PASSWORD).env("VOUCHSAFE_LISTING_PATIENCE_MS", "1000");
         command.env_remove("VOUCHSAFE_MUTANT").env_remove("VOUCHSAFE_LOG");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -135,8 +139,18 @@ impl Shop {
     }
 
     pub(super) fn restore(&self, database: &str) -> Command {
-        let mut command = self.program(&[], &["restore"]);
-        command.args(["--target", &self.url(database)]);
+        self.restore_to(self.server, database)
+    }
+
+    /// A restore into another server, with that one's programs.
+    pub(super) fn restore_to(&self, server: &Postgres, database: &str) -> Command {
+        self.restore_into(server, &format!("postgres://postgres@127.0.0.1:{}/{database}", server.port()))
+    }
+
+    /// A restore into the target of a URL.
+    pub(super) fn restore_into(&self, server: &Postgres, url: &str) -> Command {
+        let mut command = self.program_with(server, &[], &["restore"]);
+        command.args(["--target", url]);
         command
     }
 

@@ -20,7 +20,7 @@ use crate::api::{
     ValidatedFrom, ValidatedPostgres, ValidatedRestore, ValidatedTarget,
 };
 use crate::engine::job::{DEFAULT_SPAN_BYTES, owner_of};
-use crate::engine::restore::{RestoreJob, restore};
+use crate::engine::restore::{RestoreJob, RestorePlace, RestorePolicy, restore};
 use crate::engine::{BackupJob, Endpoint, EngineError, Placement, back_up};
 use crate::plan::placement::{PlacementRule, Unplaced};
 use crate::source::TablePattern;
@@ -140,12 +140,6 @@ impl Run {
             cancel,
         } = validated;
         may_run(suspend, cancel)?;
-        if mode == RestoreMode::IntoEmptySchemas {
-            return Err(not_built("spec.onExisting", "IntoEmptySchemas", "restore into a new database"));
-        }
-        if missing_roles == MissingRoles::Create {
-            return Err(not_built("spec.roles.missing", "Create", "create the roles in the target first"));
-        }
         let scope = objects.of(identity.namespace.as_deref());
         let (store, collection, run) = match from {
             ValidatedFrom::Run { store, collection, run } => (store, collection, run),
@@ -159,10 +153,6 @@ impl Run {
         })?;
         let store = validated_store(scope.store(&store, "spec.from")?)?;
         let target = reach::endpoint(&server, "spec.target.postgres", &database, &scope)?;
-        if owner.as_ref().is_some_and(|owner| *owner != target.user) {
-            let hint = "log in as that role, or leave owner out";
-            return Err(not_built("spec.owner", "a role other than the one that logs in", hint));
-        }
         let selection = selection::converted(&selection, "spec")?;
         let expect_manifest = expect_manifest_sha256.map(|digest| digest.parse()).transpose();
         let expect_manifest = expect_manifest.map_err(|error| {
@@ -180,8 +170,16 @@ impl Run {
             selection,
             schema_only,
             dry_run,
-            no_owner: owner.is_some(),
+            no_owner: false,
             no_privileges: privileges == Privileges::Skip,
+            policy: RestorePolicy {
+                place: match mode {
+                    RestoreMode::CreateDatabase => RestorePlace::NewDatabase,
+                    RestoreMode::IntoEmptySchemas => RestorePlace::EmptySchemas,
+                },
+                owner,
+                create_roles: missing_roles == MissingRoles::Create,
+            },
             parallelism: parallelism.get() as usize,
             tools: self.tools.tools(),
             interrupt,

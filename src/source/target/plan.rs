@@ -181,27 +181,6 @@ impl RestorePlan {
         Ok(plan)
     }
 
-    /// The same without what concerns a database as a whole: for schemas of a database that has its own.
-    #[must_use]
-    pub fn for_existing_database(mut self, toc: &Toc) -> Self {
-        let mut left_out = Vec::new();
-        // In Relations, Access and Events; definitions that others need (casts, servers) stay.
-        for list in [&mut self.relations, &mut self.access, &mut self.events] {
-            list.retain(|id| {
-                let Some(entry) = toc.get(*id).filter(|entry| is_database_wide(toc, entry)) else {
-                    return true;
-                };
-                left_out.push(Omission {
-                    object: format!("{} {}", entry.kind, entry.tag),
-                    why: "it concerns the whole database, which is another one's",
-                });
-                false
-            });
-        }
-        self.omissions.extend(left_out);
-        self
-    }
-
     /// Every entry that is restored, step by step.
     pub fn entries(&self) -> impl Iterator<Item = i32> + '_ {
         let groups = self.groups.iter().flat_map(|group| &group.entries);
@@ -322,21 +301,6 @@ fn is_of_database(entry: &TocEntry) -> bool {
     match entry.kind.as_str() {
         "DATABASE" | "DATABASE PROPERTIES" | "ENCODING" | "STDSTRINGS" | "SEARCHPATH" => true,
         "COMMENT" | "ACL" | "SECURITY LABEL" => entry.schema.is_none() && entry.tag.starts_with("DATABASE "),
-        _ => false,
-    }
-}
-
-/// Publications, event triggers, default privileges outside schemas, and what is said of them.
-fn is_database_wide(toc: &Toc, entry: &TocEntry) -> bool {
-    match entry.kind.as_str() {
-        "EVENT TRIGGER" => true,
-        "DEFAULT ACL" => entry.schema.is_none(),
-        kind if kind.starts_with("PUBLICATION") => true,
-        "COMMENT" | "SECURITY LABEL" | "ACL" => entry
-            .dependencies
-            .iter()
-            .filter_map(|id| toc.get(*id))
-            .any(|needed| is_database_wide(toc, needed)),
         _ => false,
     }
 }

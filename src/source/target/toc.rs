@@ -155,6 +155,13 @@ impl Toc {
         self.entries.iter().map(|entry| entry.owner.as_str()).filter(|owner| !owner.is_empty()).collect()
     }
 
+    /// Whose a schema was, if the archive says so.
+    #[must_use]
+    pub fn owner_of_schema(&self, schema: &str) -> Option<&str> {
+        let entry = self.entries.iter().find(|entry| entry.kind == "SCHEMA" && entry.tag == schema)?;
+        Some(entry.owner.as_str()).filter(|owner| !owner.is_empty())
+    }
+
     /// Every tablespace that an entry asks for.
     #[must_use]
     pub fn tablespaces(&self) -> HashSet<&str> {
