@@ -4,6 +4,8 @@
 #![allow(unreachable_pub, reason = "shared by the modules of this test")]
 
 mod engine {
+    #[path = "../target/compare.rs"]
+    mod compare;
     mod damage;
     mod kill;
     mod mutants;
@@ -11,4 +13,5 @@ mod engine {
     mod round;
     mod setup;
     mod shop;
+    mod zoo;
 }
