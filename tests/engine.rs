@@ -6,7 +6,9 @@
 mod engine {
     #[path = "../target/compare.rs"]
     mod compare;
+    mod bad_input;
     mod damage;
+    mod forged;
     mod kill;
     mod mutants;
     mod places;

@@ -115,7 +115,7 @@ impl Shop {
         command
     }
 
-    fn url(&self, database: &str) -> String {
+    pub(super) fn url(&self, database: &str) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.server.port())
     }
 
@@ -124,6 +124,13 @@ impl Shop {
         let mut command = self.program(before, &["backup"]);
         command.args(["--source", &self.url(&self.database), "--span-size", span]);
         command.args(["--place", "public.events=region=eu", "--unplaced-to-default"]);
+        command
+    }
+
+    /// A backup of other sources into the same destinations.
+    pub(super) fn backup_of(&self, sources: &[&str]) -> Command {
+        let mut command = self.program(&[], &["backup"]);
+        command.args(sources.iter().flat_map(|source| ["--source", source]));
         command
     }
 
