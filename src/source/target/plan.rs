@@ -112,6 +112,7 @@ impl RestorePlan {
     pub fn new(toc: &Toc, tables: &[TableFacts], selection: &Selection) -> Result<Self, TargetError> {
         let chosen = Subset::new(toc, selection)?;
         let groups = Groups::new(tables);
+        let excluding: Vec<&TocEntry> = toc.entries.iter().filter(|entry| entry.excludes).collect();
         let mut plan = Self {
             schemas: Vec::new(),
             extensions: Vec::new(),
@@ -134,7 +135,7 @@ impl RestorePlan {
             if !chosen.ids.contains(&entry.dump_id) {
                 continue;
             }
-            if let Some(why) = omission(entry) {
+            if let Some(why) = omission(entry, &excluding) {
                 plan.omissions.push(Omission { object: format!("{} {}", entry.kind, entry.tag), why });
                 continue;
             }
@@ -286,10 +287,21 @@ pub(super) fn name_of(entry: &TocEntry) -> Option<QualifiedName> {
 }
 
 /// Why `pg_restore` is not given an entry.
-fn omission(entry: &TocEntry) -> Option<&'static str> {
+fn omission(entry: &TocEntry, excluding: &[&TocEntry]) -> Option<&'static str> {
     match entry.kind.as_str() {
         "SUBSCRIPTION" | "SUBSCRIPTION TABLE" => {
             Some("a copy of a subscription would take the original's changes from its publisher")
+        }
+        // Its tag is the partition's index, that of the constraint is its table's name and the same.
+        "INDEX ATTACH"
+            if excluding.iter().any(|constraint| {
+                constraint.schema == entry.schema
+                    && constraint.tag.strip_suffix(&entry.tag).is_some_and(|table| table.ends_with(' '))
+            }) =>
+        {
+            Some(
+                "no server lets an exclusion constraint of a partition be joined to the partitioned table's, which stays invalid",
+            )
         }
         _ => None,
     }
