@@ -82,7 +82,7 @@ fn refused(output: &Output, field: &str) {
 #[case::unbuilt_type(&BACKUP.replace("  collection:", "  type: Incremental\n  collection:"), "spec.type")]
 #[case::suspended(&BACKUP.replace("  collection:", "  suspend: true\n  collection:"), "spec.suspend")]
 #[case::cancelled(&BACKUP.replace("  collection:", "  cancel: true\n  collection:"), "spec.cancel")]
-#[case::unbuilt_pattern(&BACKUP.replace("*.*_us", "*.order?"), "placement[us].tables[0]")]
+#[case::bad_pattern(&BACKUP.replace("*.*_us", "orders_us"), "placement[us].tables[0]")]
 #[case::missing_login(&BACKUP.replace("{name: pg}", "{name: other}"), "endpoints[one].credentialsSecret")]
 #[case::missing_key(&BACKUP.replace("{name: pg}", "{name: pg, passwordKey: word}"), "has no key word")]
 #[case::missing_ca(&BACKUP.replace("{mode: Disable}", "{ca: {configMap: {name: ca, key: pem}}}"), "tls.ca: ConfigMap ca")]
@@ -159,6 +159,7 @@ fn a_backup_and_its_restore_are_carried_out() {
     let there = |text: &str| text.replace("port: 5432", &format!("port: {}", server.port()));
     let backup = there(BACKUP)
         .replace("database: shop", &format!("database: {database}"))
+        .replace("*.*_us", "*.orders_u?")
         .replace("  collection:", "  executionLocality: region=eu-west1\n  collection:");
     let copy = format!("{database}_back");
     let restore = there(RESTORE).replace("shop_back", &copy);

@@ -86,7 +86,7 @@ impl Run {
         }
         let locality_policy = store.locality_policy;
         let ValidatedPostgres { selection, .. } = source;
-        let selection = selection::converted(selection, "spec.source.postgres")?;
+        let selection = selection::converted(selection);
         let (endpoints, placement) = (endpoints(source, &scope)?, placement(source)?);
         let owner = owner(identity, &raw.spec, &raw_store.spec)?;
         let interrupt = signals::interrupt()?;
@@ -153,7 +153,7 @@ impl Run {
         })?;
         let store = validated_store(scope.store(&store, "spec.from")?)?;
         let target = reach::endpoint(&server, "spec.target.postgres", &database, &scope)?;
-        let selection = selection::converted(&selection, "spec")?;
+        let selection = selection::converted(&selection);
         let expect_manifest = expect_manifest_sha256.map(|digest| digest.parse()).transpose();
         let expect_manifest = expect_manifest.map_err(|error| {
             Failure::usage(format!("spec.expectManifestSha256: {error}"), "vouchsafe show prints it")
@@ -211,10 +211,6 @@ fn may_run(suspend: bool, cancel: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-fn not_built(field: &str, what: &str, hint: &str) -> Failure {
-    Failure::usage(format!("not built yet: {field}: {what}"), hint)
-}
-
 /// Says which fields are set and have no effect here.
 fn notice(kind: &str, fields: &[&'static str]) {
     for field in fields {
@@ -259,10 +255,9 @@ fn endpoints(source: &ValidatedPostgres, scope: &file::Scope<'_>) -> Result<Vec<
 
 fn placement(source: &ValidatedPostgres) -> Result<Placement, Failure> {
     let rules = source.placement.iter().map(|rule| {
-        let path = format!("spec.source.postgres.placement[{}].tables", rule.name);
         Ok(PlacementRule {
             name: rule.name.clone(),
-            tables: selection::tables(&rule.tables, &path)?,
+            tables: selection::tables(&rule.tables),
             partitions_of: rule
                 .partitions_of
                 .iter()
