@@ -4,9 +4,9 @@
 #![allow(unreachable_pub, reason = "shared by the modules of this test")]
 
 mod engine {
+    mod bad_input;
     #[path = "../target/compare.rs"]
     mod compare;
-    mod bad_input;
     mod damage;
     mod forged;
     mod kill;

@@ -92,8 +92,11 @@ async fn a_schema_comes_whole_and_unknown_names_are_refused() {
     let mut restore = Restore::new(&backup, server, "schema_zoo");
     // Values of this one name an object of another schema.
     let exclude_tables = vec![TablePattern::parse("zoo.regs").unwrap()];
-    restore.selection =
-        Selection { include_schemas: vec![SchemaPattern::parse("zoo").unwrap()], exclude_tables, ..Selection::default() };
+    restore.selection = Selection {
+        include_schemas: vec![SchemaPattern::parse("zoo").unwrap()],
+        exclude_tables,
+        ..Selection::default()
+    };
     restore.run().await.unwrap_or_else(|error| panic!("{error} {error:?}"));
     let mut original = rows(Side { server, database: &database });
     original.retain(|table, _| table.starts_with("zoo.") && table != "zoo.regs");
