@@ -8,9 +8,10 @@ use testbed::{PgVersion, Postgres};
 
 use super::shop::{Ended, Shop, objects_of, run};
 
-fn databases(server: &Postgres) -> BTreeSet<String> {
-    let sql = "SELECT datname || ' ' || oid FROM pg_database";
-    server.psql("postgres", sql).unwrap().lines().map(str::to_owned).collect()
+/// Databases of a name that begins so: other tests make others meanwhile.
+fn databases(server: &Postgres, stem: &str) -> BTreeSet<String> {
+    let sql = format!("SELECT datname || ' ' || oid FROM pg_database WHERE starts_with(datname, '{stem}')");
+    server.psql("postgres", &sql).unwrap().lines().map(str::to_owned).collect()
 }
 
 #[track_caller]
@@ -31,10 +32,10 @@ fn a_target_that_is_there_or_older_is_refused() {
     // Of its own: no other test makes databases there.
     let older = Postgres::start(PgVersion::V14);
     older.create_database("there");
-    let before = databases(&older);
+    let before = databases(&older, "");
     let ended = run(shop.restore_to(&older, "fresh"));
     refused(&ended, 2, "Usage", &["the target is PostgreSQL 14", "of PostgreSQL 15"]);
-    assert_eq!(databases(&older), before);
+    assert_eq!(databases(&older, ""), before);
     older.stop();
 
     shop.sql("CREATE TABLE precious AS SELECT 1 AS x");
@@ -70,27 +71,28 @@ fn a_full_disk_of_the_target_is_named_and_the_restore_run_again() {
                 CREATE SCHEMA shop; CREATE TABLE shop.t AS SELECT 1 AS x";
     let shop = Shop::with("disk", rows);
     run(shop.backup()).must_succeed();
-    let small = SmallDisk::of(16, shop.server);
+    // Of its own: a server whose tablespace is gone, if this test fails, takes all others with it.
+    let server = Postgres::start(PgVersion::V15);
+    let small = SmallDisk::of(16, &server);
     let location = small.folder.display();
-    shop.server.psql("postgres", &format!("CREATE TABLESPACE disk_small LOCATION '{location}'")).unwrap();
-    shop.server.psql("postgres", "CREATE DATABASE disk_target TABLESPACE disk_small").unwrap();
+    server.psql("postgres", &format!("CREATE TABLESPACE disk_small LOCATION '{location}'")).unwrap();
+    server.psql("postgres", "CREATE DATABASE disk_target TABLESPACE disk_small").unwrap();
     let restore = || {
-        let mut command = shop.restore("disk_target");
+        let mut command = shop.restore_to(&server, "disk_target");
         command.arg("--into-empty-schemas");
         run(command)
     };
-    let before = databases(shop.server);
+    let before = databases(&server, "");
     let ended = restore();
     refused(&ended, 1, "TargetDiskFull", &["disk is full", "public.events"]);
-    assert_eq!(databases(shop.server), before);
-    let recorded = shop.server.psql("disk_target", "SELECT count(*) > 0 FROM vouchsafe_restore.created");
+    assert_eq!(databases(&server, ""), before);
+    let recorded = server.psql("disk_target", "SELECT count(*) > 0 FROM vouchsafe_restore.created");
     assert_eq!(recorded.unwrap().trim(), "t");
     small.grow();
     restore().must_succeed();
     let sum = "SELECT count(*), sum(hashtext(v)) FROM events";
-    assert_eq!(shop.server.psql("disk_target", sum).unwrap(), shop.sql(sum));
-    shop.server.psql("postgres", "DROP DATABASE disk_target").unwrap();
-    shop.server.psql("postgres", "DROP TABLESPACE disk_small").unwrap();
+    assert_eq!(server.psql("disk_target", sum).unwrap(), shop.sql(sum));
+    server.stop();
 }
 
 /// A file system of a few megabytes. Mounting one takes root's right to; where that is missing there is no other
@@ -139,7 +141,7 @@ async fn what_was_rolled_back_is_found_and_not_restored() {
         let found = paths.iter().find(|path| path.to_string_lossy().contains(part));
         found.unwrap_or_else(|| panic!("no {part} in {paths:?}")).clone()
     };
-    let before = databases(shop.server);
+    let before = databases(shop.server, "rolled_back");
     // The first run's contents under the second one's names; at last all of the second one's is gone.
     for part in ["/data/", "/receipts/", "part.json.zst", "tickets.json.zst", "/verdicts/"] {
         let (newer, older) = (of(&second, part), of(&first, part));
@@ -154,7 +156,7 @@ async fn what_was_rolled_back_is_found_and_not_restored() {
     }
     let ended = run(shop.restore("rolled_back_restored"));
     assert_eq!((ended.code, &*ended.reason()), (Some(3), "ObjectMissing"), "{ended:?}");
-    assert_eq!(databases(shop.server), before);
+    assert_eq!(databases(shop.server, "rolled_back"), before);
     // The older backup is whole, and is restored if it is asked for.
     let mut older = shop.restore("rolled_back_restored");
     older.args(["--run", "1"]);
