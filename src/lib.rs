@@ -6,6 +6,7 @@ pub mod cli;
 pub mod codec;
 pub mod engine;
 pub mod format;
+mod kill_point;
 pub mod ledger;
 pub mod mutant;
 pub mod plan;

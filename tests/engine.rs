@@ -10,4 +10,6 @@ mod engine {
     mod round;
     mod setup;
     mod shop;
+    mod signals;
+    mod zombie;
 }

@@ -12,6 +12,7 @@ use crate::format::{
     Attempt, Collection, Damage, Decision, Key, Manifest, Nonce, Outcome, Plan, PlanDocument, PlanId, Run,
     Sha256Digest, Verdict, VerdictReference,
 };
+use crate::kill_point;
 use crate::source::Tools;
 
 /// A sealed run, opened: every document from the register to the manifest holds.
@@ -120,6 +121,7 @@ pub async fn open(destinations: &Destinations, register: &Register, run: u32) ->
     let sealed = outcome.document.decided;
     let backup = Backup { run, plan, sealed, manifest, manifest_sha256, verdicts };
     backup.check_verdicts(destinations).await?;
+    kill_point::passed("opened", "backup");
     Ok(backup)
 }
 

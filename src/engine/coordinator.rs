@@ -19,6 +19,7 @@ use super::worker::{self, WorkerOrder};
 use crate::format::{
     Census, Decision, Key, Manifest, Plan, PlanDocument, PlanId, RunKind, Sha256Digest, Tickets,
 };
+use crate::kill_point;
 use crate::ledger::{Balanced, Ledger};
 use crate::source::Recovery;
 
@@ -189,7 +190,9 @@ async fn make(job: &BackupJob, turn: &Turn, resumed: Option<Settled>) -> Result<
 /// Plans, exports and counts: everything that the snapshot is needed for.
 async fn export(job: &BackupJob, turn: &Turn) -> Result<Settled, EngineError> {
     let sources = job.interrupt.race(resolve::hold(job)).await?;
+    kill_point::passed("held", "sources");
     let exported = export_held(job, turn, &sources).await;
+    kill_point::passed("releasing", "sources");
     let released = resolve::release(sources).await;
     let settled = exported?;
     // A failed release says that the connection was lost: after the census was taken that changes nothing.
@@ -210,6 +213,7 @@ async fn export_held(job: &BackupJob, turn: &Turn, sources: &[HeldSource]) -> Re
     let (workers, catalogs) = tokio::join!(workers, job.interrupt.race(catalogs));
     workers?;
     catalogs?;
+    kill_point::passed("exported", "everything");
     let counted = async {
         census::collect(&job.destinations, &mut ledger, listing_patience()).await?;
         for source in sources {
@@ -285,14 +289,18 @@ async fn prove(job: &BackupJob, turn: &Turn, settled: Settled) -> Result<Sealed,
     let mut ledger = Ledger::open(plan.document.clone(), tickets_held)?;
     census::collect(&job.destinations, &mut ledger, listing_patience()).await?;
     let balanced: Balanced = ledger.balance(plan.sha256, &census.document)?;
+    kill_point::passed("balanced", "books");
     job.register.still_ours(turn).await?;
     job.progress.begin(Stage::Write, 0, 0);
     let metadata: Metadata =
         metadata::write(job, &balanced, (&plan, &census), &tickets, job.errors.entries()).await?;
     let verified = metadata::verify(job, turn, &balanced, &metadata).await?;
+    kill_point::passed("verified", "everything");
     job.progress.begin(Stage::Seal, 0, 0);
     seal::compare_once_more(&job.destinations, &balanced, &metadata.written).await?;
+    kill_point::passed("compared", "everything");
     seal::seal(&job.register, turn, balanced.plan(), verified.proven).await?;
+    kill_point::passed("sealed", "run");
     // As any reader would: what can't be opened was not made. The seal stands, so the run can't be voided.
     let opened = backups::open(&job.destinations, &job.register, turn.run).await;
     opened.map_err(|source| EngineError::OutcomeUnknown { run: turn.run, source: Box::new(source) })?;

@@ -14,6 +14,7 @@ use crate::format::{
     Census, Document, ErrorEntry, Key, Manifest, ManifestDestination, ManifestTable, Nonce, Part, Plan,
     PlanDocument, Tickets, Verdict,
 };
+use crate::kill_point;
 use crate::ledger::{Balanced, Proven, Witness};
 
 /// What was written beside the data.
@@ -206,6 +207,7 @@ pub(crate) async fn verify(
         let held: Held<Verdict> = documents::get(store, &Key::verdict(turn.run, &turn.plan, &nonce)).await?;
         verdicts.push((held.document, held.sha256));
     }
+    kill_point::passed("answered", "questions");
     let proven = balanced.prove(nonce, (&manifest.document, manifest.sha256), &verdicts, &witnesses)?;
     let verdicts: Vec<Verdict> = verdicts.into_iter().map(|(verdict, _)| verdict).collect();
     audit::audit(&job.destinations, balanced, nonce, &verdicts).await?;
