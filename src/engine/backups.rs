@@ -278,6 +278,9 @@ pub async fn list(register: &Register) -> Result<Vec<Listed>, EngineError> {
     Ok(runs)
 }
 
+/// The reason of a run that was voided by [`unlock`].
+pub const UNLOCKED: &str = "Unlocked";
+
 /// What became of a run that was to be unlocked.
 #[derive(Clone, Debug)]
 pub struct Unlocked {
@@ -318,6 +321,6 @@ pub async fn unlock(register: &Register, run: Option<u32>, force: bool) -> Resul
     } else {
         format!("nobody is at it: {}", super::register::whereabouts(last.map(|attempt| &attempt.process)))
     };
-    let decided = register.void(run, "Unlocked", evidence.clone()).await?;
+    let decided = register.void(run, UNLOCKED, evidence.clone()).await?;
     Ok(Unlocked { run, outcome: super::error::describe(&decided.outcome.decision), evidence })
 }
