@@ -1,7 +1,5 @@
 //! The coordinator: claims a run, plans it, starts workers and verifiers, balances the books, and seals.
 
-use std::time::Duration;
-
 use super::backups;
 use super::catalogs;
 use super::census;
@@ -28,22 +26,6 @@ const PLANS_PER_PROCESS: u32 = 3;
 
 /// Starts of a worker within one plan: its receipts are its checkpoint, so a start costs one reading of them.
 const STARTS_PER_WORKER: u32 = 3;
-
-/// How long a listing may lag behind receipts that a worker has just written. Every store that we know lists
-/// what it has acknowledged at once; a minute covers those that we don't.
-const LISTING_PATIENCE: Duration = Duration::from_secs(60);
-
-/// [`LISTING_PATIENCE`]. A debug build takes another one, in milliseconds, from `VOUCHSAFE_LISTING_PATIENCE_MS`:
-/// tests of receipts that never come must not wait a minute each.
-fn listing_patience() -> Duration {
-    if cfg!(debug_assertions)
-        && let Ok(text) = std::env::var("VOUCHSAFE_LISTING_PATIENCE_MS")
-        && let Ok(milliseconds) = text.parse()
-    {
-        return Duration::from_millis(milliseconds);
-    }
-    LISTING_PATIENCE
-}
 
 /// A backup that is proven.
 #[derive(Debug)]
@@ -215,7 +197,7 @@ async fn export_held(job: &BackupJob, turn: &Turn, sources: &[HeldSource]) -> Re
     catalogs?;
     kill_point::passed("exported", "everything");
     let counted = async {
-        census::collect(&job.destinations, &mut ledger, listing_patience()).await?;
+        census::collect(&job.destinations, &mut ledger, job.listing_patience).await?;
         for source in sources {
             source.held.snapshot.check().await?;
             source.held.locks.check().await?;
@@ -287,7 +269,7 @@ async fn prove(job: &BackupJob, turn: &Turn, settled: Settled) -> Result<Sealed,
     let Settled { plan, tickets, census } = settled;
     let tickets_held = tickets.iter().map(|held| (held.document.clone(), held.sha256)).collect();
     let mut ledger = Ledger::open(plan.document.clone(), tickets_held)?;
-    census::collect(&job.destinations, &mut ledger, listing_patience()).await?;
+    census::collect(&job.destinations, &mut ledger, job.listing_patience).await?;
     let balanced: Balanced = ledger.balance(plan.sha256, &census.document)?;
     kill_point::passed("balanced", "books");
     job.register.still_ours(turn).await?;
@@ -297,7 +279,8 @@ async fn prove(job: &BackupJob, turn: &Turn, settled: Settled) -> Result<Sealed,
     let verified = metadata::verify(job, turn, &balanced, &metadata).await?;
     kill_point::passed("verified", "everything");
     job.progress.begin(Stage::Seal, 0, 0);
-    seal::compare_once_more(&job.destinations, &balanced, &metadata.written).await?;
+    let proof = (&metadata.written[..], &verified.proven);
+    seal::compare_once_more(&job.destinations, &job.register, turn, &balanced, proof).await?;
     kill_point::passed("compared", "everything");
     seal::seal(&job.register, turn, balanced.plan(), verified.proven).await?;
     kill_point::passed("sealed", "run");
