@@ -59,8 +59,16 @@ pub async fn back_up(job: &BackupJob) -> Result<Sealed, EngineError> {
     };
     let deadline = job.deadline.map(|limit| tokio::time::Instant::now() + limit);
     for plans in 1.. {
-        let beating = job.register.beat(&turn);
+        let mut beating = job.register.beat(&turn);
         let made = make(job, &turn, resumed.take());
+        let made = async {
+            tokio::select! {
+                made = made => made,
+                lost = &mut beating => Err(lost.unwrap_or_else(|error| {
+                    EngineError::Task(format!("the heartbeat died: {error}"))
+                })),
+            }
+        };
         let made = match (deadline, job.deadline) {
             (Some(at), Some(limit)) => {
                 tokio::time::timeout_at(at, made).await.unwrap_or(Err(EngineError::DeadlineExceeded(limit)))

@@ -354,10 +354,13 @@ impl Register {
         Ok(())
     }
 
-    /// Shows that the attempt lives, every interval, until the returned task is aborted. A beat that can't be
-    /// written is a reason for others to take over, and no more: the seal is safe without it.
-    pub(crate) fn beat(&self, turn: &Turn) -> tokio::task::JoinHandle<()> {
-        let (register, run, attempt, nonce) = (self.clone(), turn.run, turn.attempt, turn.nonce);
+    /// Shows that the attempt lives, every interval, until the returned task is aborted; the task ends by itself
+    /// when the run is no longer this attempt's, and says why. A beat that can't be written is a reason for others
+    /// to take over, and no more: the seal is safe without it. The look is no more than that, either: it spares a
+    /// process that was taken for dead hours of work for nothing, and its source the load.
+    pub(crate) fn beat(&self, turn: &Turn) -> tokio::task::JoinHandle<EngineError> {
+        let (register, turn) = (self.clone(), turn.clone());
+        let (run, attempt, nonce) = (turn.run, turn.attempt, turn.nonce);
         tokio::spawn(async move {
             for beat in 1_u64.. {
                 let document = Beat { run, attempt, beat, nonce };
@@ -365,7 +368,17 @@ impl Register {
                 let written = documents::put(&*register.store, &key, document).await;
                 super::best_effort("a missed heartbeat only invites a takeover", written.map(drop));
                 tokio::time::sleep(register.heartbeat).await;
+                match register.still_ours(&turn).await {
+                    // Its own decision: all that is left is to say so.
+                    Err(EngineError::DecidedElsewhere { outcome, .. }) if outcome.decided_by == nonce => {}
+                    Err(lost @ (EngineError::LostTurn { .. } | EngineError::DecidedElsewhere { .. })) => {
+                        return lost;
+                    }
+                    // A store that does not answer says nothing about the turn.
+                    Ok(()) | Err(_) => {}
+                }
             }
+            EngineError::Task("more beats than can be counted".into())
         })
     }
 

@@ -107,6 +107,22 @@ async fn a_zombie_whose_run_was_taken_over_changes_nothing() {
     }
 }
 
+/// With most of its export before it, it goes no further than to its next sign of life.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zombie_does_not_end_its_export_first() {
+    let shop = Shop::open("zombie_early");
+    let mut slow = shop.backup();
+    slow.args(["--rate-limit", "2Ki"]);
+    let zombie = stopped_at("created receipt", slow);
+    let its_plan = shop.wait_for_plan(1);
+    run(shop.unlock(&["--force"])).must_succeed();
+    let before = contents(&shop);
+    let ended = woken("created receipt", zombie);
+    assert_eq!(ended.reason(), "DecidedElsewhere", "{ended:?}");
+    must_be_unchanged("created receipt", &shop, &before, &its_plan);
+    assert!(!its_plan.join("census.json.zst").exists(), "it has exported and counted everything");
+}
+
 /// Taken over, and not yet decided: the newer attempt stands still, too, when the zombie comes back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_zombie_gives_way_to_a_newer_attempt_that_is_still_at_it() {
