@@ -5,9 +5,14 @@
 
 mod engine {
     mod damage;
+    mod damaging;
     mod kill;
     mod mutants;
+    mod page;
     mod round;
     mod setup;
     mod shop;
+    mod signals;
+    mod written;
+    mod zombie;
 }

@@ -12,6 +12,7 @@ use crate::format::{
     Attempt, Collection, Damage, Decision, Key, Manifest, Nonce, Outcome, Plan, PlanDocument, PlanId, Run,
     Sha256Digest, Verdict, VerdictReference,
 };
+use crate::kill_point;
 use crate::source::Tools;
 
 /// A sealed run, opened: every document from the register to the manifest holds.
@@ -120,6 +121,7 @@ pub async fn open(destinations: &Destinations, register: &Register, run: u32) ->
     let sealed = outcome.document.decided;
     let backup = Backup { run, plan, sealed, manifest, manifest_sha256, verdicts };
     backup.check_verdicts(destinations).await?;
+    kill_point::passed("opened", "backup");
     Ok(backup)
 }
 
@@ -276,6 +278,9 @@ pub async fn list(register: &Register) -> Result<Vec<Listed>, EngineError> {
     Ok(runs)
 }
 
+/// The reason of a run that was voided by [`unlock`].
+pub const UNLOCKED: &str = "Unlocked";
+
 /// What became of a run that was to be unlocked.
 #[derive(Clone, Debug)]
 pub struct Unlocked {
@@ -316,6 +321,6 @@ pub async fn unlock(register: &Register, run: Option<u32>, force: bool) -> Resul
     } else {
         format!("nobody is at it: {}", super::register::whereabouts(last.map(|attempt| &attempt.process)))
     };
-    let decided = register.void(run, "Unlocked", evidence.clone()).await?;
+    let decided = register.void(run, UNLOCKED, evidence.clone()).await?;
     Ok(Unlocked { run, outcome: super::error::describe(&decided.outcome.decision), evidence })
 }

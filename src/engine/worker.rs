@@ -20,6 +20,7 @@ use crate::format::{
     CopyFormat, Key, Nonce, Order, PlanDocument, PlanId, Receipt, Sha256Digest, SpanRange, TableFacts,
     TablePlan, Ticket, Tickets,
 };
+use crate::kill_point;
 use crate::mutant::{self, Mutant};
 use crate::source::{CopyStream, Reader, SourceError};
 use crate::store::{ObjectStore, Upload, UploadOptions};
@@ -64,6 +65,7 @@ pub async fn work(order: WorkerOrder) -> Result<(), EngineError> {
     let held: Held<Tickets> = documents::get_bound(&*order.store, &key, order.tickets).await?;
     let tickets = Arc::new(held.document);
     let settled = settled_before(&order, &tickets).await?;
+    kill_point::passed("began", "worker");
     let queue = queue(&tickets, &settled);
     let queue = Arc::new(Mutex::new(queue));
     let binding = Binding {
@@ -281,6 +283,7 @@ impl Lane {
             let mut chunks = chunks;
             while let Some(chunk) = chunks.recv().await {
                 upload.write(chunk).await?;
+                kill_point::passed("uploading", "rows");
             }
             Ok::<_, EngineError>(())
         };
@@ -298,7 +301,9 @@ impl Lane {
             upload.abort().await?;
             return Ok(empty);
         }
+        kill_point::passed("completing", "rows");
         let committed = upload.finish().await?;
+        kill_point::passed("completed", "rows");
         Ok(Settled::rows(ticket.id, snapshot, committed, &totals))
     }
 }

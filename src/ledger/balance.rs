@@ -53,7 +53,12 @@ impl Ledger {
     pub fn balance(self, plan_document: Sha256Digest, census: &Census) -> Result<Balanced, LedgerError> {
         let open = self.open_tickets();
         if !open.is_empty() {
-            return Err(LedgerError::Open { planned: self.plan.tickets as usize, open });
+            let of_first = self
+                .sides
+                .iter()
+                .find(|(_, side)| side.tickets.tickets.iter().any(|ticket| open.first() == Some(&ticket.id)));
+            let destination = of_first.map_or_else(String::new, |(name, _)| name.clone());
+            return Err(LedgerError::Open { destination, planned: self.plan.tickets as usize, open });
         }
         if (census.run, census.plan, census.plan_document) != (self.plan.run, self.plan.plan, plan_document) {
             return Err(LedgerError::Census("it is of another run or plan".into()));

@@ -39,8 +39,14 @@ pub enum LedgerError {
         why: String,
     },
     /// Tickets without a receipt.
-    #[error("{} of {planned} tickets have no receipt, the first is ticket {}", open.len(), open.first().copied().unwrap_or_default())]
+    #[error(
+        "{} of {planned} tickets have no receipt; the first is ticket {first} of destination {destination}, which has no \
+         receipts/{first:08}.*.json of this plan",
+        open.len(), first = open.first().copied().unwrap_or_default()
+    )]
     Open {
+        /// Destination of the first.
+        destination: String,
         /// Number of tickets.
         planned: usize,
         /// Those that are open.
@@ -216,6 +222,10 @@ impl Ledger {
         let snapshot = snapshot_of(&self.plan, ticket).ok_or_else(|| refuse(&key, "no endpoint"))?;
         if receipt.snapshot != snapshot && !mutant::is(Mutant::AcceptAnotherPlansReceipt) {
             return Ok(Taken::Foreign);
+        }
+        // What lies under another ticket's name was swapped with it, whatever it says.
+        if key.name().split('.').next() != Some(&format!("{:08}", receipt.ticket)) {
+            return Err(refuse(&key, &format!("it is that of ticket {}", receipt.ticket)));
         }
         check_settlement(ticket, &receipt.settlement).map_err(|why| refuse(&key, why))?;
         match side.entries.get(&receipt.ticket) {

@@ -60,14 +60,14 @@ impl Copy {
     async fn of(shop: &Shop) -> Self {
         let folders = [&shop.here, &shop.there].map(|from| {
             let to = tempfile::tempdir().unwrap();
-            for object in objects_of(from.path()) {
+            for object in objects_of(from.path(), false) {
                 let copy = to.path().join(object.strip_prefix(from.path()).unwrap());
                 std::fs::create_dir_all(copy.parent().unwrap()).unwrap();
                 std::fs::copy(&object, copy).unwrap();
             }
             to
         });
-        let paths = folders.iter().flat_map(|folder| objects_of(folder.path()));
+        let paths = folders.iter().flat_map(|folder| objects_of(folder.path(), false));
         let objects = paths.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect();
         let mut stores = Vec::new();
         for (name, folder) in DESTINATIONS.into_iter().zip(&folders) {
