@@ -133,8 +133,8 @@ impl BackupReport {
 #[serde(rename_all = "camelCase")]
 pub(super) struct RunReport {
     run: u32,
-    claimed: String,
-    owner: String,
+    claimed: Option<String>,
+    owner: Option<String>,
     outcome: &'static str,
     reason: Option<String>,
     rows: Option<u64>,
@@ -144,15 +144,19 @@ pub(super) struct RunReport {
 
 impl RunReport {
     pub(super) fn of(listed: &Listed) -> Self {
-        let (outcome, reason) = match listed.outcome.as_ref().map(|outcome| &outcome.decision) {
-            None => ("Open", None),
-            Some(Decision::Sealed { .. }) => ("Sealed", None),
-            Some(Decision::Void { reason, .. }) => ("Void", Some(reason.clone())),
+        let decision = listed.outcome.as_ref().map(|outcome| &outcome.decision);
+        let (outcome, reason) = match (&listed.damage, decision) {
+            (Some(damage), _) => ("Damaged", Some(damage.clone())),
+            (None, None) => ("Open", None),
+            (None, Some(Decision::Sealed { .. })) => ("Sealed", None),
+            (None, Some(Decision::Void { reason, .. })) => ("Void", Some(reason.clone())),
         };
+        let (claimed, owner) =
+            listed.claimed.as_ref().map(|(claimed, owner)| (claimed.to_string(), owner.clone())).unzip();
         Self {
             run: listed.run,
-            claimed: listed.claimed.to_string(),
-            owner: listed.owner.clone(),
+            claimed,
+            owner,
             outcome,
             reason,
             rows: listed.manifest.as_ref().map(|manifest| manifest.rows),

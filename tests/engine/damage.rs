@@ -153,6 +153,13 @@ impl Copy {
                 if damaged.kind == Kind::Delete && names[0].1.ends_with("/outcome.json") => {}
             Err(error) => panic!("{:?} of {names:?} was not called damage: {error}", damaged.kind),
         }
+        // A listing goes on, and its line says so.
+        let listed = backups::list(&self.register).await.unwrap();
+        let of_manifest = |(store, key): &&Name| store == DESTINATIONS[0] && key.ends_with("/manifest.json.zst");
+        if let Some((_, key)) = names.iter().find(of_manifest) {
+            let finding = listed[0].damage.as_deref().unwrap();
+            assert!(finding.starts_with(key.as_str()), "{finding}");
+        }
     }
 
     async fn must_not_be_restored(&self, damaged: &Damaged, server: &Postgres) {
