@@ -86,6 +86,11 @@ pub async fn back_up(job: &BackupJob) -> Result<Sealed, EngineError> {
         }
         job.progress.note(format!("starting over with a new plan: {error}"));
         job.errors.note("plan", error.reason());
+        // A server that has just come up again needs a moment; nobody takes a silence of one interval for death.
+        let pause = async { Ok(tokio::time::sleep(job.register.heartbeat()).await) };
+        if let Err(stopped) = job.interrupt.race(pause).await {
+            return Err(end(job, &turn, stopped).await);
+        }
         turn = match next_plan(job, &turn, format!("starting over: {error}")).await {
             Ok(turn) => turn,
             Err(error) => return Err(end(job, &turn, error).await),
@@ -239,6 +244,7 @@ async fn write_plan(
 /// One worker for each destination; a worker whose connection broke is started again, and goes on.
 async fn start_workers(job: &BackupJob, tickets: &[Held<Tickets>]) -> Result<(), EngineError> {
     let mut workers = tokio::task::JoinSet::new();
+    let (interrupt, stop) = job.interrupt.of_part();
     for held in tickets {
         let order = WorkerOrder {
             run: held.document.run,
@@ -247,7 +253,7 @@ async fn start_workers(job: &BackupJob, tickets: &[Held<Tickets>]) -> Result<(),
             store: job.destinations.named(&held.document.destination)?.store.clone(),
             endpoints: job.endpoints.clone(),
             parallelism: job.parallelism,
-            interrupt: job.interrupt.clone(),
+            interrupt: interrupt.clone(),
             progress: job.progress.clone(),
         };
         let errors = job.errors.clone();
@@ -268,6 +274,10 @@ async fn start_workers(job: &BackupJob, tickets: &[Held<Tickets>]) -> Result<(),
     let mut first = Ok(());
     while let Some(joined) = workers.join_next().await {
         let ended = joined.unwrap_or_else(|error| Err(EngineError::Task(format!("a worker died: {error}"))));
+        if ended.is_err() {
+            // What the others would still export is of no use; how they end follows from this.
+            stop.send(Interruption::Leave);
+        }
         first = first.and(ended);
     }
     first

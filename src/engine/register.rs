@@ -94,6 +94,12 @@ impl Register {
         Self { store, heartbeat }
     }
 
+    /// Time between two heartbeats.
+    #[must_use]
+    pub const fn heartbeat(&self) -> Duration {
+        self.heartbeat
+    }
+
     /// The store that holds it.
     #[must_use]
     pub fn store(&self) -> &Arc<dyn ObjectStore> {
