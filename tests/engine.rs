@@ -6,6 +6,7 @@
 mod engine {
     mod damage;
     mod damaging;
+    mod difference;
     mod kill;
     mod mutants;
     mod page;
