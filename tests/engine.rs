@@ -8,12 +8,18 @@ mod engine {
     #[path = "../target/compare.rs"]
     mod compare;
     mod damage;
+    mod damaging;
+    mod difference;
     mod forged;
     mod kill;
     mod mutants;
+    mod page;
     mod places;
     mod round;
     mod setup;
     mod shop;
+    mod signals;
+    mod written;
+    mod zombie;
     mod zoo;
 }

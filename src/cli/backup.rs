@@ -8,7 +8,7 @@ use clap::Args;
 use super::options::{self, StoreArguments, ToolArguments};
 use super::report::BackupReport;
 use super::{Failure, OutputFormat, output, progress, signals};
-use crate::engine::job::{DEFAULT_SPAN_BYTES, owner_of};
+use crate::engine::job::{DEFAULT_SPAN_BYTES, listing_patience, owner_of};
 use crate::engine::{BackupJob, Endpoint, Placement, back_up};
 use crate::plan::locality::{Locality, LocalityPolicy};
 use crate::plan::placement::{PlacementRule, Unplaced};
@@ -84,6 +84,7 @@ impl Backup {
             parallelism: usize::from(self.parallelism),
             span_bytes,
             tools: self.tools.tools(),
+            listing_patience: listing_patience(),
             deadline: self.deadline,
             errors: opened.errors,
             interrupt,

@@ -35,7 +35,7 @@ fn forged_documents_are_refused_before_the_target_is_touched() {
     let shop = Shop::open("forged");
     run(shop.backup()).must_succeed();
     let named = |name: &str| -> PathBuf {
-        objects_of(shop.here.path()).into_iter().find(|path| path.ends_with(name)).unwrap()
+        objects_of(shop.here.path(), false).into_iter().find(|path| path.ends_with(name)).unwrap()
     };
     let same = |body: &str| body.to_owned();
     let (manifest, part) = (named("manifest.json.zst"), named("part.json.zst"));

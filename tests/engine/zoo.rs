@@ -47,7 +47,7 @@ fn zoo(server: &Postgres, libraries: bool) -> String {
 /// What `pg_restore` alone makes of the backup's archive: a newer server writes the same definitions in other
 /// words.
 fn reference(target: &Postgres, folder: &Path) -> String {
-    let archives: Vec<PathBuf> = (shop::objects_of(folder).into_iter())
+    let archives: Vec<PathBuf> = (shop::objects_of(folder, false).into_iter())
         .filter(|path| path.extension().is_some_and(|extension| extension == "dump"))
         .collect();
     assert_eq!(archives.len(), 1, "{archives:?}");

@@ -9,7 +9,7 @@ use super::super::{Failure, options};
 use super::server::local;
 use super::{PARALLELISM, PLACES, Play, SOURCE};
 use crate::engine::errors::ErrorBook;
-use crate::engine::job::owner_of;
+use crate::engine::job::{listing_patience, owner_of};
 use crate::engine::restore::{RestoreJob, RestorePolicy};
 use crate::engine::{
     BackupJob, Destination, Destinations, Endpoint, EngineError, Placement, Register, Sealed, back_up,
@@ -55,6 +55,7 @@ impl Play<'_> {
             parallelism: PARALLELISM,
             span_bytes: SPAN_BYTES,
             tools: self.tools.clone(),
+            listing_patience: listing_patience(),
             deadline: None,
             errors: Arc::new(ErrorBook::new(Arc::new(ErrorCounts::default()))),
             interrupt: self.interrupt.clone(),

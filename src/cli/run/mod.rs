@@ -19,7 +19,7 @@ use crate::api::{
     self, MissingRoles, Privileges, RestoreMode, ValidatedBackup, ValidatedBackupSpec, ValidatedBackupStore,
     ValidatedFrom, ValidatedPostgres, ValidatedRestore, ValidatedTarget,
 };
-use crate::engine::job::{DEFAULT_SPAN_BYTES, owner_of};
+use crate::engine::job::{DEFAULT_SPAN_BYTES, listing_patience, owner_of};
 use crate::engine::restore::{RestoreJob, RestorePlace, RestorePolicy, restore};
 use crate::engine::{BackupJob, Endpoint, EngineError, Placement, back_up};
 use crate::plan::placement::{PlacementRule, Unplaced};
@@ -102,6 +102,7 @@ impl Run {
             parallelism: parallelism.get() as usize,
             span_bytes: NonZeroU64::MIN.saturating_add(DEFAULT_SPAN_BYTES - 1),
             tools: self.tools.tools(),
+            listing_patience: listing_patience(),
             deadline: *deadline,
             errors: opened.errors,
             interrupt,

@@ -10,6 +10,7 @@ use super::content::Content;
 use super::site::Site;
 use super::{RestoreJob, RestoredTable, compare, large_objects, load};
 use crate::format::QualifiedName;
+use crate::kill_point;
 use crate::source::target::{Archive, RestorePlan, create_extensions, refresh_views, set_sequences};
 use crate::source::{ClientEncoding, Session};
 
@@ -33,31 +34,39 @@ impl Material<'_> {
         job.progress.begin(Stage::Schema, 0, 0);
         let session = Session::connect(&endpoint, "restore", &ClientEncoding::Utf8).await?;
         archive.restore(&endpoint, "schemas", &plan.schemas, 1).await?;
+        kill_point::passed("restored", "schemas");
         create_extensions(&session, &plan.extensions, &content.extensions).await?;
         archive.restore(&endpoint, "definitions", &plan.definitions, 1).await?;
         site.record(&session).await?;
+        kill_point::passed("restored", "definitions");
         let content_of = Arc::new(content.clone());
         let loader = load::Loading { job, backup, content: content_of, archive, plan, endpoint: &endpoint };
         loader.tables().await?;
+        kill_point::passed("loaded", "tables");
         job.progress.begin(Stage::Finish, 0, 0);
         archive.restore(&endpoint, "postponed", &plan.postponed, jobs).await?;
         site.record(&session).await?;
+        kill_point::passed("restored", "postponed");
         loader.tables_after_indexes().await?;
         if !job.schema_only {
             // Another schema's sequence of an existing database may have the name of one that was not chosen.
             let mut sequences = content.sequences_in(&session).await?;
             sequences.retain(|sequence| !site.holds_others() || self.is_ours(&sequence.name));
             set_sequences(&session, &sequences).await?;
+            kill_point::passed("restored", "sequences");
             large_objects::restore(&loader, site, &session, block_size).await?;
         }
         archive.restore(&endpoint, "relations", &plan.relations, jobs).await?;
         site.record(&session).await?;
+        kill_point::passed("restored", "relations");
         let tables = match job.schema_only {
             true => Vec::new(),
             false => compare::compare(job, content, plan, &endpoint).await?,
         };
+        kill_point::passed("compared", "tables");
         job.progress.begin(Stage::Finish, 0, 0);
         archive.restore(&endpoint, "access", &plan.access, 1).await?;
+        kill_point::passed("restored", "access");
         if !job.schema_only {
             let ours = |view: &&QualifiedName| !site.holds_others() || self.is_ours(view);
             let populated: HashSet<QualifiedName> =
@@ -66,6 +75,7 @@ impl Material<'_> {
         }
         archive.restore(&endpoint, "views", &plan.views, jobs).await?;
         site.analyze(&session, &self.analyzed()).await?;
+        kill_point::passed("analyzed", "database");
         archive.restore(&endpoint, "event triggers", &plan.events, 1).await?;
         session.close().await?;
         Ok(tables)

@@ -8,6 +8,7 @@ use super::site::Site;
 use super::{RestoreJob, options};
 use crate::codec::RowHasher;
 use crate::format::{CopyFormat, Fingerprint};
+use crate::kill_point;
 use crate::source::target::{LargeObject, PageWriter, large_objects, large_objects_back};
 use crate::source::{Selection, Session};
 
@@ -44,6 +45,7 @@ pub(super) async fn restore(
         return Ok(());
     }
     site.create_large_objects(session, &objects).await?;
+    kill_point::passed("created", "large-objects");
     loading.large_objects(PageWriter::new(session, content.server.block_size)).await?;
     // While they still belong to the role that restores: an owner may have taken privileges from itself.
     if block_size == content.server.block_size && large_objects_back::may_read_pages(session).await? {
@@ -54,7 +56,9 @@ pub(super) async fn restore(
     let mut access = options(job);
     access.no_owner &= job.policy.owner.is_none();
     large_objects::set_access_with(session, &objects, access).await?;
-    Ok(large_objects_back::check_access(session, &objects, access).await?)
+    large_objects_back::check_access(session, &objects, access).await?;
+    kill_point::passed("restored", "large-objects");
+    Ok(())
 }
 
 /// The fingerprint of all pages, as of a table's rows.

@@ -14,6 +14,7 @@ use super::super::verifier::LARGE_OBJECT_COLUMNS;
 use super::RestoreJob;
 use super::content::{Content, SpanObject};
 use crate::format::{CopyFormat, QualifiedName, TablePlan};
+use crate::kill_point;
 use crate::source::EndpointConfig;
 use crate::source::target::{Archive, Loader, PageWriter, RestorePlan, TableLoad};
 
@@ -220,10 +221,12 @@ impl Loading<'_> {
         let mut chunks = self.stream(span, (facts.format, facts.columns.len()));
         while let Some(chunk) = chunks.receiver.recv().await {
             load.write(chunk).await?;
+            kill_point::passed("loading", "rows");
         }
         // Only when the object was found whole and right is the COPY ended well.
         chunks.end().await?;
         let rows = load.finish().await?;
+        kill_point::passed("loaded", "span");
         if rows != span.fingerprint.rows {
             let (name, stored) = (&facts.name, span.fingerprint.rows);
             return Err(EngineError::NotEqual(format!("{name}: {rows} rows were loaded of {stored}")));

@@ -19,6 +19,7 @@ use super::interrupt::Interrupt;
 use super::progress::Progress;
 use super::register::Register;
 use crate::format::{Fingerprint, QualifiedName, Sha256Digest};
+use crate::kill_point;
 use crate::source::target::{
     Archive, ArchiveOptions, ClaimedSchemas, DatabaseOptions, DatabaseProperties, Fence, Leftovers,
     NewDatabase, RestoreId, RestorePlan, create_roles, existing_schemas, missing_roles,
@@ -127,6 +128,7 @@ pub async fn restore(job: &RestoreJob) -> Result<Restored, EngineError> {
 async fn carry_out(job: &RestoreJob) -> Result<Restored, EngineError> {
     let backup = proving::prove(job).await?;
     let content = Content::read(job, &backup).await?;
+    kill_point::passed("proven", "backup");
     let folder =
         tempfile::tempdir().map_err(|source| EngineError::io("a folder for the schema archive", source))?;
     let path: PathBuf = folder.path().join("schema.dump");
@@ -151,6 +153,7 @@ async fn carry_out(job: &RestoreJob) -> Result<Restored, EngineError> {
         true => None,
         false => Some(Fence::acquire(&entrance, database, Fence::DEFAULT_PATIENCE).await?),
     };
+    kill_point::passed("fenced", "target");
     let id = identity(job, &backup)?;
     let leftovers = if into_new { None } else { Some(Leftovers::read(&session, &id).await?) };
     let plan = ordered(job, &content, &archive, &session, leftovers.as_ref()).await?;
@@ -167,6 +170,7 @@ async fn carry_out(job: &RestoreJob) -> Result<Restored, EngineError> {
         leftovers: leftovers.as_ref(),
     };
     intention.check(&session).await?;
+    kill_point::passed("planned", "restore");
     let restored = |tables: Vec<RestoredTable>| Restored {
         run: backup.run,
         manifest_sha256: backup.manifest_sha256,
@@ -188,6 +192,7 @@ async fn carry_out(job: &RestoreJob) -> Result<Restored, EngineError> {
         block_size: target.block_size,
     };
     let tables = material.build(&site).await?;
+    kill_point::passed("built", "database");
     site.finish(fence).await?;
     Ok(restored(tables))
 }

@@ -1,6 +1,7 @@
 //! Where a restore is built: a database of its own, or schemas of one that is there.
 
 use super::super::error::EngineError;
+use crate::kill_point;
 use crate::source::target::{
     ClaimedSchemas, DatabaseProperties, Fence, LargeObject, NewDatabase, analyze, analyze_tables,
     large_objects,
@@ -74,6 +75,7 @@ impl Site {
                 session.close().await?;
             }
         }
+        kill_point::passed("renamed", "database");
         Ok(fence.release().await?)
     }
 }
