@@ -8,7 +8,7 @@ use clap::Args;
 use super::options::{self, StoreArguments, ToolArguments};
 use super::report::BackupReport;
 use super::{Failure, OutputFormat, output, progress, signals};
-use crate::engine::job::{DEFAULT_SPAN_BYTES, owner_of};
+use crate::engine::job::{DEFAULT_SPAN_BYTES, listing_patience, owner_of};
 use crate::engine::{BackupJob, Endpoint, Placement, back_up};
 use crate::plan::locality::{Locality, LocalityPolicy};
 use crate::plan::placement::{PlacementRule, Unplaced};
@@ -85,6 +85,7 @@ impl Backup {
             span_bytes,
             tools: self.tools.tools(),
             deadline: self.deadline,
+            listing_patience: listing_patience(),
             errors: opened.errors,
             interrupt,
             progress: progress::shown(output),

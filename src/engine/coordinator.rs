@@ -1,7 +1,5 @@
 //! The coordinator: claims a run, plans it, starts workers and verifiers, balances the books, and seals.
 
-use std::time::Duration;
-
 use super::backups;
 use super::catalogs;
 use super::census;
@@ -27,22 +25,6 @@ const PLANS_PER_PROCESS: u32 = 3;
 
 /// Starts of a worker within one plan: its receipts are its checkpoint, so a start costs one reading of them.
 const STARTS_PER_WORKER: u32 = 3;
-
-/// How long a listing may lag behind receipts that a worker has just written. Every store that we know lists
-/// what it has acknowledged at once; a minute covers those that we don't.
-const LISTING_PATIENCE: Duration = Duration::from_secs(60);
-
-/// [`LISTING_PATIENCE`]. A debug build takes another one, in milliseconds, from `VOUCHSAFE_LISTING_PATIENCE_MS`:
-/// tests of receipts that never come must not wait a minute each.
-fn listing_patience() -> Duration {
-    if cfg!(debug_assertions)
-        && let Ok(text) = std::env::var("VOUCHSAFE_LISTING_PATIENCE_MS")
-        && let Ok(milliseconds) = text.parse()
-    {
-        return Duration::from_millis(milliseconds);
-    }
-    LISTING_PATIENCE
-}
 
 /// A backup that is proven.
 #[derive(Debug)]
@@ -211,7 +193,7 @@ async fn export_held(job: &BackupJob, turn: &Turn, sources: &[HeldSource]) -> Re
     workers?;
     catalogs?;
     let counted = async {
-        census::collect(&job.destinations, &mut ledger, listing_patience()).await?;
+        census::collect(&job.destinations, &mut ledger, job.listing_patience).await?;
         for source in sources {
             source.held.snapshot.check().await?;
             source.held.locks.check().await?;
@@ -283,7 +265,7 @@ async fn prove(job: &BackupJob, turn: &Turn, settled: Settled) -> Result<Sealed,
     let Settled { plan, tickets, census } = settled;
     let tickets_held = tickets.iter().map(|held| (held.document.clone(), held.sha256)).collect();
     let mut ledger = Ledger::open(plan.document.clone(), tickets_held)?;
-    census::collect(&job.destinations, &mut ledger, listing_patience()).await?;
+    census::collect(&job.destinations, &mut ledger, job.listing_patience).await?;
     let balanced: Balanced = ledger.balance(plan.sha256, &census.document)?;
     job.register.still_ours(turn).await?;
     job.progress.begin(Stage::Write, 0, 0);
@@ -292,6 +274,7 @@ async fn prove(job: &BackupJob, turn: &Turn, settled: Settled) -> Result<Sealed,
     let verified = metadata::verify(job, turn, &balanced, &metadata).await?;
     job.progress.begin(Stage::Seal, 0, 0);
     seal::compare_once_more(&job.destinations, &balanced, &metadata.written).await?;
+    job.register.check_own_chain(turn).await?;
     seal::seal(&job.register, turn, balanced.plan(), verified.proven).await?;
     // As any reader would: what can't be opened was not made. The seal stands, so the run can't be voided.
     let opened = backups::open(&job.destinations, &job.register, turn.run).await;

@@ -20,6 +20,23 @@ use crate::source::{EndpointConfig, Selection, TablePattern, Tools};
 /// other connections idle for long (about a second at 200 MB/s).
 pub const DEFAULT_SPAN_BYTES: u64 = 192 << 20;
 
+/// How long a listing may lag behind receipts that a worker has just written. Every store that we know lists
+/// what it has acknowledged at once; a minute covers those that we don't.
+pub const LISTING_PATIENCE: Duration = Duration::from_secs(60);
+
+/// [`LISTING_PATIENCE`]. A debug build takes another one, in milliseconds, from `VOUCHSAFE_LISTING_PATIENCE_MS`:
+/// tests of receipts that never come must not wait a minute each.
+#[must_use]
+pub fn listing_patience() -> Duration {
+    if cfg!(debug_assertions)
+        && let Ok(text) = std::env::var("VOUCHSAFE_LISTING_PATIENCE_MS")
+        && let Ok(milliseconds) = text.parse()
+    {
+        return Duration::from_millis(milliseconds);
+    }
+    LISTING_PATIENCE
+}
+
 /// One server that holds data, by the name of its endpoint.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
@@ -65,6 +82,8 @@ pub struct BackupJob {
     pub tools: Tools,
     /// Time for all of it.
     pub deadline: Option<Duration>,
+    /// How long a listing may lag behind what was written; [`listing_patience`] unless set otherwise.
+    pub listing_patience: Duration,
     /// The errors that the stores' retries have met.
     pub errors: Arc<ErrorBook>,
     /// Where it is asked to stop.

@@ -9,7 +9,7 @@ use super::documents::{self, Held};
 use super::error::EngineError;
 use super::process;
 use crate::format::{
-    Attempt, Beat, Decision, Key, Nonce, Outcome, PlanId, ProcessIdentity, Run, RunKind, Sha256Digest,
+    Attempt, Beat, Collection, Decision, Key, Nonce, Outcome, PlanId, ProcessIdentity, Run, RunKind, Sha256Digest,
 };
 use crate::mutant::{self, Mutant};
 use crate::store::{ObjectStore, StoreErrorKind};
@@ -180,21 +180,97 @@ impl Register {
                 previous,
                 software: crate::version().to_owned(),
             };
+            let nonce = document.nonce;
             match documents::put(&*self.store, &Key::run(run), document).await {
-                Ok(held) => {
-                    let turn = self.first_turn(run, held.sha256, plan).await?;
-                    return Ok(Claimed::New(turn));
-                }
+                Ok(held) => return self.first_turn(run, held.sha256, plan).await.map(Claimed::New),
                 // Another process was faster: look again at what it made.
                 Err(EngineError::Store(error)) if error.kind() == StoreErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    // It may have taken effect, all the same.
+                    let found = documents::find::<Run>(&*self.store, &Key::run(run)).await;
+                    let ours = found.is_ok_and(|held| held.is_some_and(|held| held.document.nonce == nonce));
+                    return Err(if ours { self.give_claim_up(run, plan, error).await } else { error });
+                }
             }
         }
     }
 
+    /// The first turn at a run that was just claimed. If there is none to be had, the run is voided, as nobody
+    /// but its owner could go on with it.
     async fn first_turn(&self, run: u32, claim: Sha256Digest, plan: PlanId) -> Result<Turn, EngineError> {
+        // Read back, whatever the create said: all that follows would be written into a run that is not there,
+        // and the next process would claim its number once more.
+        let found = documents::get_bound::<Run>(&*self.store, &Key::run(run), claim).await;
+        if let Err(missing @ EngineError::Missing { .. }) = found {
+            return Err(missing);
+        }
         let open = OpenRun { run, plan: None, claim, attempts: Vec::new() };
-        self.take_turn(open, plan, false, "the first attempt".into()).await
+        let turn = match found {
+            Ok(_) => self.take_turn(open, plan, false, "the first attempt".into()).await,
+            Err(error) => Err(error),
+        };
+        match turn {
+            Err(error) if !matches!(error, EngineError::LostTurn { .. }) => {
+                Err(self.give_claim_up(run, plan, error).await)
+            }
+            turn => turn,
+        }
+    }
+
+    /// Voids a run of which this process has the claim and no turn, unless another process has taken one.
+    async fn give_claim_up(&self, run: u32, plan: PlanId, error: EngineError) -> EngineError {
+        let message = error.to_string().chars().take(2000).collect();
+        let voided = async {
+            // The plan's id is this process's own: by it the attempt is told whose answer was lost.
+            let attempts = self.attempts(run).await?;
+            if attempts.iter().any(|held| held.document.plan != plan) {
+                return Err(EngineError::LostTurn { run, attempt: 0 });
+            }
+            self.void(run, error.reason(), message).await
+        };
+        match voided.await {
+            Ok(decided) if decided.ours => error,
+            Ok(decided) => EngineError::DecidedElsewhere { run, outcome: Box::new(decided.outcome) },
+            Err(known @ (EngineError::LostTurn { .. } | EngineError::OutcomeUnknown { .. })) => known,
+            Err(source) => EngineError::OutcomeUnknown { run, source: Box::new(source) },
+        }
+    }
+
+    /// What an outcome of `run` stands on: the claim and the attempts, by their digests, the collection, and the
+    /// outcome before.
+    ///
+    /// # Errors
+    /// The first that is missing, or another.
+    pub(crate) async fn check_chain(
+        &self,
+        run: u32,
+        claim: Sha256Digest,
+        attempts: &[Sha256Digest],
+    ) -> Result<(), EngineError> {
+        let store = &*self.store;
+        let claim: Held<Run> = documents::get_bound(store, &Key::run(run), claim).await?;
+        documents::get_bound::<Collection>(store, &Key::collection(), claim.document.collection).await?;
+        if run > 1 {
+            let expected = claim.document.previous.ok_or_else(|| {
+                EngineError::Damaged(format!("run {run} does not name the outcome before it"))
+            })?;
+            documents::get_bound::<Outcome>(store, &Key::outcome(run - 1), expected).await?;
+        }
+        for (position, digest) in attempts.iter().enumerate() {
+            let number = u32::try_from(position).unwrap_or(u32::MAX).saturating_add(1);
+            documents::get_bound::<Attempt>(store, &Key::attempt(run, number), *digest).await?;
+        }
+        Ok(())
+    }
+
+    /// [`check_chain`](Self::check_chain) of a run that is to be sealed: a document that was acknowledged and is
+    /// not there would make a seal that nobody can open.
+    ///
+    /// # Errors
+    /// The first that is missing, or another.
+    pub(crate) async fn check_own_chain(&self, turn: &Turn) -> Result<(), EngineError> {
+        let OpenRun { run, claim, attempts, .. } = turn.as_open();
+        self.check_chain(run, claim, &attempts).await
     }
 
     /// The open run `run`, if it is `owner`'s and nobody is at it.
@@ -387,19 +463,24 @@ impl Register {
         let outcome = Outcome { run, claim, attempts, decision, decided_by, decided: Timestamp::now() };
         let key = Key::outcome(run);
         let unknown = |source: EngineError| EngineError::OutcomeUnknown { run, source: Box::new(source) };
-        match documents::put(&*self.store, &key, outcome).await {
-            Ok(_) => {}
+        let unsettled = match documents::put(&*self.store, &key, outcome).await {
+            Ok(_) => None,
             Err(EngineError::Store(error)) if error.kind() == StoreErrorKind::AlreadyExists => {
                 if mutant::is(Mutant::ConflictMeansMine) {
                     tracing::warn!("mutant: a conflict is taken for a success");
                 }
+                None
             }
-            Err(error) => return Err(unknown(error)),
-        }
+            Err(error) => Some(error),
+        };
         // Read back, whatever the create said: the register is what lies there, not what was sent. It may be
         // an earlier decision of this very attempt, whose answer was lost or not waited for (a deadline that
-        // passes during the seal, and then the void): that is adopted like any other.
-        let held: Held<Outcome> = documents::get(&*self.store, &key).await.map_err(unknown)?;
+        // passes during the seal, and then the void): that is adopted like any other. Nothing there after a
+        // create that failed decides nothing: it may still arrive.
+        let held: Held<Outcome> = match (documents::get(&*self.store, &key).await, unsettled) {
+            (Ok(held), _) => held,
+            (Err(_), Some(error)) | (Err(error), None) => return Err(unknown(error)),
+        };
         let ours = held.document.decided_by == decided_by;
         Ok(Decided { outcome: held.document, sha256: held.sha256, ours })
     }

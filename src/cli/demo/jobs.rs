@@ -9,7 +9,7 @@ use super::super::{Failure, options};
 use super::server::local;
 use super::{PARALLELISM, PLACES, Play, SOURCE};
 use crate::engine::errors::ErrorBook;
-use crate::engine::job::owner_of;
+use crate::engine::job::{listing_patience, owner_of};
 use crate::engine::restore::RestoreJob;
 use crate::engine::{
     BackupJob, Destination, Destinations, Endpoint, EngineError, Placement, Register, Sealed, back_up,
@@ -56,6 +56,7 @@ impl Play<'_> {
             span_bytes: SPAN_BYTES,
             tools: self.tools.clone(),
             deadline: None,
+            listing_patience: listing_patience(),
             errors: Arc::new(ErrorBook::new(Arc::new(ErrorCounts::default()))),
             interrupt: self.interrupt.clone(),
             progress: self.progress(),

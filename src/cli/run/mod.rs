@@ -19,7 +19,7 @@ use crate::api::{
     self, MissingRoles, Privileges, RestoreMode, ValidatedBackup, ValidatedBackupSpec, ValidatedBackupStore,
     ValidatedFrom, ValidatedPostgres, ValidatedRestore, ValidatedTarget,
 };
-use crate::engine::job::{DEFAULT_SPAN_BYTES, owner_of};
+use crate::engine::job::{DEFAULT_SPAN_BYTES, listing_patience, owner_of};
 use crate::engine::restore::{RestoreJob, restore};
 use crate::engine::{BackupJob, Endpoint, EngineError, Placement, back_up};
 use crate::plan::placement::{PlacementRule, Unplaced};
@@ -103,6 +103,7 @@ impl Run {
             span_bytes: NonZeroU64::MIN.saturating_add(DEFAULT_SPAN_BYTES - 1),
             tools: self.tools.tools(),
             deadline: *deadline,
+            listing_patience: listing_patience(),
             errors: opened.errors,
             interrupt,
             progress: progress::shown(output),
