@@ -7,10 +7,11 @@
 
 mod message;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -30,6 +31,9 @@ pub enum PgFault {
     LostAnswer,
     /// The server's process is told to terminate, as by `pg_terminate_backend`, before the request reaches it.
     Terminate,
+    /// The processes of all other sessions are told so: what a failover or an administrator does to whoever only
+    /// holds something.
+    TerminateOthers,
     /// The server refuses: it gets a statement that can't be parsed, or a COPY that the client gives up.
     Refuse,
     /// One piece of COPY's data never arrives, and nothing says so.
@@ -38,18 +42,27 @@ pub enum PgFault {
 
 impl PgFault {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::CutBefore, Self::CutMidway, Self::LostAnswer, Self::Terminate, Self::Refuse, Self::Drop];
+    pub const ALL: [Self; 7] =
+        [
+            Self::CutBefore,
+            Self::CutMidway,
+            Self::LostAnswer,
+            Self::Terminate,
+            Self::TerminateOthers,
+            Self::Refuse,
+            Self::Drop,
+        ];
 
-    /// Whether it can act on a request of this kind, by the kind's last word.
+    /// Whether it can act on a request of this kind, with so many other sessions there.
     #[must_use]
-    pub fn fits(self, kind: &str) -> bool {
+    pub fn fits(self, kind: &str, others: usize) -> bool {
         let request = kind.rsplit(": ").next().unwrap_or(kind);
         match self {
             Self::CutBefore => true,
             Self::CutMidway => !matches!(request, "end"),
             Self::LostAnswer => !matches!(request, "connect" | "end" | "copy data") && !request.starts_with("prepare"),
             Self::Terminate => !matches!(request, "connect" | "end"),
+            Self::TerminateOthers => others > 0 && request != "connect",
             Self::Refuse => !matches!(request, "end") && !request.starts_with("sync"),
             Self::Drop => request == "copy data",
         }
@@ -82,8 +95,11 @@ struct Shared {
 #[derive(Default)]
 struct State {
     rule: Option<PgRule>,
-    requests: Vec<String>,
+    /// Each with how many other sessions there were.
+    requests: Vec<(String, usize)>,
     fired: u64,
+    /// Process ids of the sessions that there are, by their number.
+    sessions: BTreeMap<u64, i32>,
 }
 
 impl fmt::Debug for PgProxy {
@@ -132,9 +148,9 @@ impl PgProxy {
         state.fired = 0;
     }
 
-    /// Kinds of the requests since then, in order.
+    /// Kinds of the requests since then, in order, each with how many other sessions there were.
     #[must_use]
-    pub fn requests(&self) -> Vec<String> {
+    pub fn requests(&self) -> Vec<(String, usize)> {
         self.shared.state().requests.clone()
     }
 
@@ -164,12 +180,13 @@ impl Shared {
     }
 
     /// Counts a request, and says what is to go wrong with it.
-    fn next(&self, kind: String) -> Option<PgFault> {
+    fn next(&self, session: u64, kind: String) -> Option<PgFault> {
         let mut state = self.state();
-        let nth = state.requests.iter().filter(|other| **other == kind).count() as u64;
+        let others = state.sessions.keys().filter(|other| **other != session).count();
+        let nth = state.requests.iter().filter(|(other, _)| *other == kind).count() as u64;
         let rule = state.rule.as_ref().filter(|rule| rule.kind == kind && rule.nth == nth);
-        let fault = rule.map(|rule| rule.fault).filter(|fault| fault.fits(&kind));
-        state.requests.push(kind);
+        let fault = rule.map(|rule| rule.fault).filter(|fault| fault.fits(&kind, others));
+        state.requests.push((kind, others));
         state.fired += u64::from(fault.is_some());
         fault
     }
@@ -177,21 +194,23 @@ impl Shared {
 
 /// One client's connection, from its start to its end.
 struct Link<'a> {
+    session: u64,
+    shared: &'a Arc<Shared>,
     client: &'a TcpStream,
     server: TcpStream,
-    /// The server's process, once it has said so.
-    backend: Arc<AtomicI32>,
     /// Answers are read and thrown away; the first that ends a request ends the connection, by a reset.
     mute: Arc<AtomicBool>,
 }
 
 fn serve(client: &TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let session = NEXT.fetch_add(1, Ordering::Relaxed);
     client.set_nodelay(true)?;
     let (start, application) = match message::read_start(client)? {
         Start::Session { bytes, application } => (bytes, application),
         Start::Cancel(bytes) => return TcpStream::connect(("127.0.0.1", shared.upstream))?.write_all(&bytes),
     };
-    match shared.next(format!("{application}: connect")) {
+    match shared.next(session, format!("{application}: connect")) {
         Some(PgFault::Refuse) => return (&mut &*client).write_all(&message::refusal()),
         Some(_) => return reset(client),
         None => {}
@@ -199,20 +218,21 @@ fn serve(client: &TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
     let server = TcpStream::connect(("127.0.0.1", shared.upstream))?;
     server.set_nodelay(true)?;
     (&mut &server).write_all(&start)?;
-    let link = Link { client, server, backend: Arc::default(), mute: Arc::default() };
+    let link = Link { session, shared, client, server, mute: Arc::default() };
     let answers = link.answers()?;
-    let served = link.requests(shared, &application);
+    let served = link.requests(&application);
     if !link.mute.load(Ordering::SeqCst) {
         // The server ends the session, and the other thread the connection.
         let _ = link.server.shutdown(Shutdown::Write);
     }
     // A client that waits must not be kept waiting by a server that does.
     drop(answers.join());
+    shared.state().sessions.remove(&session);
     served
 }
 
 impl Link<'_> {
-    fn requests(&self, shared: &Shared, application: &str) -> io::Result<()> {
+    fn requests(&self, application: &str) -> io::Result<()> {
         let mut statement = String::new();
         loop {
             let Some(message) = Message::read(&mut &*self.client)? else { return Ok(()) };
@@ -232,7 +252,7 @@ impl Link<'_> {
                     continue;
                 }
             };
-            match shared.next(format!("{application}: {request}")) {
+            match self.shared.next(self.session, format!("{application}: {request}")) {
                 Some(fault) if self.act(fault, &message)? => return Ok(()),
                 Some(_) => {}
                 None => (&mut &self.server).write_all(&message.bytes)?,
@@ -260,9 +280,13 @@ impl Link<'_> {
                 }
                 Ok(true)
             }
-            PgFault::Terminate => {
-                let pid = Pid::from_raw(self.backend.load(Ordering::SeqCst));
-                kill_process(pid.ok_or_else(|| io::Error::other("no process"))?, Signal::TERM)?;
+            PgFault::Terminate | PgFault::TerminateOthers => {
+                for (session, pid) in self.shared.state().sessions.clone() {
+                    if (session == self.session) == (fault == PgFault::Terminate) {
+                        let pid = Pid::from_raw(pid).ok_or_else(|| io::Error::other("no process"))?;
+                        kill_process(pid, Signal::TERM)?;
+                    }
+                }
                 (&mut &self.server).write_all(&message.bytes)?;
                 Ok(false)
             }
@@ -277,11 +301,11 @@ impl Link<'_> {
     /// Carries answers to the client, in a thread of its own.
     fn answers(&self) -> io::Result<thread::JoinHandle<()>> {
         let (mut server, client) = (self.server.try_clone()?, self.client.try_clone()?);
-        let (backend, mute) = (Arc::clone(&self.backend), Arc::clone(&self.mute));
+        let (session, shared, mute) = (self.session, Arc::clone(self.shared), Arc::clone(&self.mute));
         thread::Builder::new().name("pg-proxy".to_owned()).spawn(move || {
             while let Ok(Some(answer)) = Message::read(&mut server) {
                 if let Some(pid) = answer.backend() {
-                    backend.store(pid, Ordering::SeqCst);
+                    shared.state().sessions.insert(session, pid);
                 }
                 if mute.load(Ordering::SeqCst) {
                     // Ready, or ready for COPY's data: the request was carried out.

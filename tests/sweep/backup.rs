@@ -1,5 +1,6 @@
 //! A-151050: every request of a backup × every fault, at the trait and on the wire.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use testbed::S3Kind;
@@ -30,6 +31,7 @@ fn of(source: Source) -> impl Fn(Kind) -> bool {
     }
 }
 
+/// `thin`: of so many cases one.
 async fn sweep(name: &str, level: Level, kind: S3Kind, extent: &Extent, thin: usize) {
     let world = World::of(kind).await;
     let mut all = Vec::new();
@@ -45,6 +47,8 @@ async fn sweep(name: &str, level: Level, kind: S3Kind, extent: &Extent, thin: us
         assert!(!cases.is_empty(), "no request of {source:?} is met");
         all.extend(cases.into_iter().step_by(thin));
     }
+    let of_level: BTreeSet<Operation> = all.iter().map(|case| case.marks[0].kind.operation).collect();
+    assert!(thin > 1 || of_level.len() == Operation::ALL.len(), "a backup needs every operation: {of_level:?}");
     let cases = extent.cases(all, |mark| mark.fault.must_in_backup(level, mark.kind));
     carry_out(name, extent, cases, Case::words, |case| {
         let (world, sample) = (Arc::clone(&world), extent.is_sample());
@@ -169,4 +173,10 @@ async fn backup_at_the_trait() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn backup_on_the_wire() {
     sweep("Backup, faults on the wire", Level::Wire, S3Kind::Minio, &Extent::wanted(), 1).await;
+}
+
+/// A sample also of the whole: the requests are the same, and the wire's own sweep of stores has all of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn backup_on_the_wire_of_seaweedfs() {
+    sweep("Backup, faults on the wire, SeaweedFS", Level::Wire, S3Kind::SeaweedFs, &Extent::wanted(), 61).await;
 }

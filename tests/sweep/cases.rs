@@ -1,12 +1,13 @@
 //! Which cases there are, which of them are run, and what became of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use futures::StreamExt;
 use tokio::sync::Semaphore;
+use vouchsafe::store::fault::Operation;
 
 use super::fault::{Fault, Level, Must};
 use super::kind::Kind;
@@ -125,11 +126,14 @@ impl Extent {
                 for one in all {
                     groups.entry(group(&one)).or_default().push(one);
                 }
+                let count = groups.len();
                 let chosen = groups.into_values().zip(0_u64..).map(|(mut of_group, number)| {
                     let at = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(number * 0x85eb_ca6b);
                     of_group.swap_remove((at % of_group.len() as u64) as usize)
                 });
-                chosen.collect()
+                let chosen: Vec<T> = chosen.collect();
+                assert_eq!(chosen.len(), count, "a sample holds one of each group");
+                chosen
             }
             Self::Piece { number, of } => {
                 all.into_iter().enumerate().filter(|(at, _)| at % of == number - 1).map(|(_, one)| one).collect()
@@ -143,7 +147,17 @@ impl Extent {
 
     /// The cases that are run: each alone, but in a sample.
     pub fn cases(&self, all: Vec<Case>, must: impl Fn(&Mark) -> Must) -> Vec<Case> {
-        let chosen = self.choose(all, Case::words);
+        let faults = |cases: &[Case]| -> BTreeSet<(Operation, Fault)> {
+            cases.iter().flat_map(|case| &case.marks).map(|mark| (mark.kind.operation, mark.fault)).collect()
+        };
+        let wanted = faults(&all);
+        let chosen = self.choose(all, |case| {
+            let mark = case.marks[0];
+            // What comes together in one case costs nothing more.
+            let of = if must(&mark) == Must::Succeed { mark.kind.of } else { mark.kind.family() };
+            (mark.kind.operation, of, mark.fault)
+        });
+        assert!(!self.is_sample() || faults(&chosen) == wanted, "a sample holds every operation × every fault");
         match self {
             Self::Piece { .. } => chosen,
             Self::Sample { .. } | Self::Only(_) => together(chosen, must),

@@ -165,7 +165,14 @@ impl Fault {
             | Self::ShortBody
             | Self::StaleList
             | Self::GhostList => Must::Succeed,
-            Self::OkWithError | Self::OkWithPage => Must::Either,
+            // An answer without what an acknowledgement or an object comes with is none, and asked again; of an
+            // abort nothing is asked. A page where a document is due shows that something else answers.
+            Self::OkWithError | Self::OkWithPage => match kind.operation {
+                Op::Create | Op::PutPart | Op::Abort | Op::Get => Must::Succeed,
+                Op::Begin | Op::Complete | Op::List if self == Self::OkWithError => Must::Succeed,
+                Op::Begin | Op::Complete | Op::List => Must::Fail,
+                Op::Head | Op::Delete => Must::Either,
+            },
             Self::Dark => Must::Fail,
             Self::Outage | Self::Silence | Self::Forbidden | Self::Pretend if needless => Must::Succeed,
             // What is gone already is deleted; on the wire the retry looks, and sees that.
@@ -178,6 +185,8 @@ impl Fault {
             Self::Forbidden if kind == (Kind { operation: Op::Head, of: "probe" }) => Must::Either,
             // A store that doesn't check one way's checksums is used by the other way.
             Self::Pretend if level == Level::Wire && kind.of == "probe" => Must::Either,
+            // Receipts are read twice: for the census, and for the books, which count.
+            Self::Vanish if kind.of == "receipt" => Must::Either,
             // The object to be deleted is gone already, then.
             Self::Vanish if level == Level::Wire && kind == (Kind { operation: Op::Head, of: "probe" }) => {
                 Must::Either
@@ -192,8 +201,10 @@ impl Fault {
     }
 
     /// What must come of it in a restore, which only reads.
-    pub fn must_in_restore(self) -> Must {
+    pub fn must_in_restore(self, kind: Kind) -> Must {
         match self {
+            // Of the newest run it is asked twice.
+            Self::Vanish if kind == (Kind { operation: Operation::Head, of: "claim" }) => Must::Either,
             Self::Outage
             | Self::Silence
             | Self::Dark
@@ -201,7 +212,7 @@ impl Fault {
             | Self::Pretend
             | Self::Vanish
             | Self::FlipBit => Must::Fail,
-            Self::OkWithError | Self::OkWithPage => Must::Either,
+            Self::OkWithPage if kind.operation == Operation::List => Must::Fail,
             _ => Must::Succeed,
         }
     }

@@ -52,6 +52,17 @@ impl Kind {
         Self { operation, of: of.unwrap_or_else(|| panic!("{operation:?} of {object:?} is of no known kind")) }
     }
 
+    /// The family of its objects: what a sample holds one of.
+    pub fn family(self) -> &'static str {
+        match self.of {
+            "probe" | "probes" => "probe",
+            "collection" | "claim" | "attempt" | "beat" | "outcome" | "runs" => "register",
+            "receipt" | "receipts" => "receipt",
+            "rows" | "large objects" | "catalog" => "object",
+            _ => "document",
+        }
+    }
+
     /// What its names are told by, at the trait.
     pub fn name(self) -> Name {
         if self.operation == Operation::List {

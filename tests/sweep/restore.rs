@@ -24,7 +24,7 @@ async fn sweep(name: &str, level: Level, extent: &Extent) {
     let requests = reading.requests();
     assert!(requests.len() > 30, "{requests:?}");
     let all = cases::cases(extent, level, Source::Small, &requests, |_| true);
-    let cases = extent.cases(all, |mark| mark.fault.must_in_restore());
+    let cases = extent.cases(all, |mark| mark.fault.must_in_restore(mark.kind));
     carry_out(name, extent, cases, Case::words, |case| {
         let (world, folder) = (Arc::clone(&world), folder.clone());
         async move { read(&world, level, &folder, &case).await }
@@ -52,7 +52,7 @@ async fn read(world: &Arc<World>, level: Level, folder: &str, case: &Case) -> Re
             Err(error) if !left.contains(&database) && error.reason() != "Internal" => End::Failed,
             _ => return Err(format!("neither restored nor failed: {ended:?}, and there are {left:?}")),
         };
-        match case.marks[0].fault.must_in_restore() {
+        match case.marks[0].fault.must_in_restore(case.marks[0].kind) {
             Must::Succeed if end != End::Proven => Err(format!("it must succeed: {ended:?}")),
             Must::Fail if end == End::Proven => Err("it must fail, and succeeded".to_owned()),
             _ => Ok(end),

@@ -29,6 +29,7 @@ fn words(strike: &Strike) -> (String, String) {
         PgFault::CutMidway => "reset midway",
         PgFault::LostAnswer => "answer lost",
         PgFault::Terminate => "backend terminated",
+        PgFault::TerminateOthers => "others terminated",
         PgFault::Refuse => "refused",
         PgFault::Drop => "data lost",
     };
@@ -52,7 +53,8 @@ fn class(kind: &str) -> String {
 fn may_succeed(strike: &PgRule) -> bool {
     let done = strike.kind.ends_with(": end");
     let asked = strike.fault == PgFault::LostAnswer && strike.kind == "vouchsafe restore: COMMIT";
-    done || asked
+    // The others may be sessions that have done their part.
+    done || asked || strike.fault == PgFault::TerminateOthers
 }
 
 async fn strike(world: &Arc<World>, stores: &Rig, strike: Strike, sample: bool) -> Result<End, String> {
@@ -110,9 +112,9 @@ async fn restore_writing() {
     world.must_equal(Source::Small, &database).await.unwrap();
     let mut seen: BTreeMap<String, u64> = BTreeMap::new();
     let mut all = Vec::new();
-    for kind in proxy.requests() {
+    for (kind, others) in proxy.requests() {
         let nth = seen.entry(kind.clone()).or_default();
-        for fault in PgFault::ALL.into_iter().filter(|fault| fault.fits(&kind)) {
+        for fault in PgFault::ALL.into_iter().filter(|fault| fault.fits(&kind, others)) {
             all.push(Strike(PgRule { kind: kind.clone(), nth: *nth, fault }));
         }
         *nth += 1;

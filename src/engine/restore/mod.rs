@@ -142,6 +142,8 @@ async fn carry_out(job: &RestoreJob) -> Result<Restored, EngineError> {
     fence.check().await?;
     let properties = content.properties.clone().unwrap_or_else(DatabaseProperties::server_defaults);
     made.rename_into_place(&properties.reduced(reduced(job))).await?;
+    // Whatever became of the session that held the lock: the database has its name, and a failure now would be
+    // one of a restore that is done.
     super::best_effort("the database has its name: nothing is left to be fenced", fence.release().await);
     Ok(restored(tables))
 }
