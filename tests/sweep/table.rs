@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use super::cases::{End, Extent};
 
@@ -36,6 +37,9 @@ impl Tally {
     /// A piece of the whole is kept in a file, and the document is made anew of all that are there.
     pub fn keep(&self, sweep: &str, extent: &Extent) {
         let Extent::Piece { number, of } = extent else { return };
+        // The sweeps of one process run at once.
+        static WRITING: Mutex<()> = Mutex::new(());
+        let _alone = WRITING.lock().unwrap();
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let folder = root.join("target/sweep");
         std::fs::create_dir_all(&folder).unwrap();
