@@ -13,6 +13,7 @@ const fn word(stage: Stage) -> &'static str {
     match stage {
         Stage::Resolve => "resolving",
         Stage::Export => "exporting",
+        Stage::Count => "counting",
         Stage::Write => "writing metadata",
         Stage::Verify => "verifying",
         Stage::Seal => "sealing",

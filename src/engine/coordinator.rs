@@ -199,6 +199,7 @@ async fn export_held(job: &BackupJob, turn: &Turn, sources: &[HeldSource]) -> Re
             source.held.locks.check().await?;
         }
         let digests = catalogs::digests_again(sources).await?;
+        job.progress.begin(Stage::Count, plan.document.tables.len() as u64, 0);
         census::take(&job.endpoints, &plan.document, plan.sha256, &ledger, digests, job.parallelism).await
     };
     let census = job.interrupt.race(counted).await?;

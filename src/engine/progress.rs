@@ -9,6 +9,8 @@ pub enum Stage {
     Resolve,
     /// Exporting tickets.
     Export,
+    /// Counting every table in the snapshot.
+    Count,
     /// Writing parts and manifest.
     Write,
     /// Reading everything back.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
 
 use super::documents::{self, Held};
@@ -21,11 +21,15 @@ use crate::format::{
     TablePlan, Ticket, Tickets,
 };
 use crate::mutant::{self, Mutant};
-use crate::source::{CopyStream, Reader};
+use crate::source::{CopyStream, Reader, SourceError};
 use crate::store::{ObjectStore, Upload, UploadOptions};
 
-/// Chunks of COPY data that wait for the encoder: COPY sends a message per row, so these are small.
-const CHUNKS_UNDER_WAY: usize = 64;
+/// Rows are gathered to so many bytes for the encoder: COPY sends a message per row, and handing each over by
+/// itself cost as much as hashing it.
+const GATHERED_BYTES: usize = 128 << 10;
+
+/// Pieces that wait for the encoder, and chunks that wait for the upload: enough to hide a scheduling gap.
+const PIECES_UNDER_WAY: usize = 8;
 
 /// A larger message is cut for the encoder, so that what it hands out stays bounded.
 const ENCODER_BITE: usize = 1 << 20;
@@ -250,8 +254,8 @@ impl Lane {
         stream: CopyStream,
     ) -> Result<Settled, EngineError> {
         let what = key.to_string();
-        let (to_encoder, mut raw) = tokio::sync::mpsc::channel::<Bytes>(CHUNKS_UNDER_WAY);
-        let (to_upload, chunks) = tokio::sync::mpsc::channel::<Bytes>(CHUNKS_UNDER_WAY);
+        let (to_encoder, mut raw) = tokio::sync::mpsc::channel::<Bytes>(PIECES_UNDER_WAY);
+        let (to_upload, chunks) = tokio::sync::mpsc::channel::<Bytes>(PIECES_UNDER_WAY);
         let encoding = tokio::task::spawn_blocking(move || -> Result<Option<RowTotals>, CodecError> {
             let mut writer = SpanWriter::new(format, columns)?;
             let mut out = Vec::new();
@@ -308,20 +312,50 @@ async fn abandon(upload: Upload, error: EngineError) -> EngineError {
 }
 
 async fn feed(
-    mut stream: CopyStream,
+    stream: CopyStream,
     to_encoder: tokio::sync::mpsc::Sender<Bytes>,
     interrupt: &Interrupt,
 ) -> Result<(), EngineError> {
-    loop {
-        // Raced, and not only looked at between messages: a server that stalls sends none.
-        let next = interrupt.race(async { Ok(stream.try_next().await?) }).await?;
-        let Some(message) = next else { break };
-        if !message.is_empty() && to_encoder.send(message).await.is_err() {
-            return Ok(()); // the encoder has refused, and says itself why
+    // Raced, and not only looked at between messages: a server that stalls sends none.
+    let fed = interrupt.race(async { Ok(gather(stream, &to_encoder).await?) }).await?;
+    if fed == Fed::ToTheEnd {
+        let _encoder_says_why = to_encoder.send(Bytes::new()).await;
+    }
+    Ok(())
+}
+
+#[derive(PartialEq, Eq)]
+enum Fed {
+    ToTheEnd,
+    /// The encoder has refused, and says itself why.
+    EncoderGone,
+}
+
+async fn gather(
+    mut stream: CopyStream,
+    to_encoder: &tokio::sync::mpsc::Sender<Bytes>,
+) -> Result<Fed, SourceError> {
+    let mut gathered = BytesMut::with_capacity(GATHERED_BYTES);
+    while let Some(message) = stream.try_next().await? {
+        if gathered.len() + message.len() > GATHERED_BYTES && !gathered.is_empty() {
+            let full = std::mem::replace(&mut gathered, BytesMut::with_capacity(GATHERED_BYTES));
+            if to_encoder.send(full.freeze()).await.is_err() {
+                return Ok(Fed::EncoderGone);
+            }
+        }
+        if message.len() >= GATHERED_BYTES {
+            // Nothing is gathered now; what is large enough goes on without a copy.
+            if to_encoder.send(message).await.is_err() {
+                return Ok(Fed::EncoderGone);
+            }
+        } else {
+            gathered.extend_from_slice(&message);
         }
     }
-    let _encoder_says_why = to_encoder.send(Bytes::new()).await;
-    Ok(())
+    if !gathered.is_empty() && to_encoder.send(gathered.freeze()).await.is_err() {
+        return Ok(Fed::EncoderGone);
+    }
+    Ok(Fed::ToTheEnd)
 }
 
 /// Sends what is ready; false if nobody takes it any more.

@@ -9,6 +9,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 const PREFIX: &str = "vouchsafe-testbed-";
 
+/// A file system in memory that every Linux has.
+const MEMORY: &str = "/dev/shm";
+
 /// Lists files elsewhere that are to be removed, one a line.
 const LEFTOVERS: &str = "leftovers";
 
@@ -26,7 +29,16 @@ pub(crate) fn new_folder(stem: &str) -> PathBuf {
     folder
 }
 
-/// Has a file elsewhere removed too when the process is gone.
+/// The same in memory.
+pub(crate) fn new_folder_in_memory(stem: &str) -> PathBuf {
+    let folder = Path::new(MEMORY).join(format!("{PREFIX}{}-{stem}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    make(&folder);
+    remove_later(&folder);
+    folder
+}
+
+/// Has a file or folder elsewhere removed too when the process is gone.
 pub(crate) fn remove_later(file: &Path) {
     let list = root().join(LEFTOVERS);
     File::options()
@@ -62,7 +74,7 @@ fn make(folder: &Path) {
 fn janitor(folder: &Path) -> Child {
     let script = r#"trap '' INT TERM HUP
         cat >/dev/null
-        while read -r file; do rm -f "$file"; done < "$1/$2"
+        while read -r file; do rm -rf "$file"; done < "$1/$2"
         n=0
         while [ $n -lt 50 ]; do rm -rf "$1"; sleep 0.2; [ -e "$1" ] || exit 0; n=$((n+1)); done"#;
     Command::new("sh")

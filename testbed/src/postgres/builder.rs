@@ -17,6 +17,7 @@ pub struct Builder {
     pub(super) access: Vec<String>,
     tls: bool,
     primary: Option<Primary>,
+    in_memory: bool,
 }
 
 /// What a standby needs to know of the server that it follows.
@@ -27,7 +28,7 @@ struct Primary {
 
 impl Builder {
     pub(super) fn new(version: PgVersion) -> Self {
-        Self { version, config: vec![], initdb: vec![], access: vec![], tls: false, primary: None }
+        Self { version, config: vec![], initdb: vec![], access: vec![], tls: false, primary: None, in_memory: false }
     }
 
     /// Sets a parameter of postgresql.conf; the value needs no quotes. Later ones win.
@@ -72,6 +73,13 @@ impl Builder {
         self
     }
 
+    /// Keeps its folder in memory (`/dev/shm`): for measuring programs, and not the disk below them.
+    #[must_use]
+    pub fn in_memory(mut self) -> Self {
+        self.in_memory = true;
+        self
+    }
+
     /// Makes it a streaming standby of `primary`, copied by pg_basebackup. For 15, 16 and 18.
     #[must_use]
     pub fn standby_of(mut self, primary: &Postgres) -> Self {
@@ -86,7 +94,9 @@ impl Builder {
     /// With the server's log when it doesn't start.
     #[must_use]
     pub fn start(self) -> Postgres {
-        let folder = scratch::new_folder(&format!("pg{}", self.version));
+        let stem = format!("pg{}", self.version);
+        let folder =
+            if self.in_memory { scratch::new_folder_in_memory(&stem) } else { scratch::new_folder(&stem) };
         // The server makes its socket and reads its certificates here.
         tools::hand_over(&folder);
         let data = folder.join("data");
