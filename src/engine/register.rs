@@ -1,5 +1,7 @@
 //! The run register: claiming a number, taking turns at an open run, and deciding it once.
 
+mod chain;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +11,7 @@ use super::documents::{self, Held};
 use super::error::EngineError;
 use super::process;
 use crate::format::{
-    Attempt, Beat, Collection, Decision, Key, Nonce, Outcome, PlanId, ProcessIdentity, Run, RunKind, Sha256Digest,
+    Attempt, Beat, Decision, Key, Nonce, Outcome, PlanId, ProcessIdentity, Run, RunKind, Sha256Digest,
 };
 use crate::mutant::{self, Mutant};
 use crate::store::{ObjectStore, StoreErrorKind};
@@ -234,43 +236,6 @@ impl Register {
             Err(known @ (EngineError::LostTurn { .. } | EngineError::OutcomeUnknown { .. })) => known,
             Err(source) => EngineError::OutcomeUnknown { run, source: Box::new(source) },
         }
-    }
-
-    /// What an outcome of `run` stands on: the claim and the attempts, by their digests, the collection, and the
-    /// outcome before.
-    ///
-    /// # Errors
-    /// The first that is missing, or another.
-    pub(crate) async fn check_chain(
-        &self,
-        run: u32,
-        claim: Sha256Digest,
-        attempts: &[Sha256Digest],
-    ) -> Result<(), EngineError> {
-        let store = &*self.store;
-        let claim: Held<Run> = documents::get_bound(store, &Key::run(run), claim).await?;
-        documents::get_bound::<Collection>(store, &Key::collection(), claim.document.collection).await?;
-        if run > 1 {
-            let expected = claim.document.previous.ok_or_else(|| {
-                EngineError::Damaged(format!("run {run} does not name the outcome before it"))
-            })?;
-            documents::get_bound::<Outcome>(store, &Key::outcome(run - 1), expected).await?;
-        }
-        for (position, digest) in attempts.iter().enumerate() {
-            let number = u32::try_from(position).unwrap_or(u32::MAX).saturating_add(1);
-            documents::get_bound::<Attempt>(store, &Key::attempt(run, number), *digest).await?;
-        }
-        Ok(())
-    }
-
-    /// [`check_chain`](Self::check_chain) of a run that is to be sealed: a document that was acknowledged and is
-    /// not there would make a seal that nobody can open.
-    ///
-    /// # Errors
-    /// The first that is missing, or another.
-    pub(crate) async fn check_own_chain(&self, turn: &Turn) -> Result<(), EngineError> {
-        let OpenRun { run, claim, attempts, .. } = turn.as_open();
-        self.check_chain(run, claim, &attempts).await
     }
 
     /// The open run `run`, if it is `owner`'s and nobody is at it.

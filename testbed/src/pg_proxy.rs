@@ -42,16 +42,15 @@ pub enum PgFault {
 
 impl PgFault {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [
-            Self::CutBefore,
-            Self::CutMidway,
-            Self::LostAnswer,
-            Self::Terminate,
-            Self::TerminateOthers,
-            Self::Refuse,
-            Self::Drop,
-        ];
+    pub const ALL: [Self; 7] = [
+        Self::CutBefore,
+        Self::CutMidway,
+        Self::LostAnswer,
+        Self::Terminate,
+        Self::TerminateOthers,
+        Self::Refuse,
+        Self::Drop,
+    ];
 
     /// Whether it can act on a request of this kind, with so many other sessions there.
     #[must_use]
@@ -60,7 +59,9 @@ impl PgFault {
         match self {
             Self::CutBefore => true,
             Self::CutMidway => !matches!(request, "end"),
-            Self::LostAnswer => !matches!(request, "connect" | "end" | "copy data") && !request.starts_with("prepare"),
+            Self::LostAnswer => {
+                !matches!(request, "connect" | "end" | "copy data") && !request.starts_with("prepare")
+            }
             Self::Terminate => !matches!(request, "connect" | "end"),
             Self::TerminateOthers => others > 0 && request != "connect",
             Self::Refuse => !matches!(request, "end") && !request.starts_with("sync"),

@@ -48,7 +48,10 @@ async fn sweep(name: &str, level: Level, kind: S3Kind, extent: &Extent, thin: us
         all.extend(cases.into_iter().step_by(thin));
     }
     let of_level: BTreeSet<Operation> = all.iter().map(|case| case.marks[0].kind.operation).collect();
-    assert!(thin > 1 || of_level.len() == Operation::ALL.len(), "a backup needs every operation: {of_level:?}");
+    assert!(
+        thin > 1 || of_level.len() == Operation::ALL.len(),
+        "a backup needs every operation: {of_level:?}"
+    );
     let cases = extent.cases(all, |mark| mark.fault.must_in_backup(level, mark.kind));
     carry_out(name, extent, cases, Case::words, |case| {
         let (world, sample) = (Arc::clone(&world), extent.is_sample());
@@ -85,7 +88,9 @@ async fn backup(world: &Arc<World>, level: Level, case: &Case, sample: bool) -> 
             proven(world, &rig, case.source, (1, plan), &prefixes).await?;
             End::Undecided
         }
-        (Err(EngineError::OutcomeUnknown { .. }), Outcome::Open) if may_stay_open(case.marks[0]) => End::Undecided,
+        (Err(EngineError::OutcomeUnknown { .. }), Outcome::Open) if may_stay_open(case.marks[0]) => {
+            End::Undecided
+        }
         _ => return Err(format!("it is neither proven nor failed: {shown}")),
     };
     if let Err(error) = &ended
@@ -178,5 +183,6 @@ async fn backup_on_the_wire() {
 /// A sample also of the whole: the requests are the same, and the wire's own sweep of stores has all of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn backup_on_the_wire_of_seaweedfs() {
-    sweep("Backup, faults on the wire, SeaweedFS", Level::Wire, S3Kind::SeaweedFs, &Extent::wanted(), 61).await;
+    sweep("Backup, faults on the wire, SeaweedFS", Level::Wire, S3Kind::SeaweedFs, &Extent::wanted(), 61)
+        .await;
 }

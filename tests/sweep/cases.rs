@@ -93,8 +93,13 @@ pub enum End {
 /// How much is run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Extent {
-    Sample { seed: u64 },
-    Piece { number: usize, of: usize },
+    Sample {
+        seed: u64,
+    },
+    Piece {
+        number: usize,
+        of: usize,
+    },
     /// One case, or several faults in one, by name.
     Only(String),
 }
@@ -135,9 +140,12 @@ impl Extent {
                 assert_eq!(chosen.len(), count, "a sample holds one of each group");
                 chosen
             }
-            Self::Piece { number, of } => {
-                all.into_iter().enumerate().filter(|(at, _)| at % of == number - 1).map(|(_, one)| one).collect()
-            }
+            Self::Piece { number, of } => all
+                .into_iter()
+                .enumerate()
+                .filter(|(at, _)| at % of == number - 1)
+                .map(|(_, one)| one)
+                .collect(),
             Self::Only(names) => {
                 let names: Vec<&str> = names.split(", ").collect();
                 all.into_iter().filter(|one| names.contains(&one.to_string().as_str())).collect()
@@ -157,7 +165,10 @@ impl Extent {
             let of = if must(&mark) == Must::Succeed { mark.kind.of } else { mark.kind.family() };
             (mark.kind.operation, of, mark.fault)
         });
-        assert!(!self.is_sample() || faults(&chosen) == wanted, "a sample holds every operation × every fault");
+        assert!(
+            !self.is_sample() || faults(&chosen) == wanted,
+            "a sample holds every operation × every fault"
+        );
         match self {
             Self::Piece { .. } => chosen,
             Self::Sample { .. } | Self::Only(_) => together(chosen, must),
@@ -172,9 +183,9 @@ impl Extent {
         if !both || fault.must_in_backup(level, kind) == Must::Succeed {
             return true;
         }
-        let number = (kind.to_string() + fault.words()).bytes().fold(*seed, |sum, byte| {
-            sum.wrapping_mul(0x0100_0000_01b3) ^ u64::from(byte)
-        });
+        let number = (kind.to_string() + fault.words())
+            .bytes()
+            .fold(*seed, |sum, byte| sum.wrapping_mul(0x0100_0000_01b3) ^ u64::from(byte));
         ((number >> 7) % 2 == 0) == (level == Level::Trait)
     }
 

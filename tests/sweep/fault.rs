@@ -135,10 +135,17 @@ impl Fault {
         use Operation as Op;
         let stores = matches!(kind.operation, Op::Create | Op::PutPart | Op::Complete);
         match self {
-            Self::Hiccup | Self::Throttled | Self::LostAnswer | Self::Outage | Self::Dark | Self::Forbidden => true,
+            Self::Hiccup
+            | Self::Throttled
+            | Self::LostAnswer
+            | Self::Outage
+            | Self::Dark
+            | Self::Forbidden => true,
             // Of a request that changes nothing it is an outage.
             Self::Silence => !matches!(kind.operation, Op::Get | Op::Head | Op::List),
-            Self::ResetSending | Self::ResetAnswer | Self::StallSending | Self::StallAnswer => level == Level::Wire,
+            Self::ResetSending | Self::ResetAnswer | Self::StallSending | Self::StallAnswer => {
+                level == Level::Wire
+            }
             Self::CutBody | Self::ShortBody => level == Level::Trait && kind.operation == Op::Get && found,
             Self::StaleList | Self::GhostList => level == Level::Trait && kind.operation == Op::List,
             Self::OkWithError | Self::OkWithPage => level == Level::Wire && kind.operation != Op::Head,
@@ -191,12 +198,9 @@ impl Fault {
             Self::Vanish if level == Level::Wire && kind == (Kind { operation: Op::Head, of: "probe" }) => {
                 Must::Either
             }
-            Self::Outage
-            | Self::Silence
-            | Self::Forbidden
-            | Self::Pretend
-            | Self::Vanish
-            | Self::FlipBit => Must::Fail,
+            Self::Outage | Self::Silence | Self::Forbidden | Self::Pretend | Self::Vanish | Self::FlipBit => {
+                Must::Fail
+            }
         }
     }
 

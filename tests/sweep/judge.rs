@@ -14,8 +14,12 @@ pub enum Outcome {
     /// No run was claimed.
     NoRun,
     Open,
-    Void { reason: String },
-    Sealed { plan: String },
+    Void {
+        reason: String,
+    },
+    Sealed {
+        plan: String,
+    },
 }
 
 /// SHA-256 of nothing: the body of a request that has none.
@@ -23,10 +27,16 @@ const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b785
 
 /// Every object below `prefix`.
 fn list(world: &World, prefix: &str) -> Vec<String> {
-    let query = format!("{}?list-type=2&max-keys=1000&prefix={}%2F", world.bucket, prefix.replace('/', "%2F"));
+    let query =
+        format!("{}?list-type=2&max-keys=1000&prefix={}%2F", world.bucket, prefix.replace('/', "%2F"));
     let answer = world.s3.request("GET", &query, &[], None);
     assert!(answer.status == 200 && answer.body.contains("<IsTruncated>false"), "{answer:?}");
-    answer.body.split("<Key>").skip(1).filter_map(|rest| Some(rest.split_once("</Key>")?.0.to_owned())).collect()
+    answer
+        .body
+        .split("<Key>")
+        .skip(1)
+        .filter_map(|rest| Some(rest.split_once("</Key>")?.0.to_owned()))
+        .collect()
 }
 
 /// Fetches `keys` into `folder`, each under its position.
@@ -96,7 +106,8 @@ pub async fn objects_hold(
             let keys = list(&world, &format!("{prefix}/runs/{run:08}/{plan}/receipts"));
             for receipt in if keys.is_empty() { Vec::new() } else { json(&world, &keys) } {
                 let Some(object) = find(&receipt, "object") else { continue };
-                let text = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+                let text =
+                    |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
                 let sha256 = text("sha256").trim_start_matches("sha256:").to_owned();
                 expected.push((format!("{prefix}/{}", text("key")), sha256));
             }
@@ -110,7 +121,8 @@ pub async fn objects_hold(
         let mut sums = Command::new("sha256sum");
         sums.args((0..keys.len()).map(|position| folder.path().join(position.to_string())));
         let sums = String::from_utf8(sums.output().unwrap().stdout).unwrap();
-        let differing = sums.lines().zip(&expected).find(|(line, (_, sha256))| !line.starts_with(sha256.as_str()));
+        let differing =
+            sums.lines().zip(&expected).find(|(line, (_, sha256))| !line.starts_with(sha256.as_str()));
         match differing {
             None if sums.lines().count() == expected.len() => Ok(()),
             None => Err("sha256sum read fewer objects".to_owned()),

@@ -49,7 +49,10 @@ impl Kind {
         } else {
             OBJECTS.iter().find(|(_, part)| object.contains(part)).map(|(word, _)| *word)
         };
-        Self { operation, of: of.unwrap_or_else(|| panic!("{operation:?} of {object:?} is of no known kind")) }
+        Self {
+            operation,
+            of: of.unwrap_or_else(|| panic!("{operation:?} of {object:?} is of no known kind")),
+        }
     }
 
     /// The family of its objects: what a sample holds one of.
@@ -81,7 +84,8 @@ impl Kind {
             let words = if *operation == Operation::List { &LISTS[..] } else { &OBJECTS[..] };
             words.iter().map(|(of, _)| Self { operation: *operation, of })
         });
-        let mut of_line = all.filter(|kind| kind.parts().iter().all(|part| format!("{line} ").contains(part)));
+        let mut of_line =
+            all.filter(|kind| kind.parts().iter().all(|part| format!("{line} ").contains(part)));
         match (of_line.next(), of_line.next()) {
             (Some(kind), None) => kind,
             found => panic!("{line:?} is of one kind, not of {found:?}"),

@@ -75,7 +75,8 @@ impl Rig {
         let prefixes = prefixes(level, case);
         match level {
             Level::Trait => {
-                let bare = open_bare(&location(world, &prefixes[0], world.s3.endpoint()), &options).await.unwrap();
+                let bare =
+                    open_bare(&location(world, &prefixes[0], world.s3.endpoint()), &options).await.unwrap();
                 let rules = marks.iter().map(|(kind, nth, fault)| fault.rule(*kind, *nth)).collect();
                 let faults = Arc::new(FaultStore::new(bare, rules));
                 Self { stores: vec![wrap(faults.clone(), &options)], faults: Faults::Trait(faults) }

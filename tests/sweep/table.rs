@@ -92,8 +92,7 @@ impl Tally {
         let kinds: BTreeSet<&String> = of_sweep.iter().map(|((_, kind, _), _)| kind).collect();
         let faults: BTreeSet<&String> = of_sweep.iter().map(|((_, _, fault), _)| fault).collect();
         let sum = |count: fn(&Count) -> u64| of_sweep.iter().map(|(_, it)| count(it)).sum::<u64>();
-        let (proven, failed, undecided) =
-            (sum(|it| it.proven), sum(|it| it.failed), sum(|it| it.undecided));
+        let (proven, failed, undecided) = (sum(|it| it.proven), sum(|it| it.failed), sum(|it| it.undecided));
         let cases = proven + failed + undecided;
         let mut text = format!(
             "### {sweep}\n\n{cases} cases, {cases} fired: {proven} proven, {failed} failed and named, {undecided} undecided.\n\n| request |"
@@ -116,6 +115,7 @@ impl Tally {
 /// `12P 3F 1U`: proven, failed and named, undecided.
 fn cell(count: &Count) -> String {
     let parts = [(count.proven, 'P'), (count.failed, 'F'), (count.undecided, 'U')];
-    let parts = parts.iter().filter(|(number, _)| *number > 0).map(|(number, letter)| format!("{number}{letter}"));
+    let parts =
+        parts.iter().filter(|(number, _)| *number > 0).map(|(number, letter)| format!("{number}{letter}"));
     parts.collect::<Vec<_>>().join(" ")
 }

@@ -121,9 +121,15 @@ async fn restore_writing() {
     }
     assert!(all.len() > 100, "{seen:?}");
     let cases = extent.choose(all, |strike| (class(&strike.0.kind), strike.0.fault));
-    carry_out("Restore, faults of its target", &extent, cases, |it| vec![words(it)], |it| {
-        let (world, rig, sample) = (Arc::clone(&world), Arc::clone(&rig), extent.is_sample());
-        async move { strike(&world, &rig, it, sample).await }
-    })
+    carry_out(
+        "Restore, faults of its target",
+        &extent,
+        cases,
+        |it| vec![words(it)],
+        |it| {
+            let (world, rig, sample) = (Arc::clone(&world), Arc::clone(&rig), extent.is_sample());
+            async move { strike(&world, &rig, it, sample).await }
+        },
+    )
     .await;
 }

@@ -196,7 +196,11 @@ impl World {
                 Source::Large => (LARGE_LOOK, &world.large.1),
             };
             let found = world.postgres.psql(&database, look).map_err(|error| error.to_string())?;
-            if found == *expected { Ok(()) } else { Err(format!("{database} differs from its source:\n{found}")) }
+            if found == *expected {
+                Ok(())
+            } else {
+                Err(format!("{database} differs from its source:\n{found}"))
+            }
         })
         .await
     }

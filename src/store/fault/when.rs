@@ -77,7 +77,8 @@ impl When {
             }
             Self::From { operation, name, nth, reach } => {
                 let nth = usize::try_from(*nth).unwrap_or(usize::MAX);
-                let of_kind = |(other, object): &(Operation, String)| other == operation && name.is_of(object);
+                let of_kind =
+                    |(other, object): &(Operation, String)| other == operation && name.is_of(object);
                 let Some(first) =
                     requests.iter().enumerate().filter(|(_, it)| of_kind(it)).map(|(at, _)| at).nth(nth)
                 else {
@@ -86,7 +87,8 @@ impl When {
                 match reach {
                     Reach::Once => first == earlier.len(),
                     Reach::SameObject(times) => {
-                        let same = requests[first..].iter().filter(|other| **other == requests[first]).count();
+                        let same =
+                            requests[first..].iter().filter(|other| **other == requests[first]).count();
                         *last == requests[first] && same as u64 <= *times
                     }
                     Reach::Everything => true,

@@ -114,8 +114,8 @@ pub(super) fn words(statement: &[u8]) -> String {
     let text = String::from_utf8_lossy(statement);
     let lines = text.lines().filter(|line| !line.trim_start().starts_with("--") && !line.trim().is_empty());
     let first = lines.take(1).collect::<String>();
-    let words = first.split_whitespace().take_while(|word| {
-        word.trim_end_matches(';').bytes().all(|byte| byte.is_ascii_uppercase())
-    });
+    let words = first
+        .split_whitespace()
+        .take_while(|word| word.trim_end_matches(';').bytes().all(|byte| byte.is_ascii_uppercase()));
     words.take(3).map(|word| word.trim_end_matches(';')).collect::<Vec<_>>().join(" ")
 }
