@@ -203,9 +203,6 @@ impl Register {
         // Read back, whatever the create said: all that follows would be written into a run that is not there,
         // and the next process would claim its number once more.
         let found = documents::get_bound::<Run>(&*self.store, &Key::run(run), claim).await;
-        if let Err(missing @ EngineError::Missing { .. }) = found {
-            return Err(missing);
-        }
         let open = OpenRun { run, plan: None, claim, attempts: Vec::new() };
         let turn = match found {
             Ok(_) => self.take_turn(open, plan, false, "the first attempt".into()).await,
@@ -234,6 +231,8 @@ impl Register {
             Ok(decided) if decided.ours => error,
             Ok(decided) => EngineError::DecidedElsewhere { run, outcome: Box::new(decided.outcome) },
             Err(known @ (EngineError::LostTurn { .. } | EngineError::OutcomeUnknown { .. })) => known,
+            // The claim is not there: there is no run.
+            Err(EngineError::Missing { .. }) => error,
             Err(source) => EngineError::OutcomeUnknown { run, source: Box::new(source) },
         }
     }
