@@ -248,7 +248,11 @@ pub async fn carry_out<C, F>(
             let _place = PLACES.acquire().await.unwrap();
             let ended = running.await.unwrap_or_else(|_| Err(format!("it hangs: not done in {LONGEST:?}")));
             match ended {
-                Ok(end) => tally.lock().unwrap().count(sweep, &words, end),
+                Ok(end) => {
+                    let mut tally = tally.lock().unwrap();
+                    tally.count(sweep, &words, end);
+                    tally.keep(sweep, extent);
+                }
                 Err(what) => {
                     eprintln!("{sweep}: {name}: {what}");
                     wrong.lock().unwrap().push(format!("{name}: {what}"));
@@ -259,6 +263,6 @@ pub async fn carry_out<C, F>(
     each.await;
     let wrong = wrong.into_inner().unwrap();
     eprintln!("{sweep}: {total} runs in {:?}, {} wrong", begun.elapsed(), wrong.len());
-    tally.into_inner().unwrap().keep(sweep, extent);
+    Tally::publish(extent);
     assert!(wrong.is_empty(), "{sweep}: {} of {total} runs ended wrong:\n{}", wrong.len(), wrong.join("\n"));
 }

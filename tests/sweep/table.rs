@@ -10,6 +10,10 @@ const DOCUMENT: &str = "docs/reliability.md";
 const BEGIN: &str = "<!-- sweep: begin -->";
 const STOP: &str = "<!-- sweep: end -->";
 
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/sweep")
+}
+
 /// How often a kind of request met a fault, and how it ended.
 #[derive(Clone, Copy, Debug, Default)]
 struct Count {
@@ -34,32 +38,36 @@ impl Tally {
         }
     }
 
-    /// A piece of the whole is kept in a file, and the document is made anew of all that are there.
+    /// A piece of the whole is kept in a file, as far as it has come: what was run counts, also if the rest was not.
     pub fn keep(&self, sweep: &str, extent: &Extent) {
         let Extent::Piece { number, of } = extent else { return };
-        // The sweeps of one process run at once.
-        static WRITING: Mutex<()> = Mutex::new(());
-        let _alone = WRITING.lock().unwrap();
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let folder = root.join("target/sweep");
-        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::create_dir_all(folder()).unwrap();
         let lines = self.0.iter().map(|((sweep, kind, fault), count)| {
             let Count { proven, failed, undecided } = count;
             format!("{sweep}\t{kind}\t{fault}\t{proven}\t{failed}\t{undecided}\n")
         });
         let name = format!("{}.{number}-of-{of}.tsv", sweep.replace(' ', "-"));
-        std::fs::write(folder.join(name), lines.collect::<String>()).unwrap();
-        let files = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+        std::fs::write(folder().join(name), lines.collect::<String>()).unwrap();
+    }
+
+    /// Makes the document anew of all the files that are there.
+    pub fn publish(extent: &Extent) {
+        if !matches!(extent, Extent::Piece { .. }) {
+            return;
+        }
+        // The sweeps of one process run at once.
+        static WRITING: Mutex<()> = Mutex::new(());
+        let _alone = WRITING.lock().unwrap();
+        let files = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
         let files: Vec<_> =
             files.filter(|path| path.extension().is_some_and(|extension| extension == "tsv")).collect();
-        let all = Self::read(&files);
-        let (document, pieces) = (root.join(DOCUMENT), files.len());
+        let document = Path::new(env!("CARGO_MANIFEST_DIR")).join(DOCUMENT);
         let text = std::fs::read_to_string(&document).unwrap();
         let (before, rest) = text.split_once(BEGIN).unwrap();
         let (_, after) = rest.split_once(STOP).unwrap();
-        let made = format!("{before}{BEGIN}\n\n{}\n{STOP}{after}", all.text());
+        let made = format!("{before}{BEGIN}\n\n{}{STOP}{after}", Self::read(&files).text());
         std::fs::write(document, made).unwrap();
-        eprintln!("{DOCUMENT}: written from {pieces} pieces in {}", folder.display());
+        eprintln!("{DOCUMENT}: written from {} files in {}", files.len(), folder().display());
     }
 
     fn read(files: &[PathBuf]) -> Self {
