@@ -1,11 +1,15 @@
 //! Vouchsafe backs PostgreSQL up, and calls a backup `Succeeded` only after something other than
 //! its writer has read every stored byte back and every count agrees.
 
+#[macro_use]
+mod reasons;
+
 pub mod api;
 pub mod cli;
 pub mod codec;
 pub mod engine;
 pub mod format;
+mod kill_point;
 pub mod ledger;
 pub mod mutant;
 pub mod plan;

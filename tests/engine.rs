@@ -5,9 +5,15 @@
 
 mod engine {
     mod damage;
+    mod damaging;
+    mod difference;
     mod kill;
     mod mutants;
+    mod page;
     mod round;
     mod setup;
     mod shop;
+    mod signals;
+    mod written;
+    mod zombie;
 }

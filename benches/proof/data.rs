@@ -30,11 +30,11 @@ pub(crate) fn load(server: &Postgres, small: bool) {
     let part = if small { 10 } else { 1 };
     println!("loading the data");
     server.create_database(SHOP);
-    let scale = (70 / part).to_string();
+    let scale = (80 / part).to_string();
     let made = server.client("pgbench").args(["-i", "-q", "-s", &scale, SHOP]).output().unwrap();
     assert!(made.status.success(), "pgbench: {}", String::from_utf8_lossy(&made.stderr));
     let wide = 2_000_000 / part;
-    let documents = 30_000 / part;
+    let documents = 24_000 / part;
     server
         .psql(
             SHOP,
@@ -54,9 +54,12 @@ pub(crate) fn load(server: &Postgres, small: bool) {
                    jsonb_build_object('colour', i % 12, 'size', i % 40, 'gift', i % 3 = 0)
                    FROM generate_series(1, {wide}) i;
                  CREATE INDEX ON orders (customer); CREATE INDEX ON orders (ordered);
-                 CREATE TABLE documents (id int PRIMARY KEY, title text, body text);
+                 CREATE TABLE documents (id int PRIMARY KEY, title text, body text, scan bytea);
                  INSERT INTO documents SELECT i, 'document ' || i,
-                   (SELECT string_agg(md5((i * 1000 + j)::text), ' ') FROM generate_series(1, 600) j)
+                   (SELECT string_agg((ARRAY['the', 'order', 'of', 'goods', 'was', 'delivered', 'late', 'and',
+                     'customer', 'asks', 'for', 'money', 'back', 'which', 'we', 'refuse', 'because'])
+                     [1 + abs(hashint4(i * 1000 + j)) % 17], ' ') FROM generate_series(1, 1000) j),
+                   (SELECT decode(string_agg(md5((i * 1000 + j)::text), ''), 'hex') FROM generate_series(1, 1000) j)
                    FROM generate_series(1, {documents}) i;
                  VACUUM (FREEZE, ANALYZE);"
             ),

@@ -12,6 +12,9 @@ use crate::{ours, peers};
 /// What was timed, by its name in the report.
 type Timed = Vec<(&'static str, Duration)>;
 
+/// Takes one measurement.
+type Measure = fn(&Bench) -> Timed;
+
 /// Servers and folders that all rounds share.
 pub(crate) struct Bench {
     pub(crate) server: Postgres,
@@ -22,7 +25,7 @@ pub(crate) struct Bench {
 }
 
 /// Measurements by name; one may time several things.
-pub(crate) const MEASUREMENTS: [(&str, fn(&Bench) -> Timed); 8] = [
+pub(crate) const MEASUREMENTS: [(&str, Measure); 8] = [
     ("floor", |bench| vec![("floor", peers::floor(&bench.server))]),
     ("pg_dump gzip", |bench| vec![("pg_dump gzip", peers::pg_dump_gzip(&bench.server, &bench.path("gzip")))]),
     ("pg_dump zstd", |bench| vec![("pg_dump zstd", peers::pg_dump_zstd(&bench.server, &bench.path("zstd")))]),
@@ -77,7 +80,9 @@ impl Bench {
             .stdout(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-        std::io::copy(&mut psql.stdout.take().unwrap(), &mut std::io::sink()).unwrap()
+        let bytes = std::io::copy(&mut psql.stdout.take().unwrap(), &mut std::io::sink()).unwrap();
+        assert!(psql.wait().unwrap().success());
+        bytes
     }
 
     /// One backup of ours; `more` is appended to the command.

@@ -20,17 +20,17 @@ pub enum Refused {
 }
 
 impl Refused {
-    /// The stable CamelCase word.
-    #[must_use]
-    pub fn reason(self) -> &'static str {
-        match self {
-            Refused::UnknownField => "UnknownField",
-            Refused::Missing => "Missing",
-            Refused::WrongType => "WrongType",
-            Refused::Invalid => "Invalid",
-            Refused::Conflict => "Conflict",
-            Refused::NotBuiltYet => "NotBuiltYet",
+    reasons! {
+        /// The stable CamelCase word.
+        pub words {
+            Self::UnknownField => "UnknownField",
+            Self::Missing => "Missing",
+            Self::WrongType => "WrongType",
+            Self::Invalid => "Invalid",
+            Self::Conflict => "Conflict",
+            Self::NotBuiltYet => "NotBuiltYet",
         }
+        passed_on {}
     }
 }
 

@@ -1,9 +1,11 @@
 //! `vouchsafe diff N [M | postgres://…]`
 
 use clap::Args;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::options::{self, StoreArguments};
+use super::output::Reason;
 use super::{Failure, OutputFormat, output, progress, signals};
 use crate::engine::backups;
 use crate::engine::diff::{TableDifference, with_backup, with_database};
@@ -21,7 +23,13 @@ pub(super) struct Diff {
     parallelism: u16,
 }
 
-#[derive(Serialize)]
+/// `vouchsafe diff`
+#[derive(JsonSchema, Serialize)]
+pub(super) struct DiffReport {
+    differences: Vec<Difference>,
+}
+
+#[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Difference {
     table: String,
@@ -53,7 +61,7 @@ impl Diff {
             }
         };
         let rows = |side: &Option<crate::format::Fingerprint>| side.map(|it| it.rows);
-        let document: Vec<Difference> = differences
+        let differences = differences
             .iter()
             .map(|TableDifference { name, left, right }| Difference {
                 table: name.to_string(),
@@ -61,18 +69,24 @@ impl Diff {
                 other_rows: rows(right),
             })
             .collect();
-        output::write(output, &serde_json::json!({"differences": document}), || {
-            if document.is_empty() {
+        let document = DiffReport { differences };
+        let differences = &document.differences;
+        output::write(output, &document, || {
+            if differences.is_empty() {
                 return "no table differs".to_owned();
             }
             let text = |rows: Option<u64>| rows.map_or_else(|| "absent".to_owned(), output::count);
-            let rows = document.iter().map(|it| [it.table.clone(), text(it.rows), text(it.other_rows)]);
+            let rows = differences.iter().map(|it| [it.table.clone(), text(it.rows), text(it.other_rows)]);
             output::table(["TABLE", "ROWS", "OTHER ROWS"], rows.collect())
         })?;
-        if document.is_empty() {
+        if differences.is_empty() {
             return Ok(());
         }
-        let message = format!("{} tables differ", document.len());
-        Err(Failure::not_proven("Different", message, "equal row counts with other contents differ, too"))
+        let message = format!("{} tables differ", differences.len());
+        Err(Failure::not_proven(
+            Reason::Different,
+            message,
+            "equal row counts with other contents differ, too",
+        ))
     }
 }

@@ -5,6 +5,7 @@ mod completions;
 mod crds;
 mod demo;
 mod diff;
+mod documented;
 mod list;
 mod options;
 mod output;
@@ -19,6 +20,7 @@ mod verify;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+pub use documented::{documents, reasons};
 pub use output::Failure;
 
 /// Backs PostgreSQL up, and says Succeeded only after every stored byte was read back.

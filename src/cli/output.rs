@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::OutputFormat;
@@ -26,10 +27,48 @@ pub struct Failure {
     reported: bool,
 }
 
-#[derive(Debug, Serialize)]
+/// Reasons that the command line gives itself, besides those of the engine's errors.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Reason {
+    Usage,
+    Internal,
+    DamageFound,
+    Different,
+    LocalFailure,
+    ToolFailed,
+    ServerNotStarted,
+    ServerNotStopped,
+    DemoFailed,
+}
+
+impl Reason {
+    reasons! {
+        /// The stable CamelCase word.
+        pub(super) words {
+            Self::Usage => "Usage",
+            Self::Internal => "Internal",
+            Self::DamageFound => "DamageFound",
+            Self::Different => "Different",
+            Self::LocalFailure => "LocalFailure",
+            Self::ToolFailed => "ToolFailed",
+            Self::ServerNotStarted => "ServerNotStarted",
+            Self::ServerNotStopped => "ServerNotStopped",
+            Self::DemoFailed => "DemoFailed",
+        }
+        passed_on {}
+    }
+}
+
+/// What a failed command writes as JSON.
+#[derive(Debug, JsonSchema, Serialize)]
+pub(super) struct FailureDocument {
+    failure: FailureBody,
+}
+
+#[derive(Debug, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct FailureBody {
-    reason: String,
+    reason: &'static str,
     message: String,
     hint: String,
 }
@@ -37,26 +76,26 @@ struct FailureBody {
 impl Failure {
     /// What was asked for can't be done so.
     pub(super) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        let body = FailureBody { reason: "Usage".into(), message: message.into(), hint: hint.into() };
+        let body = FailureBody { reason: Reason::Usage.reason(), message: message.into(), hint: hint.into() };
         Self { code: USAGE, body, reported: false }
     }
 
     /// Something failed, by its name.
-    pub(super) fn failed(reason: &str, message: impl Into<String>, hint: impl Into<String>) -> Self {
-        let body = FailureBody { reason: reason.into(), message: message.into(), hint: hint.into() };
+    pub(super) fn failed(reason: Reason, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        let body = FailureBody { reason: reason.reason(), message: message.into(), hint: hint.into() };
         Self { code: FAILED, body, reported: false }
     }
 
     /// A verification found damage, or two things differ. The command has written its result before.
-    pub(super) fn not_proven(reason: &str, message: impl Into<String>, hint: impl Into<String>) -> Self {
-        let body = FailureBody { reason: reason.into(), message: message.into(), hint: hint.into() };
+    pub(super) fn not_proven(reason: Reason, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        let body = FailureBody { reason: reason.reason(), message: message.into(), hint: hint.into() };
         Self { code: NOT_PROVEN, body, reported: true }
     }
 
     /// Something that must not happen.
     pub fn internal(message: impl Into<String>) -> Self {
         let body = FailureBody {
-            reason: "Internal".into(),
+            reason: Reason::Internal.reason(),
             message: message.into(),
             hint: "this must not happen: keep the log, and report it".into(),
         };
@@ -72,8 +111,9 @@ impl Failure {
             }
             OutputFormat::Json if self.reported => {}
             OutputFormat::Json => {
-                let document = serde_json::json!({"failure": self.body});
-                println!("{document}");
+                let document = FailureDocument { failure: self.body };
+                // Texts alone: they are JSON always.
+                println!("{}", serde_json::to_string(&document).unwrap_or_default());
             }
         }
         ExitCode::from(self.code)
@@ -108,8 +148,7 @@ impl From<EngineError> for Failure {
             | EngineError::Format { .. } => NOT_PROVEN,
             _ => FAILED,
         };
-        let body =
-            FailureBody { reason: error.reason().to_owned(), message: chain(&error), hint: error.hint() };
+        let body = FailureBody { reason: error.reason(), message: chain(&error), hint: error.hint() };
         Self { code, body, reported: false }
     }
 }
@@ -135,8 +174,15 @@ pub(super) fn write<T: Serialize>(
 }
 
 /// `vouchsafe version`
+#[derive(Debug, JsonSchema, Serialize)]
+pub(super) struct VersionReport {
+    version: &'static str,
+    formats: u32,
+}
+
+/// Writes [`VersionReport`].
 pub(super) fn version(output: OutputFormat) -> Result<(), Failure> {
-    let document = serde_json::json!({"version": crate::version(), "formats": 1});
+    let document = VersionReport { version: crate::version(), formats: 1 };
     write(output, &document, || format!("vouchsafe {}", crate::version()))
 }
 

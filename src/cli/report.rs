@@ -1,15 +1,16 @@
 //! The documents of `--output json`, and what people read instead. Their schema is in docs/json.md.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::output;
 use crate::engine::Sealed;
 use crate::engine::backups::{Backup, Listed, Verified};
 use crate::engine::restore::Restored;
-use crate::format::{Decision, ErrorEntry, Manifest};
+use crate::format::{Decision, Manifest};
 
 /// `vouchsafe backup`
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct BackupReport {
     run: u32,
@@ -23,10 +24,10 @@ pub(super) struct BackupReport {
     bytes_read: u64,
     destinations: Vec<DestinationReport>,
     omissions: Vec<OmissionReport>,
-    errors: Vec<ErrorEntry>,
+    errors: Vec<ErrorReport>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct DestinationReport {
     name: String,
@@ -36,12 +37,20 @@ struct DestinationReport {
     stored_bytes: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct OmissionReport {
     object: String,
     kind: String,
     reason: String,
+}
+
+#[derive(Debug, JsonSchema, Serialize)]
+struct ErrorReport {
+    operation: String,
+    kind: String,
+    met: u64,
+    resolution: String,
 }
 
 fn destinations(manifest: &Manifest) -> Vec<DestinationReport> {
@@ -64,6 +73,16 @@ fn omissions(manifest: &Manifest) -> Vec<OmissionReport> {
     report.collect()
 }
 
+fn errors(manifest: &Manifest) -> Vec<ErrorReport> {
+    let report = manifest.errors.iter().map(|error| ErrorReport {
+        operation: error.operation.clone(),
+        kind: error.kind.clone(),
+        met: error.met,
+        resolution: error.resolution.clone(),
+    });
+    report.collect()
+}
+
 impl BackupReport {
     pub(super) fn of(sealed: &Sealed) -> Self {
         let manifest = &sealed.manifest;
@@ -79,7 +98,7 @@ impl BackupReport {
             bytes_read: sealed.bytes_read,
             destinations: destinations(manifest),
             omissions: omissions(manifest),
-            errors: manifest.errors.clone(),
+            errors: errors(manifest),
         }
     }
 
@@ -110,12 +129,12 @@ impl BackupReport {
 }
 
 /// `vouchsafe list`
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct RunReport {
     run: u32,
-    claimed: String,
-    owner: String,
+    claimed: Option<String>,
+    owner: Option<String>,
     outcome: &'static str,
     reason: Option<String>,
     rows: Option<u64>,
@@ -125,15 +144,19 @@ pub(super) struct RunReport {
 
 impl RunReport {
     pub(super) fn of(listed: &Listed) -> Self {
-        let (outcome, reason) = match listed.outcome.as_ref().map(|outcome| &outcome.decision) {
-            None => ("Open", None),
-            Some(Decision::Sealed { .. }) => ("Sealed", None),
-            Some(Decision::Void { reason, .. }) => ("Void", Some(reason.clone())),
+        let decision = listed.outcome.as_ref().map(|outcome| &outcome.decision);
+        let (outcome, reason) = match (&listed.damage, decision) {
+            (Some(damage), _) => ("Damaged", Some(damage.clone())),
+            (None, None) => ("Open", None),
+            (None, Some(Decision::Sealed { .. })) => ("Sealed", None),
+            (None, Some(Decision::Void { reason, .. })) => ("Void", Some(reason.clone())),
         };
+        let (claimed, owner) =
+            listed.claimed.as_ref().map(|(claimed, owner)| (claimed.to_string(), owner.clone())).unzip();
         Self {
             run: listed.run,
-            claimed: listed.claimed.to_string(),
-            owner: listed.owner.clone(),
+            claimed,
+            owner,
             outcome,
             reason,
             rows: listed.manifest.as_ref().map(|manifest| manifest.rows),
@@ -155,7 +178,7 @@ impl RunReport {
 }
 
 /// `vouchsafe show`
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ShowReport {
     run: u32,
@@ -168,10 +191,10 @@ pub(super) struct ShowReport {
     destinations: Vec<DestinationReport>,
     tables: Vec<TableReport>,
     omissions: Vec<OmissionReport>,
-    errors: Vec<ErrorEntry>,
+    errors: Vec<ErrorReport>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ServerReport {
     name: String,
@@ -182,7 +205,7 @@ struct ServerReport {
     taken: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct TableReport {
     name: String,
@@ -227,7 +250,7 @@ impl ShowReport {
             tables: tables.collect(),
             destinations: destinations(manifest),
             omissions: omissions(manifest),
-            errors: manifest.errors.clone(),
+            errors: errors(manifest),
         }
     }
 
@@ -248,7 +271,7 @@ impl ShowReport {
 }
 
 /// `vouchsafe verify`
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct VerifyReport {
     run: u32,
@@ -259,7 +282,7 @@ pub(super) struct VerifyReport {
     damages: Vec<DamageReport>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct DamageReport {
     destination: String,
@@ -316,7 +339,7 @@ impl VerifyReport {
 }
 
 /// `vouchsafe restore`
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct RestoreReport {
     run: u32,

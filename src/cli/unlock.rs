@@ -1,10 +1,12 @@
 //! `vouchsafe unlock`
 
 use clap::Args;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::options::StoreArguments;
 use super::{Failure, OutputFormat, output};
-use crate::engine::backups;
+use crate::engine::backups::{self, Unlocked};
 
 #[derive(Args, Debug)]
 pub(super) struct Unlock {
@@ -18,13 +20,22 @@ pub(super) struct Unlock {
     force: bool,
 }
 
+/// What it writes.
+#[derive(Debug, JsonSchema, Serialize)]
+pub(super) struct UnlockReport {
+    run: u32,
+    outcome: String,
+    evidence: String,
+}
+
 impl Unlock {
     pub(super) async fn execute(self, output: OutputFormat) -> Result<(), Failure> {
         let opened = self.stores.open(None).await?;
         let unlocked = backups::unlock(&opened.register, self.run, self.force).await?;
-        let document = serde_json::json!({"run": unlocked.run, "outcome": unlocked.outcome, "evidence": unlocked.evidence});
-        output::write(output, &document, || {
-            format!("run {} is {}: {}", unlocked.run, unlocked.outcome, unlocked.evidence)
+        let Unlocked { run, outcome, evidence } = unlocked;
+        let report = UnlockReport { run, outcome, evidence };
+        output::write(output, &report, || {
+            format!("run {} is {}: {}", report.run, report.outcome, report.evidence)
         })
     }
 }

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::options::{StoreArguments, ToolArguments};
+use super::output::Reason;
 use super::report::VerifyReport;
 use super::{Failure, OutputFormat, output, progress, signals};
 use crate::engine::backups;
@@ -35,6 +36,10 @@ impl Verify {
             return Ok(());
         }
         let message = format!("run {}: {} objects are damaged", verified.run, verified.damages.len());
-        Err(Failure::not_proven("DamageFound", message, "take a new backup; a damaged one is not restored"))
+        Err(Failure::not_proven(
+            Reason::DamageFound,
+            message,
+            "take a new backup; a damaged one is not restored",
+        ))
     }
 }

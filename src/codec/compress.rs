@@ -13,9 +13,9 @@ pub const LEVEL: i32 = 1;
 /// that a part of an upload, 5 MiB or more, is few of them.
 pub const CHUNK_BYTES: usize = 256 << 10;
 
-/// Bytes gathered before zstd is called: one of its blocks. A server sends each row by itself, and a call
-/// costs as much as compressing a narrow row.
-pub const STAGE_BYTES: usize = 128 << 10;
+/// Bytes gathered before zstd is called, which gathers a block of 128 KiB itself: a call costs as much as
+/// compressing a narrow row, and staging costs a copy.
+pub const STAGE_BYTES: usize = 32 << 10;
 
 /// log2 of how far matches reach back: level 1's own. Named so that no update of the library raises it: every
 /// `zstd -d` takes up to 27 without `--long`, and our decoder up to [`super::MAX_WINDOW_LOG`].

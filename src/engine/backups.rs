@@ -9,9 +9,10 @@ use super::progress::{Progress, Stage};
 use super::register::Register;
 use super::verifier::{self, Depth, Question};
 use crate::format::{
-    Damage, Decision, Key, Manifest, Nonce, Outcome, Plan, PlanDocument, PlanId, Sha256Digest, Verdict,
-    VerdictReference,
+    Attempt, Collection, Damage, Decision, Key, Manifest, Nonce, Outcome, Plan, PlanDocument, PlanId, Run,
+    Sha256Digest, Verdict, VerdictReference,
 };
+use crate::kill_point;
 use crate::source::Tools;
 
 /// A sealed run, opened: every document from the register to the manifest holds.
@@ -35,14 +36,14 @@ pub struct Backup {
 pub struct Listed {
     /// Number of the run.
     pub run: u32,
-    /// When it was claimed.
-    pub claimed: Timestamp,
-    /// Who claimed it.
-    pub owner: String,
+    /// When it was claimed, and by whom.
+    pub claimed: Option<(Timestamp, String)>,
     /// How it ended; absent while it is open.
     pub outcome: Option<Outcome>,
     /// What it holds, if it was sealed.
     pub manifest: Option<Manifest>,
+    /// The first of its documents that can't be read as what it should be, and why: what follows it is not known.
+    pub damage: Option<String>,
 }
 
 /// What a verification found.
@@ -95,7 +96,19 @@ pub async fn choose(register: &Register, run: Option<u32>) -> Result<u32, Engine
 pub async fn open(destinations: &Destinations, register: &Register, run: u32) -> Result<Backup, EngineError> {
     let store = &**register.store();
     let outcome: Held<Outcome> = documents::get(store, &Key::outcome(run)).await?;
-    register.check_chain(run, outcome.document.claim, &outcome.document.attempts).await?;
+    let claim: Held<Run> = documents::get_bound(store, &Key::run(run), outcome.document.claim).await?;
+    documents::get_bound::<Collection>(store, &Key::collection(), claim.document.collection).await?;
+    if run > 1 {
+        let expected = claim
+            .document
+            .previous
+            .ok_or_else(|| EngineError::Damaged(format!("run {run} does not name the outcome before it")))?;
+        documents::get_bound::<Outcome>(store, &Key::outcome(run - 1), expected).await?;
+    }
+    for (position, digest) in outcome.document.attempts.iter().enumerate() {
+        let number = u32::try_from(position).unwrap_or(u32::MAX).saturating_add(1);
+        documents::get_bound::<Attempt>(store, &Key::attempt(run, number), *digest).await?;
+    }
     let Decision::Sealed { plan, manifest: manifest_sha256, verdicts } = outcome.document.decision else {
         return Err(EngineError::NoBackup(format!("run {run} is void")));
     };
@@ -108,6 +121,7 @@ pub async fn open(destinations: &Destinations, register: &Register, run: u32) ->
     let sealed = outcome.document.decided;
     let backup = Backup { run, plan, sealed, manifest, manifest_sha256, verdicts };
     backup.check_verdicts(destinations).await?;
+    kill_point::passed("opened", "backup");
     Ok(backup)
 }
 
@@ -243,26 +257,39 @@ fn place_of(error: &EngineError) -> Option<(String, Key)> {
     }
 }
 
-/// Every run of the collection, oldest first.
+/// Every run of the collection, oldest first. A damaged one is a line, too: the others must not hide behind it.
 ///
 /// # Errors
-/// If the register can't be read.
+/// If the store does not answer.
 pub async fn list(register: &Register) -> Result<Vec<Listed>, EngineError> {
     let mut runs = Vec::new();
     for run in 1..=register.newest().await? {
-        let claim = register.run(run).await?;
-        let outcome = register.outcome(run).await?.map(|decided| decided.outcome);
-        let manifest = match &outcome {
-            Some(Outcome { decision: Decision::Sealed { plan, manifest, .. }, .. }) => {
-                let key = Key::of_plan(run, plan, PlanDocument::Manifest);
-                Some(documents::get_bound::<Manifest>(&**register.store(), &key, *manifest).await?.document)
-            }
-            _ => None,
-        };
-        runs.push(Listed { run, claimed: claim.claimed, owner: claim.owner, outcome, manifest });
+        let mut listed = Listed { run, claimed: None, outcome: None, manifest: None, damage: None };
+        if let Err(error) = look_up(register, &mut listed).await {
+            let key = place_of(&error).map_or_else(|| Key::run(run), |(_, key)| key);
+            let damage = verifier::as_damage(&key, error)?;
+            listed.damage = Some(format!("{}: {}", damage.object, damage.finding));
+        }
+        runs.push(listed);
     }
     Ok(runs)
 }
+
+async fn look_up(register: &Register, listed: &mut Listed) -> Result<(), EngineError> {
+    let run = listed.run;
+    let claim = register.run(run).await?;
+    listed.claimed = Some((claim.claimed, claim.owner));
+    listed.outcome = register.outcome(run).await?.map(|decided| decided.outcome);
+    if let Some(Outcome { decision: Decision::Sealed { plan, manifest, .. }, .. }) = &listed.outcome {
+        let key = Key::of_plan(run, plan, PlanDocument::Manifest);
+        let held = documents::get_bound::<Manifest>(&**register.store(), &key, *manifest).await?;
+        listed.manifest = Some(held.document);
+    }
+    Ok(())
+}
+
+/// The reason of a run that was voided by [`unlock`].
+pub const UNLOCKED: &str = "Unlocked";
 
 /// What became of a run that was to be unlocked.
 #[derive(Clone, Debug)]
@@ -304,6 +331,6 @@ pub async fn unlock(register: &Register, run: Option<u32>, force: bool) -> Resul
     } else {
         format!("nobody is at it: {}", super::register::whereabouts(last.map(|attempt| &attempt.process)))
     };
-    let decided = register.void(run, "Unlocked", evidence.clone()).await?;
+    let decided = register.void(run, UNLOCKED, evidence.clone()).await?;
     Ok(Unlocked { run, outcome: super::error::describe(&decided.outcome.decision), evidence })
 }

@@ -10,6 +10,7 @@ use super::receipts::{Binding, Settled};
 use super::register::Turn;
 use super::resolve::HeldSource;
 use crate::format::{CatalogDocument, Key, Nonce, Order, Plan, Sha256Digest, Tickets, encode};
+use crate::kill_point;
 use crate::source::{inventory, schema};
 
 /// Settles every schema and catalog ticket of the plan. They lie in the default destination.
@@ -49,7 +50,9 @@ pub(crate) async fn export(
             }
             Order::Rows { .. } | Order::LargeObjects { .. } => continue,
         };
+        kill_point::passed("storing", "catalog");
         let committed = default.store.create(&key, bytes).await?;
+        kill_point::passed("stored", "catalog");
         let snapshot = &plan.endpoints[endpoint as usize].snapshot;
         let settled = Settled::catalog(ticket.id, snapshot, committed, entries);
         settled.publish(&*default.store, &binding).await?;

@@ -17,6 +17,7 @@ use super::worker::{self, WorkerOrder};
 use crate::format::{
     Census, Decision, Key, Manifest, Plan, PlanDocument, PlanId, RunKind, Sha256Digest, Tickets,
 };
+use crate::kill_point;
 use crate::ledger::{Balanced, Ledger};
 use crate::source::Recovery;
 
@@ -58,8 +59,16 @@ pub async fn back_up(job: &BackupJob) -> Result<Sealed, EngineError> {
     };
     let deadline = job.deadline.map(|limit| tokio::time::Instant::now() + limit);
     for plans in 1.. {
-        let beating = job.register.beat(&turn);
+        let mut beating = job.register.beat(&turn);
         let made = make(job, &turn, resumed.take());
+        let made = async {
+            tokio::select! {
+                made = made => made,
+                lost = &mut beating => Err(lost.unwrap_or_else(|error| {
+                    EngineError::Task(format!("the heartbeat died: {error}"))
+                })),
+            }
+        };
         let made = match (deadline, job.deadline) {
             (Some(at), Some(limit)) => {
                 tokio::time::timeout_at(at, made).await.unwrap_or(Err(EngineError::DeadlineExceeded(limit)))
@@ -77,6 +86,11 @@ pub async fn back_up(job: &BackupJob) -> Result<Sealed, EngineError> {
         }
         job.progress.note(format!("starting over with a new plan: {error}"));
         job.errors.note("plan", error.reason());
+        // A server that has just come up again needs a moment; nobody takes a silence of one interval for death.
+        let pause = async { Ok(tokio::time::sleep(job.register.heartbeat()).await) };
+        if let Err(stopped) = job.interrupt.race(pause).await {
+            return Err(end(job, &turn, stopped).await);
+        }
         turn = match next_plan(job, &turn, format!("starting over: {error}")).await {
             Ok(turn) => turn,
             Err(error) => return Err(end(job, &turn, error).await),
@@ -171,7 +185,9 @@ async fn make(job: &BackupJob, turn: &Turn, resumed: Option<Settled>) -> Result<
 /// Plans, exports and counts: everything that the snapshot is needed for.
 async fn export(job: &BackupJob, turn: &Turn) -> Result<Settled, EngineError> {
     let sources = job.interrupt.race(resolve::hold(job)).await?;
+    kill_point::passed("held", "sources");
     let exported = export_held(job, turn, &sources).await;
+    kill_point::passed("releasing", "sources");
     let released = resolve::release(sources).await;
     let settled = exported?;
     // A failed release says that the connection was lost: after the census was taken that changes nothing.
@@ -192,6 +208,7 @@ async fn export_held(job: &BackupJob, turn: &Turn, sources: &[HeldSource]) -> Re
     let (workers, catalogs) = tokio::join!(workers, job.interrupt.race(catalogs));
     workers?;
     catalogs?;
+    kill_point::passed("exported", "everything");
     let counted = async {
         census::collect(&job.destinations, &mut ledger, job.listing_patience).await?;
         for source in sources {
@@ -227,6 +244,7 @@ async fn write_plan(
 /// One worker for each destination; a worker whose connection broke is started again, and goes on.
 async fn start_workers(job: &BackupJob, tickets: &[Held<Tickets>]) -> Result<(), EngineError> {
     let mut workers = tokio::task::JoinSet::new();
+    let (interrupt, stop) = job.interrupt.of_part();
     for held in tickets {
         let order = WorkerOrder {
             run: held.document.run,
@@ -235,7 +253,7 @@ async fn start_workers(job: &BackupJob, tickets: &[Held<Tickets>]) -> Result<(),
             store: job.destinations.named(&held.document.destination)?.store.clone(),
             endpoints: job.endpoints.clone(),
             parallelism: job.parallelism,
-            interrupt: job.interrupt.clone(),
+            interrupt: interrupt.clone(),
             progress: job.progress.clone(),
         };
         let errors = job.errors.clone();
@@ -256,6 +274,10 @@ async fn start_workers(job: &BackupJob, tickets: &[Held<Tickets>]) -> Result<(),
     let mut first = Ok(());
     while let Some(joined) = workers.join_next().await {
         let ended = joined.unwrap_or_else(|error| Err(EngineError::Task(format!("a worker died: {error}"))));
+        if ended.is_err() {
+            // What the others would still export is of no use; how they end follows from this.
+            stop.send(Interruption::Leave);
+        }
         first = first.and(ended);
     }
     first
@@ -268,15 +290,19 @@ async fn prove(job: &BackupJob, turn: &Turn, settled: Settled) -> Result<Sealed,
     let mut ledger = Ledger::open(plan.document.clone(), tickets_held)?;
     census::collect(&job.destinations, &mut ledger, job.listing_patience).await?;
     let balanced: Balanced = ledger.balance(plan.sha256, &census.document)?;
+    kill_point::passed("balanced", "books");
     job.register.still_ours(turn).await?;
     job.progress.begin(Stage::Write, 0, 0);
     let metadata: Metadata =
         metadata::write(job, &balanced, (&plan, &census), &tickets, job.errors.entries()).await?;
     let verified = metadata::verify(job, turn, &balanced, &metadata).await?;
+    kill_point::passed("verified", "everything");
     job.progress.begin(Stage::Seal, 0, 0);
-    seal::compare_once_more(&job.destinations, &balanced, &metadata.written).await?;
-    job.register.check_own_chain(turn).await?;
+    let proof = (&metadata.written[..], &verified.proven);
+    seal::compare_once_more(&job.destinations, &job.register, turn, &balanced, proof).await?;
+    kill_point::passed("compared", "everything");
     seal::seal(&job.register, turn, balanced.plan(), verified.proven).await?;
+    kill_point::passed("sealed", "run");
     // As any reader would: what can't be opened was not made. The seal stands, so the run can't be voided.
     let opened = backups::open(&job.destinations, &job.register, turn.run).await;
     opened.map_err(|source| EngineError::OutcomeUnknown { run: turn.run, source: Box::new(source) })?;

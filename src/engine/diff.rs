@@ -1,6 +1,6 @@
 //! What differs between a backup and another, or a database, table by table.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use super::backups::Backup;
@@ -66,8 +66,13 @@ pub async fn with_database(
     progress: &Progress,
 ) -> Result<Vec<TableDifference>, EngineError> {
     let session = Session::connect(endpoint, "diff", &ClientEncoding::Utf8).await?;
+    // Rows that lie in another leaf after a restore are compared over their tree.
+    let compared_as: BTreeMap<&QualifiedName, &QualifiedName> =
+        plan.tables.iter().map(|table| (&table.facts.name, table.facts.compared_as())).collect();
     let mut there: VecDeque<&TablePlan> = VecDeque::new();
-    for table in &plan.tables {
+    // With several servers a table is planned once for each.
+    let mut known = BTreeSet::new();
+    for table in plan.tables.iter().filter(|table| known.insert(&table.facts.name)) {
         let row = session
             .client()
             .query_one("SELECT to_regclass($1) IS NOT NULL", &[&table.facts.name.quoted()])
@@ -93,13 +98,23 @@ pub async fn with_database(
             while let Some(chunk) = rows.next().await? {
                 hasher.push(&chunk).map_err(codec)?;
             }
-            found.push((table.facts.name.clone(), hasher.finish().map_err(codec)?.fingerprint));
+            found.push((table.facts.compared_as().clone(), hasher.finish().map_err(codec)?.fingerprint));
             progress.advance(Stage::Compare, 1, 0);
         }
         reader.close().await?;
         Ok::<_, EngineError>(found)
     });
     let found = futures::future::try_join_all(lanes).await?;
-    let right: Tables = found.into_iter().flatten().collect();
-    Ok(differences(&tables(backup), &right))
+    let mut right = Tables::new();
+    for (name, fingerprint) in found.into_iter().flatten() {
+        let sum = right.entry(name).or_default();
+        *sum = sum.plus(fingerprint);
+    }
+    let mut left = Tables::new();
+    for (name, fingerprint) in tables(backup) {
+        let name = compared_as.get(&name).map_or(name, |root| (*root).clone());
+        let sum = left.entry(name).or_default();
+        *sum = sum.plus(fingerprint);
+    }
+    Ok(differences(&left, &right))
 }

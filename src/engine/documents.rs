@@ -5,6 +5,7 @@ use futures::TryStreamExt;
 
 use super::error::EngineError;
 use crate::format::{Document, Key, Sha256Digest, decode, encode};
+use crate::kill_point;
 use crate::store::{ObjectStore, ObjectVersion, StoreErrorKind};
 
 /// Largest document as stored, in bytes: a plan of a million tickets takes some 60 MB compressed.
@@ -27,7 +28,9 @@ pub(crate) async fn put<D: Document>(
     document: D,
 ) -> Result<Held<D>, EngineError> {
     let bytes = encode(&document).map_err(|source| EngineError::format(store, key, source))?;
+    kill_point::passed("creating", D::KIND);
     let committed = store.create(key, Bytes::from(bytes)).await?;
+    kill_point::passed("created", D::KIND);
     Ok(Held {
         document,
         key: key.clone(),

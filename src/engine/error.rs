@@ -209,25 +209,19 @@ impl EngineError {
         Self::Io { what: what.into(), source }
     }
 
-    /// The stable CamelCase word of this failure; each has an entry in docs/troubleshooting.md.
-    #[must_use]
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Store(error) => error.kind().name(),
-            Self::Source(error) => error.reason(),
-            Self::Target(error) => error.reason(),
-            Self::Ledger(error) => match error {
-                LedgerError::ForeignTickets { .. } => "TicketsForeign",
-                LedgerError::Coverage { .. } => "CoverageIncomplete",
-                LedgerError::Receipt { .. } => "ReceiptRefused",
-                LedgerError::Open { .. } => "TicketsOpen",
-                LedgerError::Counts { .. } => "CountsDisagree",
-                LedgerError::Census(_) => "CensusRefused",
-                LedgerError::CatalogChanged(_) => "CatalogChanged",
-                LedgerError::EqualSpans(..) => "EqualSpans",
-                LedgerError::Verdict { .. } => "VerdictRefused",
-                LedgerError::Damaged { .. } => "DamageFound",
-            },
+    reasons! {
+        /// The stable CamelCase word of this failure; each has an entry in docs/troubleshooting.md.
+        pub words {
+            Self::Ledger(LedgerError::ForeignTickets { .. }) => "TicketsForeign",
+            Self::Ledger(LedgerError::Coverage { .. }) => "CoverageIncomplete",
+            Self::Ledger(LedgerError::Receipt { .. }) => "ReceiptRefused",
+            Self::Ledger(LedgerError::Open { .. }) => "TicketsOpen",
+            Self::Ledger(LedgerError::Counts { .. }) => "CountsDisagree",
+            Self::Ledger(LedgerError::Census(_)) => "CensusRefused",
+            Self::Ledger(LedgerError::CatalogChanged(_)) => "CatalogChanged",
+            Self::Ledger(LedgerError::EqualSpans(..)) => "EqualSpans",
+            Self::Ledger(LedgerError::Verdict { .. }) => "VerdictRefused",
+            Self::Ledger(LedgerError::Damaged { .. }) => "DamageFound",
             Self::Codec { .. } => "StreamMalformed",
             Self::Format { source: FormatError::Version { .. }, .. } => "FormatVersion",
             Self::Format { .. } | Self::DocumentTooLarge { .. } => "DocumentDamaged",
@@ -250,6 +244,11 @@ impl EngineError {
             Self::Interrupted => "Canceled",
             Self::Task(_) => "Internal",
             Self::Io { .. } => "LocalFile",
+        }
+        passed_on {
+            Self::Store(error) => error.kind().name(),
+            Self::Source(error) => error.reason(),
+            Self::Target(error) => error.reason(),
         }
     }
 

@@ -15,9 +15,11 @@ pub enum Interruption {
     Leave,
 }
 
-/// Where a run sees that it is asked to stop.
+type Asked = watch::Receiver<Option<Interruption>>;
+
+/// Where a run, or a part of one, sees that it is asked to stop.
 #[derive(Clone, Debug)]
-pub struct Interrupt(watch::Receiver<Option<Interruption>>);
+pub struct Interrupt(Vec<Asked>);
 
 /// Where a run is asked to stop. Dropping it asks nothing.
 #[derive(Debug)]
@@ -41,21 +43,34 @@ impl Interrupt {
     #[must_use]
     pub fn new() -> (Self, Trigger) {
         let (sender, receiver) = watch::channel(None);
-        (Self(receiver), Trigger(sender))
+        (Self(vec![receiver]), Trigger(sender))
     }
 
     /// How this run was asked to stop, if it was.
     #[must_use]
     pub fn asked(&self) -> Option<Interruption> {
-        *self.0.borrow()
+        self.0.iter().find_map(|asked| *asked.borrow())
+    }
+
+    /// The same for a part of the run, which a trigger of its own stops as well.
+    #[must_use]
+    pub fn of_part(&self) -> (Self, Trigger) {
+        let (sender, receiver) = watch::channel(None);
+        let all = self.0.iter().cloned().chain(std::iter::once(receiver));
+        (Self(all.collect()), Trigger(sender))
     }
 
     async fn wait(&self) {
-        let mut receiver = self.0.clone();
-        if receiver.wait_for(Option::is_some).await.is_err() {
-            // Nobody is left who could ask.
-            std::future::pending::<()>().await;
-        }
+        let any = self.0.iter().map(|asked| {
+            let mut asked = asked.clone();
+            Box::pin(async move {
+                if asked.wait_for(Option::is_some).await.is_err() {
+                    // Nobody is left who could ask.
+                    std::future::pending::<()>().await;
+                }
+            })
+        });
+        futures::future::select_all(any).await;
     }
 
     /// Runs `work` until it ends or the run is asked to stop.
@@ -70,5 +85,24 @@ impl Interrupt {
             result = work => result,
             () = self.wait() => Err(EngineError::Interrupted),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_part_stops_with_its_run_and_a_run_not_with_its_part() {
+        let (run, of_run) = Interrupt::new();
+        let (part, of_part) = run.of_part();
+        let (other, _of_other) = run.of_part();
+        of_part.send(Interruption::Leave);
+        let endless = || std::future::pending::<Result<(), EngineError>>();
+        assert!(matches!(part.race(endless()).await, Err(EngineError::Interrupted)));
+        assert_eq!((part.asked(), run.asked()), (Some(Interruption::Leave), None));
+        of_run.send(Interruption::Cancel);
+        assert!(matches!(other.race(endless()).await, Err(EngineError::Interrupted)));
+        assert_eq!(other.asked(), Some(Interruption::Cancel));
     }
 }

@@ -22,9 +22,9 @@ pub const DEFAULT_SPAN_BYTES: u64 = 192 << 20;
 
 /// How long a listing may lag behind receipts that a worker has just written. Every store that we know lists
 /// what it has acknowledged at once; a minute covers those that we don't.
-pub const LISTING_PATIENCE: Duration = Duration::from_secs(60);
+const LISTING_PATIENCE: Duration = Duration::from_secs(60);
 
-/// [`LISTING_PATIENCE`]. A debug build takes another one, in milliseconds, from `VOUCHSAFE_LISTING_PATIENCE_MS`:
+/// How long receipts are waited for that a listing does not show. A debug build takes another one, in milliseconds, from `VOUCHSAFE_LISTING_PATIENCE_MS`:
 /// tests of receipts that never come must not wait a minute each.
 #[must_use]
 pub fn listing_patience() -> Duration {
@@ -80,10 +80,10 @@ pub struct BackupJob {
     pub span_bytes: NonZeroU64,
     /// PostgreSQL's programs.
     pub tools: Tools,
+    /// How long receipts are waited for that a listing does not show; see [`listing_patience`].
+    pub listing_patience: Duration,
     /// Time for all of it.
     pub deadline: Option<Duration>,
-    /// How long a listing may lag behind what was written; [`listing_patience`] unless set otherwise.
-    pub listing_patience: Duration,
     /// The errors that the stores' retries have met.
     pub errors: Arc<ErrorBook>,
     /// Where it is asked to stop.

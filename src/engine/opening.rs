@@ -8,6 +8,7 @@ use super::documents;
 use super::error::EngineError;
 use super::job::BackupJob;
 use crate::format::{Collection, DatabaseIdentity, Key, Nonce, Sha256Digest};
+use crate::kill_point;
 use crate::source::preflight;
 use crate::store::{StoreErrorKind, probe};
 
@@ -24,6 +25,7 @@ pub(crate) async fn open(job: &BackupJob) -> Result<Opened, EngineError> {
     for destination in job.destinations.all() {
         probe(&destination.store).await?;
     }
+    kill_point::passed("probed", "destinations");
     let collection = collection(job, identities).await?;
     Ok(Opened { collection })
 }

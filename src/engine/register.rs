@@ -1,6 +1,6 @@
 //! The run register: claiming a number, taking turns at an open run, and deciding it once.
 
-mod chain;
+mod first_turn;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,8 @@ use super::documents::{self, Held};
 use super::error::EngineError;
 use super::process;
 use crate::format::{
-    Attempt, Beat, Decision, Key, Nonce, Outcome, PlanId, ProcessIdentity, Run, RunKind, Sha256Digest,
+    Attempt, Beat, Collection, Decision, Document, FormatError, Key, Nonce, Outcome, PlanId, ProcessIdentity,
+    Run, RunKind, Sha256Digest,
 };
 use crate::mutant::{self, Mutant};
 use crate::store::{ObjectStore, StoreErrorKind};
@@ -95,6 +96,12 @@ impl Register {
         Self { store, heartbeat }
     }
 
+    /// Time between two heartbeats.
+    #[must_use]
+    pub const fn heartbeat(&self) -> Duration {
+        self.heartbeat
+    }
+
     /// The store that holds it.
     #[must_use]
     pub fn store(&self) -> &Arc<dyn ObjectStore> {
@@ -147,8 +154,40 @@ impl Register {
     /// # Errors
     /// If it can't be read or is damaged.
     pub async fn outcome(&self, run: u32) -> Result<Option<Decided>, EngineError> {
-        let held = documents::find::<Outcome>(&*self.store, &Key::outcome(run)).await?;
-        Ok(held.map(|held| Decided { outcome: held.document, sha256: held.sha256, ours: false }))
+        let Some(held) = documents::find::<Outcome>(&*self.store, &Key::outcome(run)).await? else {
+            return Ok(None);
+        };
+        self.must_be_of(run, &held)?;
+        Ok(Some(Decided { outcome: held.document, sha256: held.sha256, ours: false }))
+    }
+
+    /// Nothing names an outcome by digest before the next run is claimed: one that was copied here from another
+    /// run shows by its number alone.
+    fn must_be_of(&self, run: u32, held: &Held<Outcome>) -> Result<(), EngineError> {
+        if held.document.run == run {
+            return Ok(());
+        }
+        let why = format!("it is that of run {}", held.document.run);
+        let source = FormatError::Malformed { kind: Outcome::KIND, why };
+        Err(EngineError::format(&*self.store, &held.key, source))
+    }
+
+    /// Reads again what a seal of `turn` is bound to and no verifier looks at: the claim, the collection and the
+    /// outcome that the claim names, and every attempt. A seal over any other would be one that nobody can open.
+    ///
+    /// # Errors
+    /// The first of them that is not what was recorded, by name.
+    pub(crate) async fn check_chain(&self, turn: &Turn) -> Result<(), EngineError> {
+        let store = &*self.store;
+        let claim: Held<Run> = documents::get_bound(store, &Key::run(turn.run), turn.claim).await?;
+        documents::get_bound::<Collection>(store, &Key::collection(), claim.document.collection).await?;
+        if let Some(previous) = claim.document.previous {
+            documents::get_bound::<Outcome>(store, &Key::outcome(turn.run - 1), previous).await?;
+        }
+        for (number, digest) in (1..).zip(turn.as_open().attempts) {
+            documents::get_bound::<Attempt>(store, &Key::attempt(turn.run, number), digest).await?;
+        }
+        Ok(())
     }
 
     /// Claims the next number for `owner`, or finds that owner's open run. A number is claimed only when the
@@ -194,46 +233,6 @@ impl Register {
                     return Err(if ours { self.give_claim_up(run, plan, error).await } else { error });
                 }
             }
-        }
-    }
-
-    /// The first turn at a run that was just claimed. If there is none to be had, the run is voided, as nobody
-    /// but its owner could go on with it.
-    async fn first_turn(&self, run: u32, claim: Sha256Digest, plan: PlanId) -> Result<Turn, EngineError> {
-        // Read back, whatever the create said: all that follows would be written into a run that is not there,
-        // and the next process would claim its number once more.
-        let found = documents::get_bound::<Run>(&*self.store, &Key::run(run), claim).await;
-        let open = OpenRun { run, plan: None, claim, attempts: Vec::new() };
-        let turn = match found {
-            Ok(_) => self.take_turn(open, plan, false, "the first attempt".into()).await,
-            Err(error) => Err(error),
-        };
-        match turn {
-            Err(error) if !matches!(error, EngineError::LostTurn { .. }) => {
-                Err(self.give_claim_up(run, plan, error).await)
-            }
-            turn => turn,
-        }
-    }
-
-    /// Voids a run of which this process has the claim and no turn, unless another process has taken one.
-    async fn give_claim_up(&self, run: u32, plan: PlanId, error: EngineError) -> EngineError {
-        let message = error.to_string().chars().take(2000).collect();
-        let voided = async {
-            // The plan's id is this process's own: by it the attempt is told whose answer was lost.
-            let attempts = self.attempts(run).await?;
-            if attempts.iter().any(|held| held.document.plan != plan) {
-                return Err(EngineError::LostTurn { run, attempt: 0 });
-            }
-            self.void(run, error.reason(), message).await
-        };
-        match voided.await {
-            Ok(decided) if decided.ours => error,
-            Ok(decided) => EngineError::DecidedElsewhere { run, outcome: Box::new(decided.outcome) },
-            Err(known @ (EngineError::LostTurn { .. } | EngineError::OutcomeUnknown { .. })) => known,
-            // The claim is not there: there is no run.
-            Err(EngineError::Missing { .. }) => error,
-            Err(source) => EngineError::OutcomeUnknown { run, source: Box::new(source) },
         }
     }
 
@@ -361,10 +360,13 @@ impl Register {
         Ok(())
     }
 
-    /// Shows that the attempt lives, every interval, until the returned task is aborted. A beat that can't be
-    /// written is a reason for others to take over, and no more: the seal is safe without it.
-    pub(crate) fn beat(&self, turn: &Turn) -> tokio::task::JoinHandle<()> {
-        let (register, run, attempt, nonce) = (self.clone(), turn.run, turn.attempt, turn.nonce);
+    /// Shows that the attempt lives, every interval, until the returned task is aborted; the task ends by itself
+    /// when the run is no longer this attempt's, and says why. A beat that can't be written is a reason for others
+    /// to take over, and no more: the seal is safe without it. The look is no more than that, either: it spares a
+    /// process that was taken for dead hours of work for nothing, and its source the load.
+    pub(crate) fn beat(&self, turn: &Turn) -> tokio::task::JoinHandle<EngineError> {
+        let (register, turn) = (self.clone(), turn.clone());
+        let (run, attempt, nonce) = (turn.run, turn.attempt, turn.nonce);
         tokio::spawn(async move {
             for beat in 1_u64.. {
                 let document = Beat { run, attempt, beat, nonce };
@@ -372,7 +374,17 @@ impl Register {
                 let written = documents::put(&*register.store, &key, document).await;
                 super::best_effort("a missed heartbeat only invites a takeover", written.map(drop));
                 tokio::time::sleep(register.heartbeat).await;
+                match register.still_ours(&turn).await {
+                    // Its own decision: all that is left is to say so.
+                    Err(EngineError::DecidedElsewhere { outcome, .. }) if outcome.decided_by == nonce => {}
+                    Err(lost @ (EngineError::LostTurn { .. } | EngineError::DecidedElsewhere { .. })) => {
+                        return lost;
+                    }
+                    // A store that does not answer says nothing about the turn.
+                    Ok(()) | Err(_) => {}
+                }
             }
+            EngineError::Task("more beats than can be counted".into())
         })
     }
 
@@ -445,6 +457,7 @@ impl Register {
             (Ok(held), _) => held,
             (Err(_), Some(error)) | (Err(error), None) => return Err(unknown(error)),
         };
+        self.must_be_of(run, &held).map_err(unknown)?;
         let ours = held.document.decided_by == decided_by;
         Ok(Decided { outcome: held.document, sha256: held.sha256, ours })
     }

@@ -3,15 +3,16 @@
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::destinations::Destinations;
+use super::documents;
 use super::error::EngineError;
 use super::reading::version_of;
 use super::register::{Decided, Register, Turn};
-use crate::format::{Decision, Key, PartEntry, Plan};
+use crate::format::{Decision, Key, PartEntry, Plan, Receipt, Verdict};
 use crate::ledger::{Balanced, LedgerError, Proven};
 use crate::store::{ObjectStore, ObjectVersion};
 
-/// HEAD requests under way at once: small answers, so latency is all they cost.
-const HEADS_UNDER_WAY: usize = 16;
+/// Requests under way at once: small answers, so latency is all they cost.
+const UNDER_WAY: usize = 16;
 
 /// A document that the run wrote, as it was when it was written.
 #[derive(Clone, Debug)]
@@ -22,27 +23,39 @@ pub(crate) struct Written {
     pub(crate) version: ObjectVersion,
 }
 
-/// Compares length and version of everything once more, right before the register is written: what was
-/// replaced after its verifier had read it shows here.
+/// Compares everything once more, right before the register is written: what was replaced after its verifier had
+/// read it shows here. Of objects, plan, parts and manifest that is length and version; receipts and verdicts,
+/// which are small, and what only the register knows are read whole and compared by digest.
 pub(crate) async fn compare_once_more(
     destinations: &Destinations,
+    register: &Register,
+    turn: &Turn,
     balanced: &Balanced,
-    documents: &[Written],
+    metadata: (&[Written], &Proven),
 ) -> Result<(), EngineError> {
-    for document in documents {
+    register.check_chain(turn).await?;
+    let (written, proven) = metadata;
+    for verdict in proven.verdicts() {
+        let store = &*destinations.named(&verdict.destination)?.store;
+        let key = Key::verdict(turn.run, &turn.plan, &verdict.nonce);
+        documents::get_bound::<Verdict>(store, &key, verdict.sha256).await?;
+    }
+    for document in written {
         let store = &*destinations.named(&document.destination)?.store;
         compare(store, &document.key, document.length, &document.version).await?;
     }
     for share in balanced.shares() {
         let store = &*destinations.named(&share.destination)?.store;
         let objects = share.part.entries.iter().filter_map(|entry: &PartEntry| entry.settlement.object());
-        stream::iter(objects)
-            .map(
-                |object| async move { compare(store, &object.key, object.length, &version_of(object)).await },
-            )
-            .buffer_unordered(HEADS_UNDER_WAY)
-            .try_collect::<Vec<()>>()
-            .await?;
+        let compared = stream::iter(objects).map(Ok).try_for_each_concurrent(UNDER_WAY, |object| async {
+            compare(store, &object.key, object.length, &version_of(object)).await
+        });
+        compared.await?;
+        let receipts = stream::iter(&share.part.entries).map(Ok);
+        let compared = receipts.try_for_each_concurrent(UNDER_WAY, |entry: &PartEntry| async {
+            documents::get_bound::<Receipt>(store, &entry.receipt, entry.receipt_sha256).await.map(drop)
+        });
+        compared.await?;
     }
     Ok(())
 }

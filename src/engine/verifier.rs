@@ -16,6 +16,7 @@ use crate::format::{
     Order, Part, PartEntry, Plan, PlanDocument, Receipt, Settlement, Sha256Digest, TablePlan, Tickets,
     Verdict, decode,
 };
+use crate::kill_point;
 use crate::ledger::Witness;
 use crate::mutant::{self, Mutant};
 use crate::source::{ToolVersion, Tools, schema};
@@ -153,6 +154,7 @@ pub async fn examine(
         found.damage(&key(PlanDocument::Part), None, "it does not list the tickets of the plan");
         return Ok(found);
     }
+    kill_point::passed("read", "tickets");
     let part_tickets = part.tickets;
     let tables: BTreeMap<u32, &TablePlan> = tickets.tables.iter().map(|table| (table.id, table)).collect();
     let (tables, endpoints) = (&tables, &tickets.endpoints[..]);
@@ -163,6 +165,7 @@ pub async fn examine(
             examine_receipt(&**store, question, part_tickets, entry, &mut of_ticket).await?;
             let known = (tables, endpoints);
             examine_entry(&**store, question, &ticket.order, known, entry, tools, &mut of_ticket).await?;
+            kill_point::passed("verified", "ticket");
             progress.advance(Stage::Verify, 1, entry.settlement.object().map_or(0, |object| object.length));
             Ok::<_, EngineError>(of_ticket)
         };
@@ -176,6 +179,7 @@ pub async fn examine(
         found.objects_read += of_ticket.objects_read;
         found.bytes_read += of_ticket.bytes_read;
     }
+    kill_point::passed("verified", "destination");
     Ok(found)
 }
 

@@ -1,11 +1,11 @@
 //! The worker: settles the tickets of one destination. It reads its endpoint and its destination, and
 //! knows nothing else of the run than the tickets' document.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt, stream};
 
 use super::documents::{self, Held};
 use super::error::EngineError;
@@ -20,6 +20,7 @@ use crate::format::{
     CopyFormat, Key, Nonce, Order, PlanDocument, PlanId, Receipt, Sha256Digest, SpanRange, TableFacts,
     TablePlan, Ticket, Tickets,
 };
+use crate::kill_point;
 use crate::mutant::{self, Mutant};
 use crate::source::{CopyStream, Reader, SourceError};
 use crate::store::{ObjectStore, Upload, UploadOptions};
@@ -64,6 +65,7 @@ pub async fn work(order: WorkerOrder) -> Result<(), EngineError> {
     let held: Held<Tickets> = documents::get_bound(&*order.store, &key, order.tickets).await?;
     let tickets = Arc::new(held.document);
     let settled = settled_before(&order, &tickets).await?;
+    kill_point::passed("began", "worker");
     let queue = queue(&tickets, &settled);
     let queue = Arc::new(Mutex::new(queue));
     let binding = Binding {
@@ -97,39 +99,41 @@ pub async fn work(order: WorkerOrder) -> Result<(), EngineError> {
 }
 
 /// Tickets that an earlier worker of this plan has settled. Its word is not taken: each object is read.
-async fn settled_before(order: &WorkerOrder, tickets: &Tickets) -> Result<Vec<u32>, EngineError> {
-    let mut settled = Vec::new();
+async fn settled_before(order: &WorkerOrder, tickets: &Tickets) -> Result<BTreeSet<u32>, EngineError> {
+    let known: BTreeSet<u32> = tickets.tickets.iter().map(|ticket| ticket.id).collect();
     let keys = documents::list_all(&*order.store, Some(&Key::receipts(order.run, &order.plan))).await?;
-    for key in keys {
-        let Some(held) = documents::find::<Receipt>(&*order.store, &key).await? else { continue };
-        let receipt = held.document;
-        let known = tickets.tickets.iter().any(|ticket| ticket.id == receipt.ticket);
-        if !known || receipt.plan != order.plan || receipt.tickets != order.tickets {
-            continue;
-        }
-        if let Some(object) = receipt.settlement.object() {
-            match reading::check_digest(&*order.store, object, Pinned::Recorded).await {
-                Ok(()) => {}
-                Err(unread) => {
-                    let damage = unread.into_damage(object.key.to_string(), None)?;
-                    let finding = format!("{} of an earlier attempt: {}", damage.object, damage.finding);
-                    return Err(EngineError::Damaged(finding));
-                }
-            }
-        }
-        settled.push(receipt.ticket);
+    let checks = stream::iter(keys).map(|key| settled_by(order, &known, key));
+    let settled = checks.buffered(order.parallelism.max(1));
+    settled.try_filter_map(|ticket| async move { Ok(ticket) }).try_collect().await
+}
+
+/// The ticket that a receipt settles, if it is of this plan; its object is read.
+async fn settled_by(
+    order: &WorkerOrder,
+    known: &BTreeSet<u32>,
+    key: Key,
+) -> Result<Option<u32>, EngineError> {
+    let Some(held) = documents::find::<Receipt>(&*order.store, &key).await? else { return Ok(None) };
+    let receipt = held.document;
+    if !known.contains(&receipt.ticket) || receipt.plan != order.plan || receipt.tickets != order.tickets {
+        return Ok(None);
     }
-    Ok(settled)
+    if let Some(object) = receipt.settlement.object()
+        && let Err(unread) = reading::check_digest(&*order.store, object, Pinned::Recorded).await
+    {
+        let damage = unread.into_damage(object.key.to_string(), None)?;
+        let finding = format!("{} of an earlier attempt: {}", damage.object, damage.finding);
+        return Err(EngineError::Damaged(finding));
+    }
+    Ok(Some(receipt.ticket))
 }
 
 /// The open tickets of rows, largest first, so that no large one is left to the end.
-fn queue(tickets: &Tickets, settled: &[u32]) -> VecDeque<Ticket> {
+fn queue(tickets: &Tickets, settled: &BTreeSet<u32>) -> VecDeque<Ticket> {
+    let of_table = |table: &TablePlan| (table.id, table.facts.bytes / u64::from(table.tickets.max(1)));
+    let weights: BTreeMap<u32, u64> = tickets.tables.iter().map(of_table).collect();
     let weight = |ticket: &Ticket| match &ticket.order {
-        Order::Rows { table, .. } => tickets
-            .tables
-            .iter()
-            .find(|known| known.id == *table)
-            .map_or(0, |table| table.facts.bytes / u64::from(table.tickets.max(1))),
+        Order::Rows { table, .. } => weights.get(table).copied().unwrap_or_default(),
         Order::LargeObjects { .. } => u64::MAX,
         Order::Schema { .. } | Order::Catalog { .. } => 0,
     };
@@ -176,7 +180,9 @@ impl Lane {
         let tickets = self.tickets.clone();
         let (endpoint, table) = match &ticket.order {
             Order::Rows { table, .. } => {
-                let table = tickets.tables.iter().find(|known| known.id == *table);
+                // In the plan's order, which is that of their numbers.
+                let position = tickets.tables.binary_search_by_key(table, |known| known.id).ok();
+                let table = position.and_then(|position| tickets.tables.get(position));
                 let table = table.ok_or_else(|| EngineError::Task("a ticket without a table".into()))?;
                 (table.endpoint, Some(table))
             }
@@ -281,6 +287,7 @@ impl Lane {
             let mut chunks = chunks;
             while let Some(chunk) = chunks.recv().await {
                 upload.write(chunk).await?;
+                kill_point::passed("uploading", "rows");
             }
             Ok::<_, EngineError>(())
         };
@@ -298,7 +305,9 @@ impl Lane {
             upload.abort().await?;
             return Ok(empty);
         }
+        kill_point::passed("completing", "rows");
         let committed = upload.finish().await?;
+        kill_point::passed("completed", "rows");
         Ok(Settled::rows(ticket.id, snapshot, committed, &totals))
     }
 }

@@ -118,6 +118,18 @@ pub struct TableFacts {
     pub unlogged: bool,
 }
 
+impl TableFacts {
+    /// The name under which rows are compared with a restored database's: the tree's root, where a row may lie in
+    /// another leaf after a restore.
+    #[must_use]
+    pub fn compared_as(&self) -> &QualifiedName {
+        match &self.partition_root {
+            Some(root) if self.load_through_root => root,
+            _ => &self.name,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

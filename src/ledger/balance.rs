@@ -1,6 +1,6 @@
 //! Books that agree: every ticket has its receipt, and the database counted as many rows as were read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::format::{Census, Fingerprint, Order, Part, PartEntry, Plan, Settlement, Sha256Digest, TablePlan};
 
@@ -53,7 +53,12 @@ impl Ledger {
     pub fn balance(self, plan_document: Sha256Digest, census: &Census) -> Result<Balanced, LedgerError> {
         let open = self.open_tickets();
         if !open.is_empty() {
-            return Err(LedgerError::Open { planned: self.plan.tickets as usize, open });
+            let of_first = self
+                .sides
+                .iter()
+                .find(|(_, side)| side.tickets.tickets.iter().any(|ticket| open.first() == Some(&ticket.id)));
+            let destination = of_first.map_or_else(String::new, |(name, _)| name.clone());
+            return Err(LedgerError::Open { destination, planned: self.plan.tickets as usize, open });
         }
         if (census.run, census.plan, census.plan_document) != (self.plan.run, self.plan.plan, plan_document) {
             return Err(LedgerError::Census("it is of another run or plan".into()));
@@ -71,9 +76,9 @@ impl Ledger {
         let tables = self.totals();
         self.compare_counts(&tables, census)?;
         self.compare_large_objects(census)?;
+        let explained: BTreeSet<(u32, u32)> = census.equal_spans.iter().map(|equal| equal.tickets).collect();
         for (first, second) in self.equal_spans() {
-            let explained = census.equal_spans.iter().any(|equal| equal.tickets == (first, second));
-            if !explained {
+            if !explained.contains(&(first, second)) {
                 let table = self.span_of(second).map(|(table, _)| table.facts.name.to_string());
                 return Err(LedgerError::EqualSpans(first, second, table.unwrap_or_default()));
             }

@@ -39,8 +39,14 @@ pub enum LedgerError {
         why: String,
     },
     /// Tickets without a receipt.
-    #[error("{} of {planned} tickets have no receipt, the first is ticket {}", open.len(), open.first().copied().unwrap_or_default())]
+    #[error(
+        "{} of {planned} tickets have no receipt; the first is ticket {first} of destination {destination}, which has no \
+         receipts/{first:08}.*.json of this plan",
+        open.len(), first = open.first().copied().unwrap_or_default()
+    )]
     Open {
+        /// Destination of the first.
+        destination: String,
         /// Number of tickets.
         planned: usize,
         /// Those that are open.
@@ -102,6 +108,26 @@ pub(super) struct Side {
     pub(super) tickets: Tickets,
     pub(super) digest: Sha256Digest,
     pub(super) entries: BTreeMap<u32, PartEntry>,
+    /// Positions of each table's tickets, in order: a database may have as many tables as tickets.
+    of_table: BTreeMap<u32, Vec<usize>>,
+}
+
+impl Side {
+    fn new(tickets: Tickets, digest: Sha256Digest) -> Self {
+        let mut of_table: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+        for (position, ticket) in tickets.tickets.iter().enumerate() {
+            if let Order::Rows { table, .. } = &ticket.order {
+                of_table.entry(*table).or_default().push(position);
+            }
+        }
+        Self { tickets, digest, entries: BTreeMap::new(), of_table }
+    }
+
+    /// A ticket by its number; [`check_side`] has made sure of their order.
+    fn ticket(&self, id: u32) -> Option<&Ticket> {
+        let position = self.tickets.tickets.binary_search_by_key(&id, |ticket| ticket.id).ok()?;
+        self.tickets.tickets.get(position)
+    }
 }
 
 /// Tickets against receipts, over all destinations of a plan.
@@ -122,8 +148,7 @@ impl Ledger {
         for (tickets, digest) in tickets {
             let destination = tickets.destination.clone();
             check_side(&plan, &tickets, digest)?;
-            let side = Side { tickets, digest, entries: BTreeMap::new() };
-            if sides.insert(destination.clone(), side).is_some() {
+            if sides.insert(destination.clone(), Side::new(tickets, digest)).is_some() {
                 return Err(foreign(&destination, "they came twice"));
             }
         }
@@ -161,9 +186,12 @@ impl Ledger {
     /// The tickets of a table, in order, with their spans.
     pub(super) fn spans<'a>(&'a self, table: &'a TablePlan) -> impl Iterator<Item = (u32, &'a SpanRange)> {
         let side = self.sides.get(&table.destination);
-        side.into_iter().flat_map(|side| &side.tickets.tickets).filter_map(|ticket| match &ticket.order {
-            Order::Rows { table: id, range } if *id == table.id => Some((ticket.id, range)),
-            _ => None,
+        side.into_iter().flat_map(|side| {
+            let positions = side.of_table.get(&table.id).into_iter().flatten();
+            positions.filter_map(|position| match side.tickets.tickets.get(*position) {
+                Some(Ticket { id, order: Order::Rows { range, .. } }) => Some((*id, range)),
+                _ => None,
+            })
         })
     }
 
@@ -188,12 +216,16 @@ impl Ledger {
         if !of_this_plan && !mutant::is(Mutant::AcceptAnotherPlansReceipt) {
             return Ok(Taken::Foreign);
         }
-        let ticket = (side.tickets.tickets.iter())
-            .find(|ticket| ticket.id == receipt.ticket)
+        let ticket = side
+            .ticket(receipt.ticket)
             .ok_or_else(|| refuse(&key, "its ticket belongs to another destination"))?;
-        let snapshot = snapshot_of(&side.tickets, ticket).ok_or_else(|| refuse(&key, "no endpoint"))?;
+        let snapshot = snapshot_of(&self.plan, ticket).ok_or_else(|| refuse(&key, "no endpoint"))?;
         if receipt.snapshot != snapshot && !mutant::is(Mutant::AcceptAnotherPlansReceipt) {
             return Ok(Taken::Foreign);
+        }
+        // What lies under another ticket's name was swapped with it, whatever it says.
+        if key.name().split('.').next() != Some(&format!("{:08}", receipt.ticket)) {
+            return Err(refuse(&key, &format!("it is that of ticket {}", receipt.ticket)));
         }
         check_settlement(ticket, &receipt.settlement).map_err(|why| refuse(&key, why))?;
         match side.entries.get(&receipt.ticket) {
@@ -276,11 +308,8 @@ impl Ledger {
     /// Table and span of a rows ticket.
     #[must_use]
     pub fn span_of(&self, ticket: u32) -> Option<(&TablePlan, &SpanRange)> {
-        let order = (self.sides.values())
-            .flat_map(|side| &side.tickets.tickets)
-            .find(|candidate| candidate.id == ticket)
-            .map(|ticket| &ticket.order)?;
-        match order {
+        let ticket = self.sides.values().find_map(|side| side.ticket(ticket))?;
+        match &ticket.order {
             Order::Rows { table, range } => Some((self.plan.tables.get(*table as usize)?, range)),
             Order::Schema { .. } | Order::Catalog { .. } | Order::LargeObjects { .. } => None,
         }
@@ -314,9 +343,10 @@ fn check_side(plan: &Plan, tickets: &Tickets, digest: Sha256Digest) -> Result<()
     if !tickets.tickets.is_sorted_by(|a, b| a.id < b.id) {
         return refuse("they are not in ascending order");
     }
+    let tables: BTreeSet<u32> = tickets.tables.iter().map(|table| table.id).collect();
     for ticket in &tickets.tickets {
         let known = match &ticket.order {
-            Order::Rows { table, .. } => tickets.tables.iter().any(|known| known.id == *table),
+            Order::Rows { table, .. } => tables.contains(table),
             Order::Schema { endpoint }
             | Order::Catalog { endpoint, .. }
             | Order::LargeObjects { endpoint, .. } => (*endpoint as usize) < plan.endpoints.len(),
@@ -328,14 +358,15 @@ fn check_side(plan: &Plan, tickets: &Tickets, digest: Sha256Digest) -> Result<()
     Ok(())
 }
 
-fn snapshot_of<'a>(tickets: &'a Tickets, ticket: &Ticket) -> Option<&'a str> {
+/// The tickets' own tables and endpoints are those of the plan: [`check_side`] has compared them.
+fn snapshot_of<'a>(plan: &'a Plan, ticket: &Ticket) -> Option<&'a str> {
     let endpoint = match &ticket.order {
-        Order::Rows { table, .. } => tickets.tables.iter().find(|known| known.id == *table)?.endpoint,
+        Order::Rows { table, .. } => plan.tables.get(*table as usize)?.endpoint,
         Order::Schema { endpoint }
         | Order::Catalog { endpoint, .. }
         | Order::LargeObjects { endpoint, .. } => *endpoint,
     };
-    tickets.endpoints.get(endpoint as usize).map(|endpoint| endpoint.snapshot.as_str())
+    plan.endpoints.get(endpoint as usize).map(|endpoint| endpoint.snapshot.as_str())
 }
 
 fn check_settlement(ticket: &Ticket, settlement: &Settlement) -> Result<(), &'static str> {

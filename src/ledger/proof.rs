@@ -38,6 +38,15 @@ impl Proven {
         self.run
     }
 
+    /// The verdicts that it rests on.
+    #[must_use]
+    pub fn verdicts(&self) -> &[VerdictReference] {
+        match &self.decision {
+            Decision::Sealed { verdicts, .. } => verdicts,
+            Decision::Void { .. } => &[],
+        }
+    }
+
     /// What to write into the register.
     #[must_use]
     pub fn into_decision(self) -> Decision {

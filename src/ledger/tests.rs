@@ -50,9 +50,11 @@ fn books_that_agree_are_balanced_and_sealed_with_every_verdict() {
 fn a_ticket_without_a_receipt_is_open_whichever_it_is() {
     for missing in 0..9 {
         let mut world = world();
+        let of_ticket = world.receipts.iter().find(|(_, receipt)| receipt.ticket == missing);
+        let destination = of_ticket.unwrap().0.to_owned();
         world.receipts.retain(|(_, receipt)| receipt.ticket != missing);
         assert_eq!(world.ledger().open_tickets(), [missing]);
-        let open = LedgerError::Open { planned: 9, open: vec![missing] };
+        let open = LedgerError::Open { destination, planned: 9, open: vec![missing] };
         assert_eq!(world.balance().unwrap_err(), open, "without ticket {missing}");
     }
 }
@@ -108,6 +110,13 @@ fn receipts_that_cannot_settle_their_ticket_are_refused() {
         let found = taken(&world, destination, change);
         assert!(matches!(found, Err(LedgerError::Receipt { .. })), "{position}: {found:?}");
     }
+    let mut ledger = world.open().unwrap();
+    let (one, other) = (world.receipts[0].1.clone(), &world.receipts[1].1);
+    let swapped = ledger.take(world.receipts[0].0, receipt_key(other), digest(""), one);
+    assert!(
+        matches!(&swapped, Err(LedgerError::Receipt { receipt, .. }) if *receipt == receipt_key(other)),
+        "{swapped:?}"
+    );
     let receipt = world.receipts[0].1.clone();
     let unknown = world.open().unwrap().take("nowhere", receipt_key(&receipt), digest(""), receipt);
     assert!(matches!(unknown, Err(LedgerError::Receipt { .. })));

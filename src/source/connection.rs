@@ -1,25 +1,16 @@
 //! Sessions: connected, with every setting pinned that could change what is read.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::task::JoinHandle;
-use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
+use tokio_postgres::{Client, SimpleQueryMessage};
 
-use super::endpoint::{EndpointConfig, Host, Tls};
-use super::error::{SourceError, is_io};
-use super::tls;
+use super::dial::{ConnectionTask, dial};
+use super::endpoint::EndpointConfig;
+use super::error::SourceError;
 
 /// The oldest server, as `server_version_num`.
 pub const OLDEST_VERSION: u32 = 130_000;
-
-/// A server that is silent for half a minute is asked every ten seconds, and given up after three answers that
-/// don't come: a firewall that forgets idle connections is kept awake, and a dead server noticed in a minute.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-const KEEPALIVE_RETRIES: u32 = 3;
 
 /// The encoding in which a session sends and receives text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -259,129 +250,6 @@ pub fn quote_literal(text: &str) -> String {
     } else {
         format!("'{doubled}'")
     }
-}
-
-/// The task that moves a connection's bytes. Dropped, it closes the socket.
-#[derive(Debug)]
-struct ConnectionTask(Option<JoinHandle<Result<(), tokio_postgres::Error>>>);
-
-impl ConnectionTask {
-    async fn join(mut self) -> Result<Result<(), tokio_postgres::Error>, tokio::task::JoinError> {
-        match self.0.take() {
-            Some(handle) => handle.await,
-            None => Ok(Ok(())),
-        }
-    }
-}
-
-impl Drop for ConnectionTask {
-    fn drop(&mut self) {
-        if let Some(handle) = &self.0 {
-            handle.abort();
-        }
-    }
-}
-
-async fn dial(endpoint: &EndpointConfig, role: &str) -> Result<(Client, ConnectionTask), SourceError> {
-    let mut config = Config::new();
-    match &endpoint.host {
-        Host::Tcp(name) => config.host(name),
-        Host::Socket(directory) => config.host_path(directory),
-    };
-    config
-        .port(endpoint.port)
-        .user(&endpoint.user)
-        .dbname(&endpoint.database)
-        .application_name(format!("vouchsafe {role}"))
-        .connect_timeout(endpoint.connect_timeout)
-        .keepalives(true)
-        .keepalives_idle(KEEPALIVE_IDLE)
-        .keepalives_interval(KEEPALIVE_INTERVAL)
-        .keepalives_retries(KEEPALIVE_RETRIES)
-        // Never "prefer": it would fall back to plain text silently.
-        .ssl_mode(if endpoint.tls == Tls::Disable { SslMode::Disable } else { SslMode::Require });
-    if let Some(password) = &endpoint.password {
-        config.password(password.expose());
-    }
-    let tls = tls::connector(&endpoint.tls)
-        .map_err(|source| SourceError::TlsFailed { endpoint: endpoint.to_string(), source })?;
-    // connect_timeout covers the TCP handshake alone; a peer that accepts and then says nothing would hold us.
-    let attempt = async {
-        Ok(match tls {
-            None => {
-                let (client, connection) = config.connect(NoTls).await?;
-                (client, ConnectionTask(Some(tokio::spawn(connection))))
-            }
-            Some(tls) => {
-                let (client, connection) = config.connect(tls).await?;
-                (client, ConnectionTask(Some(tokio::spawn(connection))))
-            }
-        })
-    };
-    match tokio::time::timeout(endpoint.connect_timeout.saturating_mul(2), attempt).await {
-        Ok(connected) => connected.map_err(|error| connect_error(endpoint, error)),
-        Err(elapsed) => {
-            Err(SourceError::ServerUnreachable { endpoint: endpoint.to_string(), source: elapsed.into() })
-        }
-    }
-}
-
-fn connect_error(endpoint: &EndpointConfig, error: tokio_postgres::Error) -> SourceError {
-    let name = endpoint.to_string();
-    let code = error.code().map(|code| code.code().to_owned());
-    match code.as_deref() {
-        Some("28000" | "28P01") => SourceError::AuthenticationFailed {
-            endpoint: name,
-            user: endpoint.user.clone(),
-            source: error.into(),
-        },
-        Some("3D000") => SourceError::DatabaseMissing {
-            endpoint: name,
-            database: endpoint.database.clone(),
-            source: error.into(),
-        },
-        Some("53300") => SourceError::TooManyConnections { endpoint: name, source: error.into() },
-        Some("57P03" | "57P01" | "57P02") => {
-            SourceError::ServerNotReady { endpoint: name, source: error.into() }
-        }
-        Some(_) => SourceError::Query { doing: format!("connecting to {name}"), source: error.into() },
-        None => {
-            // tokio-postgres tells its kinds apart by their text alone; rustls' errors come wrapped in I/O ones.
-            let text = error.to_string();
-            if text.contains("TLS") || is_tls(&error) {
-                SourceError::TlsFailed { endpoint: name, source: error.into() }
-            } else if is_io(&error)
-                || error.is_closed()
-                || text.contains("connecting")
-                || text.contains("timeout")
-            {
-                SourceError::ServerUnreachable { endpoint: name, source: error.into() }
-            } else {
-                // What is left is about logging in: no password known, a method that we don't have.
-                SourceError::AuthenticationFailed {
-                    endpoint: name,
-                    user: endpoint.user.clone(),
-                    source: error.into(),
-                }
-            }
-        }
-    }
-}
-
-fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(current) = cause {
-        if current.is::<rustls::Error>()
-            || current
-                .downcast_ref::<std::io::Error>()
-                .and_then(std::io::Error::get_ref)
-                .is_some_and(|inner| inner.is::<rustls::Error>())
-        {
-            return true;
-        }
-        cause = current.source();
-    }
-    false
 }
 
 #[cfg(test)]

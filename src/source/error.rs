@@ -149,10 +149,9 @@ pub enum Recovery {
 }
 
 impl SourceError {
-    /// A stable word for statuses, events and metrics.
-    #[must_use]
-    pub const fn reason(&self) -> &'static str {
-        match self {
+    reasons! {
+        /// A stable word for statuses, events and metrics.
+        pub words {
             Self::InvalidEndpoint { .. } => "InvalidEndpoint",
             Self::ServerUnreachable { .. } => "ServerUnreachable",
             Self::TlsFailed { .. } => "TlsFailed",
@@ -181,6 +180,8 @@ impl SourceError {
             Self::Query { .. } => "QueryFailed",
             Self::UnexpectedAnswer { .. } => "UnexpectedAnswer",
             Self::Local { .. } => "LocalFailure",
+        }
+        passed_on {
         }
     }
 

@@ -8,6 +8,7 @@
 pub mod catalog;
 mod columns;
 pub mod connection;
+mod dial;
 pub mod digests;
 pub mod endpoint;
 pub mod error;

@@ -60,14 +60,14 @@ impl Copy {
     async fn of(shop: &Shop) -> Self {
         let folders = [&shop.here, &shop.there].map(|from| {
             let to = tempfile::tempdir().unwrap();
-            for object in objects_of(from.path()) {
+            for object in objects_of(from.path(), false) {
                 let copy = to.path().join(object.strip_prefix(from.path()).unwrap());
                 std::fs::create_dir_all(copy.parent().unwrap()).unwrap();
                 std::fs::copy(&object, copy).unwrap();
             }
             to
         });
-        let paths = folders.iter().flat_map(|folder| objects_of(folder.path()));
+        let paths = folders.iter().flat_map(|folder| objects_of(folder.path(), false));
         let objects = paths.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect();
         let mut stores = Vec::new();
         for (name, folder) in DESTINATIONS.into_iter().zip(&folders) {
@@ -152,6 +152,13 @@ impl Copy {
             Err(EngineError::NoBackup(_))
                 if damaged.kind == Kind::Delete && names[0].1.ends_with("/outcome.json") => {}
             Err(error) => panic!("{:?} of {names:?} was not called damage: {error}", damaged.kind),
+        }
+        // A listing goes on, and its line says so.
+        let listed = backups::list(&self.register).await.unwrap();
+        let of_manifest = |(store, key): &&Name| store == DESTINATIONS[0] && key.ends_with("/manifest.json.zst");
+        if let Some((_, key)) = names.iter().find(of_manifest) {
+            let finding = listed[0].damage.as_deref().unwrap();
+            assert!(finding.starts_with(key.as_str()), "{finding}");
         }
     }
 

@@ -1,87 +1,259 @@
-//! Runs that are killed, interrupted or evicted, and the same command again.
+//! Processes that die at a named place of theirs, and the same command again: whatever a backup, a restore or a
+//! verification had done by then, it ends right.
 
-use std::process::Child;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
 
-use rustix::process::{Pid, Signal, kill_process};
-use vouchsafe::format::Decision;
+use vouchsafe::format::Sha256Digest;
 
-use super::shop::{Shop, end, run, wait_for};
-
-/// Points at which a run is killed, spread over the objects that it writes.
-const POINTS: usize = 14;
-/// So many of them must have met a living process.
-const KILLED_AT_LEAST: usize = 12;
+use super::shop::{Ended, SHOP, Shop, objects_of, run};
 
 /// SIGKILL's number.
 const KILL: i32 = 9;
 
-fn signal(child: &Child, signal: Signal) {
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).unwrap();
-    kill_process(pid, signal).unwrap();
+/// Side by side: a process spends much of its time waiting for PostgreSQL.
+const LANES: usize = 2;
+
+/// What a backup that died at a place has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    /// No claim: the next one takes the number.
+    Nothing,
+    /// A run whose plan died with its snapshot: the next one goes on with it under another plan.
+    Run,
+    /// A run that needs the snapshot no more: the next one goes on with its plan.
+    Plan,
+    /// A sealed run: the next one is another.
+    Backup,
 }
 
-/// Starts a backup and waits until it has written so many objects more than there were. Slow enough that it is
-/// not through before it is signalled.
-fn start_until(shop: &Shop, objects: usize) -> Child {
-    let before = shop.objects().len();
-    let mut child = shop.backup().args(["--rate-limit", "64Ki"]).spawn().unwrap();
-    wait_for("the object", || {
-        let there = shop.objects().len() >= before + objects;
-        (there || child.try_wait().unwrap().is_some()).then_some(())
-    });
-    child
+/// Every document but the beats, before and after its creation, and every turn of work between.
+const BACKUP: [(&str, Left); 40] = [
+    // These two come once in the life of a collection: each lane begins with one of them.
+    ("creating collection", Left::Nothing),
+    ("created collection", Left::Nothing),
+    ("probed destinations", Left::Nothing),
+    ("creating run", Left::Nothing),
+    ("created run", Left::Run),
+    ("creating attempt", Left::Run),
+    ("created attempt", Left::Run),
+    ("creating beat", Left::Run),
+    ("created beat", Left::Run),
+    ("held sources", Left::Run),
+    ("creating tickets", Left::Run),
+    ("created tickets", Left::Run),
+    ("created tickets@2", Left::Run),
+    ("creating plan", Left::Run),
+    ("created plan", Left::Run),
+    ("began worker", Left::Run),
+    ("uploading rows", Left::Run),
+    ("completing rows", Left::Run),
+    ("completed rows", Left::Run),
+    ("completed rows@6", Left::Run),
+    ("creating receipt", Left::Run),
+    ("created receipt", Left::Run),
+    ("created receipt@9", Left::Run),
+    ("storing catalog", Left::Run),
+    ("stored catalog", Left::Run),
+    ("exported everything", Left::Run),
+    ("creating census", Left::Run),
+    ("created census", Left::Plan),
+    ("releasing sources", Left::Plan),
+    ("balanced books", Left::Plan),
+    ("creating part", Left::Plan),
+    ("created part@2", Left::Plan),
+    ("creating manifest", Left::Plan),
+    ("created manifest", Left::Plan),
+    ("verified ticket@5", Left::Plan),
+    ("creating verdict", Left::Plan),
+    ("created verdict@2", Left::Plan),
+    ("compared everything", Left::Plan),
+    ("creating outcome", Left::Plan),
+    ("created outcome", Left::Backup),
+];
+
+const VERIFY: [&str; 6] = [
+    "opened backup",
+    "read tickets",
+    "verified ticket@3",
+    "verified destination",
+    "read tickets@2",
+    "verified destination@2",
+];
+
+/// Each a series of deaths, one process after the other, before the one that must succeed.
+const RESTORE: [&[&str]; 22] = [
+    &["opened backup"],
+    &["verified ticket@5"],
+    &["proven backup"],
+    &["planned restore"],
+    &["fenced target"],
+    &["created database"],
+    &["marked database", "dropped database"],
+    &["restored schemas"],
+    &["restored definitions"],
+    &["loading rows"],
+    &["loading rows@7", "loaded span@2"],
+    &["loaded span@9"],
+    &["loaded tables"],
+    &["restored postponed"],
+    &["restored sequences"],
+    &["created large-objects"],
+    &["restored large-objects"],
+    &["compared tables"],
+    &["restored access"],
+    &["analyzed database"],
+    &["built database"],
+    &["renaming database"],
+];
+
+/// The command dies there, and says so.
+fn killed_at(place: &str, mut command: Command) {
+    command.env("VOUCHSAFE_KILL_AT", place);
+    let ended = run(command);
+    assert_eq!(ended.signal, Some(KILL), "{place}: {ended:?}");
+    let name = place.split('@').next().unwrap();
+    assert!(ended.stderr.contains(&format!("signalled at: {name}\n")), "{place}: {ended:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_run_killed_anywhere_is_brought_to_its_seal_by_the_same_command() {
-    let shop = Shop::open("kill");
-    run(shop.backup()).must_succeed();
-    let all = shop.objects().len();
-    let (mut killed, mut went_on) = (0, 0);
-    for point in 0..POINTS {
-        let before = shop.newest().await;
-        let mut child = start_until(&shop, 1 + all * point / POINTS);
-        child.kill().unwrap();
-        let ended = end(child);
-        let meant = before + 1;
-        if shop.decision(meant).await.is_some() {
-            // It was through, or killed between the seal and its last words: a seal is a seal.
-            shop.must_be_proven(meant).await;
-            continue;
-        }
-        assert_eq!(ended.signal, Some(KILL), "{ended:?}");
-        killed += 1;
-        went_on += u32::from(shop.newest().await == meant);
-        run(shop.backup()).must_succeed();
-        // It went on with the killed run, and made no other.
-        assert_eq!(shop.newest().await, meant, "killed at {point}");
-        shop.must_be_proven(meant).await;
+fn plans(shop: &Shop, run: u32) -> usize {
+    let folder = std::fs::read_dir(shop.here.path().join(format!("runs/{run:08}"))).unwrap();
+    folder.filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with('p')).count()
+}
+
+async fn killed_backup(shop: &Shop, place: &str, left: Left) {
+    let before = shop.newest().await;
+    killed_at(place, shop.backup());
+    let claimed = shop.newest().await;
+    assert_eq!(claimed, before + u32::from(left != Left::Nothing), "{place}");
+    assert_eq!(claimed > before && shop.decision(claimed).await.is_some(), left == Left::Backup, "{place}");
+    if left == Left::Backup {
+        shop.must_be_proven(claimed).await;
     }
-    assert!(killed >= KILLED_AT_LEAST, "only {killed} runs were killed");
-    assert!(went_on >= 10, "only {went_on} runs had been claimed when they were killed");
+    run(shop.backup()).must_succeed();
+    let sealed = shop.newest().await;
+    let goes_on = matches!(left, Left::Run | Left::Plan);
+    assert_eq!(sealed, claimed + u32::from(!goes_on), "{place}: another run than the open one");
+    if left == Left::Plan {
+        assert_eq!(plans(shop, sealed), 1, "{place}: what was settled was exported again");
+    }
+    shop.must_be_proven(sealed).await;
+    shop.must_restore(sealed);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sigint_voids_the_run_and_sigterm_leaves_it_to_the_same_command() {
-    let shop = Shop::open("signals");
-    let child = start_until(&shop, 8);
-    signal(&child, Signal::INT);
-    let ended = end(child);
-    assert_eq!(ended.code, Some(130), "{ended:?}");
-    let decision = shop.decision(1).await;
-    assert!(matches!(&decision, Some(Decision::Void { reason, .. }) if reason == "Canceled"), "{decision:?}");
+async fn a_backup_killed_anywhere_is_brought_to_its_seal_by_the_same_command() {
+    let places = Arc::new(Mutex::new(VecDeque::from(BACKUP)));
+    let mut lanes = tokio::task::JoinSet::new();
+    for lane in 0..LANES {
+        let first = places.lock().unwrap().pop_front().unwrap();
+        let places = Arc::clone(&places);
+        lanes.spawn(async move {
+            let shop = Shop::open(&format!("kill{lane}"));
+            let mut next = Some(first);
+            while let Some((place, left)) = next {
+                killed_backup(&shop, place, left).await;
+                next = places.lock().unwrap().pop_front();
+            }
+        });
+    }
+    lanes.join_all().await;
+    assert!(places.lock().unwrap().is_empty());
+}
 
-    let before = shop.objects().len();
-    let child = start_until(&shop, 8);
-    signal(&child, Signal::TERM);
-    let ended = end(child);
-    assert!(ended.code.is_some_and(|code| code != 0), "{ended:?}");
-    assert_eq!(ended.reason(), "Canceled");
-    assert!(shop.objects().len() >= before + 8);
-    assert_eq!(shop.newest().await, 2);
-    assert!(shop.decision(2).await.is_none(), "SIGTERM decided the run");
+/// The objects of both folders with their digests, beats included.
+pub(super) fn contents(shop: &Shop) -> BTreeMap<PathBuf, Sha256Digest> {
+    let paths = [&shop.here, &shop.there].into_iter().flat_map(|folder| objects_of(folder.path(), true));
+    paths.map(|path| (path.clone(), Sha256Digest::of(&std::fs::read(path).unwrap()))).collect()
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verification_killed_anywhere_has_changed_nothing() {
+    let shop = Shop::open("kill_verify");
     run(shop.backup()).must_succeed();
-    assert_eq!(shop.newest().await, 2, "a run was made beside the open one");
-    shop.must_be_proven(2).await;
+    let before = contents(&shop);
+    for place in VERIFY {
+        killed_at(place, shop.verify());
+        let ended = run(shop.verify());
+        ended.must_succeed();
+        let document: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+        assert_eq!(document["proven"], true, "{ended:?}");
+    }
+    assert!(contents(&shop) == before, "a verification has written something");
+}
+
+/// What a restore meets besides rows: references, an index, a trigger, a view with contents, large objects.
+const BESIDES: &str = "
+    CREATE TABLE lines(id int PRIMARY KEY, of_order int REFERENCES orders);
+    INSERT INTO lines SELECT i, i FROM generate_series(1, 200) i;
+    CREATE INDEX ON lines(of_order);
+    CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+    CREATE TRIGGER nothing BEFORE INSERT ON lines FOR EACH ROW EXECUTE FUNCTION nothing();
+    CREATE MATERIALIZED VIEW counted AS SELECT count(*) AS n FROM orders;
+    SELECT lo_from_bytea(4711, decode(repeat('00ff', 5000), 'hex'));";
+
+const LOOK: &str = "
+    SELECT count(*), md5(string_agg(o::text, ',' ORDER BY id)) FROM orders o;
+    SELECT count(*), md5(string_agg(e::text, ',' ORDER BY id)) FROM events e;
+    SELECT count(*), md5(string_agg(l::text, ',' ORDER BY id)) FROM lines l;
+    SELECT count(*) FROM empty; SELECT n FROM counted; SELECT last_value, is_called FROM numbers;
+    SELECT md5(lo_get(4711)); SELECT count(*) FROM late;
+    SELECT string_agg(conname, ',' ORDER BY conname) FROM pg_constraint WHERE connamespace = 'public'::regnamespace;
+    SELECT string_agg(indexrelid::regclass::text, ',' ORDER BY indexrelid::regclass::text) FROM pg_index
+      JOIN pg_class c ON c.oid = indrelid WHERE c.relnamespace = 'public'::regnamespace;
+    SELECT count(*) FROM pg_trigger WHERE tgname = 'nothing';";
+
+/// Every database but those that are there anyway.
+fn databases_like(shop: &Shop, target: &str) -> String {
+    let sql =
+        format!("SELECT string_agg(datname, ' ') FROM pg_database WHERE starts_with(datname, '{target}')");
+    shop.server.psql("postgres", &sql).unwrap()
+}
+
+fn must_be_the_source(shop: &Shop, target: &str, after: &dyn std::fmt::Debug) {
+    assert_eq!(databases_like(shop, target), target, "{after:?}: something was left");
+    assert_eq!(shop.server.psql(target, LOOK).unwrap(), shop.sql(LOOK), "{after:?}");
+    shop.server.psql("postgres", &format!("DROP DATABASE {target}")).unwrap();
+}
+
+fn killed_restore(shop: &Shop, target: &str, places: &[&str]) {
+    for place in places {
+        killed_at(place, shop.restore(target));
+        let there =
+            shop.server.psql("postgres", &format!("SELECT FROM pg_database WHERE datname = '{target}'"));
+        assert_eq!(there.unwrap(), "", "{place}: the name was given to what is not proven");
+    }
+    run(shop.restore(target)).must_succeed();
+    must_be_the_source(shop, target, &places);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_killed_anywhere_is_made_by_the_same_command() {
+    let shop = Arc::new(Shop::with("kill_restore", &format!("{SHOP}{BESIDES}")));
+    run(shop.backup()).must_succeed();
+    let before = contents(&shop);
+    let places = Arc::new(Mutex::new(VecDeque::from(RESTORE)));
+    let mut lanes = tokio::task::JoinSet::new();
+    for lane in 0..LANES {
+        let (shop, places) = (Arc::clone(&shop), Arc::clone(&places));
+        lanes.spawn_blocking(move || {
+            let target = format!("{}_lane{lane}", shop.database);
+            loop {
+                let next = places.lock().unwrap().pop_front();
+                let Some(series) = next else { return };
+                killed_restore(&shop, &target, series);
+            }
+        });
+    }
+    lanes.join_all().await;
+    // Nothing is left to do after the last commit: what is there is whole, and is not made a second time.
+    let target = format!("{}_renamed", shop.database);
+    killed_at("renamed database", shop.restore(&target));
+    let again: Ended = run(shop.restore(&target));
+    assert_eq!(again.code, Some(1), "{again:?}");
+    assert_eq!(again.reason(), "TargetUnfit", "{again:?}");
+    must_be_the_source(&shop, &target, &"renamed database");
+    assert!(contents(&shop) == before, "a restore has written into the backup");
 }

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use testbed::{PASSWORD, Postgres, S3Server};
 use vouchsafe::engine::errors::ErrorBook;
 use vouchsafe::engine::interrupt::Interrupt;
-use vouchsafe::engine::job::{BackupJob, Endpoint, Placement, listing_patience, owner_of};
+use vouchsafe::engine::job::{BackupJob, Endpoint, Placement, owner_of};
 use vouchsafe::engine::progress::Progress;
 use vouchsafe::engine::{Destination, Destinations, Register};
 use vouchsafe::plan::locality::LocalityPolicy;
@@ -74,8 +74,8 @@ pub(super) fn job(server: &Postgres, database: &str, destinations: Destinations)
         parallelism: 2,
         span_bytes: NonZeroU64::new(128 << 10).unwrap(),
         tools: Tools::only(&[server.client_bin_dir()]),
+        listing_patience: Duration::from_secs(1),
         deadline: None,
-        listing_patience: listing_patience(),
         errors: Arc::new(ErrorBook::new(Arc::new(ErrorCounts::default()))),
         interrupt,
         progress: Progress::silent(),

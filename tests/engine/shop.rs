@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(1);
 
 /// `orders` fills 8 blocks with rows of one size: with [`SPAN`] that is 8 tickets of equal row counts.
-const SHOP: &str = "
+pub(super) const SHOP: &str = "
     CREATE TABLE orders(id int PRIMARY KEY, note char(100));
     INSERT INTO orders SELECT i, 'order ' || i FROM generate_series(1, 8 * 58) i;
     CREATE TABLE events(id int PRIMARY KEY, payload text);
@@ -48,7 +48,7 @@ pub(super) struct Ended {
     pub(super) code: Option<i32>,
     pub(super) signal: Option<i32>,
     pub(super) stdout: String,
-    stderr: String,
+    pub(super) stderr: String,
 }
 
 impl Ended {
@@ -97,6 +97,13 @@ impl Shop {
 
     /// `program` with everything that every command of it needs. Arguments before it make it another program's.
     fn program(&self, before: &[&str], subcommand: &[&str]) -> Command {
+        let mut command = self.subcommand(before, subcommand);
+        command.arg("--tools").arg(self.server.client_bin_dir());
+        command
+    }
+
+    /// The same for a command that needs none of PostgreSQL's programs.
+    fn subcommand(&self, before: &[&str], subcommand: &[&str]) -> Command {
         let program = env!("CARGO_BIN_EXE_vouchsafe");
         let words: Vec<&str> = before.iter().copied().chain([program]).collect();
         let mut command = Command::new(words[0]);
@@ -104,9 +111,9 @@ impl Shop {
         command.args(["--output", "json", "--heartbeat", "1s", "--store-attempts", "1"]);
         command.arg("--store").arg(format!("file://{}", self.here.path().display()));
         command.arg("--store").arg(format!("region=eu=file://{}", self.there.path().display()));
-        command.arg("--tools").arg(self.server.client_bin_dir());
         command.env("PGPASSWORD", PASSWORD).env("VOUCHSAFE_LISTING_PATIENCE_MS", "1000");
         command.env_remove("VOUCHSAFE_MUTANT").env_remove("VOUCHSAFE_LOG");
+        command.env_remove("VOUCHSAFE_KILL_AT").env_remove("VOUCHSAFE_STOP_AT");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -137,6 +144,16 @@ impl Shop {
     pub(super) fn restore(&self, database: &str) -> Command {
         let mut command = self.program(&[], &["restore"]);
         command.args(["--target", &self.url(database)]);
+        command
+    }
+
+    pub(super) fn verify(&self) -> Command {
+        self.program(&[], &["verify"])
+    }
+
+    pub(super) fn unlock(&self, options: &[&str]) -> Command {
+        let mut command = self.subcommand(&[], &["unlock"]);
+        command.args(options);
         command
     }
 
@@ -172,9 +189,22 @@ impl Shop {
         assert_eq!(verified.rows.to_string(), self.sql(rows));
     }
 
+    /// The run can be restored, and what comes of it is the source, by SQL alone.
+    pub(super) fn must_restore(&self, run: u32) {
+        let database = format!("{}_restored", self.database);
+        let mut command = self.restore(&database);
+        command.args(["--run", &run.to_string()]);
+        self::run(command).must_succeed();
+        let look = "SELECT count(*), md5(string_agg(o::text, ',' ORDER BY id)) FROM orders o;
+            SELECT count(*), md5(string_agg(e::text, ',' ORDER BY id)) FROM events e;
+            SELECT count(*) FROM empty; SELECT last_value, is_called FROM numbers; SELECT count(*) FROM late";
+        assert_eq!(self.server.psql(&database, look).unwrap(), self.sql(look), "run {run}");
+        self.server.psql("postgres", &format!("DROP DATABASE {database}")).unwrap();
+    }
+
     /// The objects of both folders, heartbeats excluded: nothing is bound to those.
     pub(super) fn objects(&self) -> Vec<PathBuf> {
-        [&self.here, &self.there].into_iter().flat_map(|folder| objects_of(folder.path())).collect()
+        [&self.here, &self.there].into_iter().flat_map(|folder| objects_of(folder.path(), false)).collect()
     }
 
     /// The folder of the plan of an open run in the default destination, as soon as its tickets lie there.
@@ -188,25 +218,25 @@ impl Shop {
     }
 }
 
-/// The objects of one folder, heartbeats excluded, in the order of their names.
-pub(super) fn objects_of(folder: &Path) -> Vec<PathBuf> {
+/// The objects of one folder, with or without heartbeats, in the order of their names.
+pub(super) fn objects_of(folder: &Path, beats: bool) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    walk(folder, &mut files);
+    walk(folder, beats, &mut files);
     files.sort();
     files
 }
 
-fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
+fn walk(folder: &Path, beats: bool, files: &mut Vec<PathBuf>) {
     // A folder that is removed between two looks holds nothing.
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         let (path, name) = (entry.path(), entry.file_name());
         // Names that begin with a dot are files that are being written.
-        if name.to_string_lossy().starts_with('.') || name == "beats" {
+        if name.to_string_lossy().starts_with('.') || (name == "beats" && !beats) {
             continue;
         }
         match entry.file_type() {
-            Ok(kind) if kind.is_dir() => walk(&path, files),
+            Ok(kind) if kind.is_dir() => walk(&path, beats, files),
             Ok(_) => files.push(path),
             Err(_) => {}
         }

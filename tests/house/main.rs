@@ -1,9 +1,10 @@
 //! The house rules of docs/design.md that a compiler doesn't check: which module may import what, which crates
-//! may be built, how long a file may get, and what no tracked file may say. Needs no server.
+//! may be built, how long a file may get, and what no tracked file may say. And docs/ must say what the code does. Needs no server.
 //!
 //! Every rule is also shown to catch a break of it, so that a scanner gone blind fails here.
 
 mod crates;
+mod documented;
 mod imports;
 mod rust_source;
 mod tracked;

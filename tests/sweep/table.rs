@@ -14,6 +14,12 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/sweep")
 }
 
+/// `piece 2 of 8`, by the name of its file.
+fn piece(file: &Path) -> Option<String> {
+    let (_, piece) = file.file_stem()?.to_str()?.rsplit_once('.')?;
+    Some(format!("piece {}", piece.replace("-of-", " of ")))
+}
+
 /// How often a kind of request met a fault, and how it ended.
 #[derive(Clone, Copy, Debug, Default)]
 struct Count {
@@ -65,7 +71,11 @@ impl Tally {
         let text = std::fs::read_to_string(&document).unwrap();
         let (before, rest) = text.split_once(BEGIN).unwrap();
         let (_, after) = rest.split_once(STOP).unwrap();
-        let made = format!("{before}{BEGIN}\n\n{}{STOP}{after}", Self::read(&files).text());
+        let pieces: BTreeSet<String> = files.iter().filter_map(|file| piece(file)).collect();
+        let pieces = pieces.into_iter().collect::<Vec<_>>().join(", ");
+        let note =
+            format!("Run so far, of the whole: {pieces}. P: proven, F: failed and named, U: undecided.");
+        let made = format!("{before}{BEGIN}\n\n{note}\n\n{}{STOP}{after}", Self::read(&files).text());
         std::fs::write(document, made).unwrap();
         eprintln!("{DOCUMENT}: written from {} files in {}", files.len(), folder().display());
     }

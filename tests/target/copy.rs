@@ -9,9 +9,9 @@ use testbed::Postgres;
 use vouchsafe::format::Sha256Digest;
 use vouchsafe::format::relation::{QualifiedName, SpanRange, TableFacts};
 use vouchsafe::source::target::{
-    Archive, ArchiveOptions, DatabaseOptions, DatabaseProperties, ExtensionVersion, LargeObject, LoadMode,
-    Loader, NewDatabase, PageWriter, Rereader, RestoreId, RestorePlan, SequenceValue, TargetError, analyze,
-    create_extensions, large_objects, refresh_views, set_sequences,
+    Archive, ArchiveOptions, DatabaseOptions, DatabaseProperties, ExtensionVersion, LargeObject, Loader,
+    NewDatabase, PageWriter, Rereader, RestoreId, RestorePlan, SequenceValue, TableLoad, TargetError,
+    analyze, create_extensions, large_objects, refresh_views, set_sequences,
 };
 use vouchsafe::source::{
     ClientEncoding, EndpointConfig, Held, LockLimits, PasswordSources, Reader, Secret, Selection,
@@ -222,12 +222,22 @@ async fn restore(job: &Restore<'_>) -> Result<RestorePlan, TargetError> {
 async fn load(backup: &Backup, inside: &EndpointConfig, table: &TableFacts) -> Result<(), TargetError> {
     let mut loader = Loader::connect(inside, &backup.server.encoding).await?;
     loader.clear_extension_rows(table).await?;
-    let mut rows = loader.begin(table, LoadMode::Whole).await?;
+    if Loader::fits_whole(table) {
+        let mut all = loader.begin_whole(table).await?;
+        send(backup, table, all.begin().await?).await?;
+        all.commit().await?;
+    } else {
+        send(backup, table, loader.begin(table).await?).await?;
+    }
+    loader.close().await
+}
+
+async fn send(backup: &Backup, table: &TableFacts, mut rows: TableLoad<'_>) -> Result<(), TargetError> {
     for bytes in &backup.rows[&table.name] {
         rows.write(bytes.clone()).await?;
     }
     rows.finish().await?;
-    loader.close().await
+    Ok(())
 }
 
 /// What was restored, read again, must be what was backed up, in any order of rows.

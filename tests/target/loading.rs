@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use bytes::Bytes;
 use testbed::{PgVersion, Postgres, shared};
 use vouchsafe::format::relation::{CopyFormat, QualifiedName, TableFacts};
-use vouchsafe::source::target::{Archive, ArchiveOptions, DatabaseOptions, LoadMode, Loader, TargetError};
+use vouchsafe::source::target::{Archive, ArchiveOptions, DatabaseOptions, Loader, TargetError};
 
 use crate::compare::{Side, differences, rows};
 use crate::copy::{Backup, Restore, Until, endpoint};
@@ -34,12 +34,23 @@ async fn a_load_that_is_given_up_leaves_nothing_and_latches() {
     let database = server.fresh_database("given_up");
     server.psql(&database, "CREATE TABLE t (a integer)").unwrap();
     let table = facts("t", &["a"], CopyFormat::Text);
-    for mode in [LoadMode::Append, LoadMode::Whole] {
+    for whole in [false, true] {
         let mut loader = Loader::connect(&endpoint(server, &database), "UTF8").await.unwrap();
-        let mut load = loader.begin(&table, mode).await.unwrap();
-        load.write(Bytes::from_static(b"1\n2\n")).await.unwrap();
-        drop(load);
-        let error = loader.begin(&table, mode).await.unwrap_err();
+        if whole {
+            let mut all = loader.begin_whole(&table).await.unwrap();
+            let mut first = all.begin().await.unwrap();
+            first.write(Bytes::from_static(b"0\n")).await.unwrap();
+            first.finish().await.unwrap();
+            let mut second = all.begin().await.unwrap();
+            second.write(Bytes::from_static(b"1\n2\n")).await.unwrap();
+            drop(second);
+            all.commit().await.unwrap_err();
+        } else {
+            let mut load = loader.begin(&table).await.unwrap();
+            load.write(Bytes::from_static(b"1\n2\n")).await.unwrap();
+            drop(load);
+        }
+        let error = loader.begin(&table).await.unwrap_err();
         assert!(matches!(error, TargetError::LoaderFailed { .. }), "{error}");
         drop(loader);
         assert_eq!(server.psql(&database, "SELECT count(*) FROM t").unwrap().trim(), "0");
@@ -53,11 +64,11 @@ async fn a_refused_row_is_told_by_table_and_line_and_undoes_the_load() {
     server.psql(&database, "CREATE TABLE t (a integer)").unwrap();
     let table = facts("t", &["a"], CopyFormat::Text);
     let mut loader = Loader::connect(&endpoint(server, &database), "UTF8").await.unwrap();
-    let mut load = loader.begin(&table, LoadMode::Append).await.unwrap();
+    let mut load = loader.begin(&table).await.unwrap();
     let _ = load.write(Bytes::from_static(b"1\nsecret\n")).await;
     let error = load.finish().await.unwrap_err();
     assert_eq!(error.to_string(), "public.t: the server refused the rows (line 2)");
-    assert!(matches!(loader.begin(&table, LoadMode::Append).await, Err(TargetError::LoaderFailed { .. })));
+    assert!(matches!(loader.begin(&table).await, Err(TargetError::LoaderFailed { .. })));
     assert_eq!(server.psql(&database, "SELECT count(*) FROM t").unwrap().trim(), "0");
 }
 
@@ -73,9 +84,13 @@ async fn a_whole_load_is_frozen_and_replaces_nothing_of_others() {
         .unwrap();
     let mut loader = Loader::connect(&endpoint(server, &database), "UTF8").await.unwrap();
     let table = facts("p", &["a"], CopyFormat::Text);
-    let mut load = loader.begin(&table, LoadMode::Whole).await.unwrap();
-    load.write(Bytes::from_static(b"1\n2\n")).await.unwrap();
-    assert_eq!(load.finish().await.unwrap(), 2);
+    let mut all = loader.begin_whole(&table).await.unwrap();
+    for rows in ["1\n", "2\n"] {
+        let mut load = all.begin().await.unwrap();
+        load.write(Bytes::from_static(rows.as_bytes())).await.unwrap();
+        assert_eq!(load.finish().await.unwrap(), 1);
+    }
+    all.commit().await.unwrap();
     loader.close().await.unwrap();
     // HEAP_XMIN_FROZEN: the row is visible to a transaction of any age.
     let frozen =
@@ -109,7 +124,8 @@ async fn configuration_rows_of_an_extension_are_replaced_under_its_condition() {
     );
     table.extension_condition = Some("WHERE own".into());
     loader.clear_extension_rows(&table).await.unwrap();
-    let mut load = loader.begin(&table, LoadMode::Whole).await.unwrap();
+    assert!(!Loader::fits_whole(&table));
+    let mut load = loader.begin(&table).await.unwrap();
     load.write(Bytes::from_static(b"3\tt\n")).await.unwrap();
     load.finish().await.unwrap();
     assert_eq!(
@@ -132,7 +148,7 @@ async fn traps_bite_without_their_remedies() {
     let table = |name: &str| backup.tables.iter().find(|table| table.name.name == name).unwrap();
     let load = async |table: &TableFacts| {
         let mut loader = Loader::connect(&inside, "UTF8").await?;
-        let mut load = loader.begin(table, LoadMode::Append).await?;
+        let mut load = loader.begin(table).await?;
         for bytes in &backup.rows[&table.name] {
             load.write(bytes.clone()).await?;
         }

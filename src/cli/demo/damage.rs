@@ -53,12 +53,12 @@ impl Done {
             .iter()
             .find(|(destination, damage)| *destination == self.destination && damage.object == self.object);
         let Some((_, damage)) = named else {
-            return Err(broken("DamageNotFound", format!("{}: not found by verify", self.told)));
+            return Err(broken(format!("{}: not found by verify", self.told)));
         };
-        expect(damage.table.is_some(), "TableNotNamed", || format!("{}: {damage:?}", self.told))?;
+        expect(damage.table.is_some(), || format!("{}: {damage:?}", self.told))?;
         let Some(offset) = self.offset else { return Ok(()) };
         let around = damage.offsets.is_some_and(|(from, to)| from <= offset && offset < to);
-        expect(around, "OffsetNotNamed", || format!("{}: {damage:?}", self.told))
+        expect(around, || format!("{}: {damage:?}", self.told))
     }
 }
 
@@ -84,5 +84,5 @@ fn largest(store: &Path) -> Result<(String, PathBuf, u64), Failure> {
             }
         }
     }
-    found.ok_or_else(|| broken("NoObject", format!("no object of rows lies in {}", store.display())))
+    found.ok_or_else(|| broken(format!("no object of rows lies in {}", store.display())))
 }

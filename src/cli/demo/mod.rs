@@ -9,9 +9,11 @@ mod server;
 use std::time::Instant;
 
 use clap::Args;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::options::ToolArguments;
+use super::output::Reason;
 use super::report::{BackupReport, RestoreReport, VerifyReport};
 use super::{Failure, OutputFormat, output, progress, signals};
 use crate::engine::backups::{self, Verified};
@@ -55,9 +57,9 @@ pub(super) struct Demo {
 }
 
 /// What the demo has shown, for `--output json`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Shown {
+pub(super) struct Shown {
     postgres: String,
     rows: u64,
     damaged: VerifyReport,
@@ -170,7 +172,7 @@ impl Play<'_> {
         let rows = compare::one(&session, "counting the shop's rows", sql).await?;
         session.close().await.map_err(EngineError::from)?;
         let rows = rows.parse().map_err(|_| Failure::internal(format!("count(*) is {rows:?}")))?;
-        expect(rows >= LEAST_ROWS, "TooFewRows", || format!("the shop has {rows} rows"))?;
+        expect(rows >= LEAST_ROWS, || format!("the shop has {rows} rows"))?;
         self.narrator.say(&format!("{} rows are loaded.", output::count(rows)));
         Ok(rows)
     }
@@ -191,7 +193,7 @@ impl Play<'_> {
             let name = table.name.to_string();
             let belongs = PLACES.iter().find(|(region, ..)| name.ends_with(&format!("_{region}")));
             let belongs = belongs.map_or(PLACES[0].1, |(_, locality, _)| locality);
-            expect(table.destination == belongs, "Misplaced", || {
+            expect(table.destination == belongs, || {
                 format!("{name} lies in {}, and belongs in {belongs}", table.destination)
             })?;
         }
@@ -208,14 +210,14 @@ impl Play<'_> {
         self.narrator.say(&flipped.told);
         let verified = self.verify(destinations).await?;
         flipped.expect_found(&verified)?;
-        expect(verified.damages.len() == 1, "FalseDamage", || format!("{:?}", verified.damages))?;
+        expect(verified.damages.len() == 1, || format!("{:?}", verified.damages))?;
         self.narrator.step("An object goes missing", "Somebody deletes another object, in Asia.");
         let deleted = damage::delete(&self.place(2), PLACES[2].1)?;
         self.narrator.say(&deleted.told);
         let verified = self.verify(destinations).await?;
         flipped.expect_found(&verified)?;
         deleted.expect_found(&verified)?;
-        expect(verified.damages.len() == 2, "FalseDamage", || format!("{:?}", verified.damages))?;
+        expect(verified.damages.len() == 2, || format!("{:?}", verified.damages))?;
         Ok(verified)
     }
 
@@ -227,8 +229,8 @@ impl Play<'_> {
         let refusal = match restore(&self.restore_job(destinations, REFUSED, None)).await {
             Err(EngineError::Interrupted) => return Err(EngineError::Interrupted.into()),
             Err(error @ EngineError::Damaged(_)) => output::chain(&error),
-            Err(error) => return Err(broken("RefusedOtherwise", output::chain(&error))),
-            Ok(_) => return Err(broken("DamageRestored", "a damaged backup was restored")),
+            Err(error) => return Err(broken(output::chain(&error))),
+            Ok(_) => return Err(broken("a damaged backup was restored")),
         };
         let session = self.session("postgres").await?;
         let databases = compare::one(
@@ -238,7 +240,7 @@ impl Play<'_> {
         );
         let databases = databases.await?;
         session.close().await.map_err(EngineError::from)?;
-        expect(databases == format!("postgres {SOURCE} template0 template1"), "TargetTouched", || {
+        expect(databases == format!("postgres {SOURCE} template0 template1"), || {
             format!("after the refusal there are databases {databases}")
         })?;
         self.narrator
@@ -263,7 +265,7 @@ impl Play<'_> {
         let report = RestoreReport::of(&restored);
         self.narrator.say(&report.text());
         let compared: u64 = restored.tables.iter().map(|table| table.fingerprint.rows).sum();
-        expect(compared == rows, "RowsMissing", || format!("{compared} rows were restored of {rows}"))?;
+        expect(compared == rows, || format!("{compared} rows were restored of {rows}"))?;
         Ok((sealed, report))
     }
 
@@ -277,20 +279,18 @@ impl Play<'_> {
         let plan = backup.plan(&register).await?;
         let restored = self.server.database(RESTORED);
         let differences = with_database(&backup, &plan, &restored, PARALLELISM, &self.progress()).await?;
-        expect(differences.is_empty(), "Different", || format!("diff: {differences:?}"))?;
+        expect(differences.is_empty(), || format!("diff: {differences:?}"))?;
         self.narrator.say("diff: no table differs.");
         let source = self.server.database(SOURCE);
         let (source, restored) = tokio::try_join!(compare::summary(&source), compare::summary(&restored))?;
         for (name, of_source) in &source {
             let of_restored = restored.get(name).map_or("absent", String::as_str);
-            expect(of_source == of_restored, "Different", || {
+            expect(of_source == of_restored, || {
                 format!("SQL: {name}: {of_source} in the source, {of_restored} in the copy")
             })?;
             self.narrator.say(&format!("  {name}: {of_source}, both"));
         }
-        expect(source.len() == restored.len(), "Different", || {
-            "the copy has more than the source".to_owned()
-        })?;
+        expect(source.len() == restored.len(), || "the copy has more than the source".to_owned())?;
         Ok(plan.tables.len())
     }
 
@@ -307,10 +307,8 @@ impl Play<'_> {
     fn check_seal(&self, sealed: &Sealed, rows: u64) -> Result<(), Failure> {
         self.narrator.say(&BackupReport::of(sealed).text());
         let manifest = &sealed.manifest;
-        expect(manifest.rows == rows, "RowsMissing", || {
-            format!("{} rows were backed up of {rows}", manifest.rows)
-        })?;
-        expect(manifest.destinations.len() == PLACES.len(), "DestinationMissing", || {
+        expect(manifest.rows == rows, || format!("{} rows were backed up of {rows}", manifest.rows))?;
+        expect(manifest.destinations.len() == PLACES.len(), || {
             format!("{} destinations were written", manifest.destinations.len())
         })
     }
@@ -337,10 +335,14 @@ impl Play<'_> {
 }
 
 /// What the demo claims does not hold.
-fn broken(reason: &str, message: impl Into<String>) -> Failure {
-    Failure::failed(reason, message, "this must not happen: run it again with --keep, and report it")
+fn broken(message: impl Into<String>) -> Failure {
+    Failure::failed(
+        Reason::DemoFailed,
+        message,
+        "this must not happen: run it again with --keep, and report it",
+    )
 }
 
-fn expect(holds: bool, reason: &str, otherwise: impl FnOnce() -> String) -> Result<(), Failure> {
-    if holds { Ok(()) } else { Err(broken(reason, otherwise())) }
+fn expect(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), Failure> {
+    if holds { Ok(()) } else { Err(broken(otherwise())) }
 }

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, ChildStdin, Command};
 
 use super::super::Failure;
+use super::super::output::Reason;
 use crate::source::{ClientEncoding, EndpointConfig, Host, Session, Tls};
 
 /// The keeper: stops the server and removes the folder as soon as its standard input ends, which it does
@@ -116,7 +117,11 @@ impl Server {
                 let last = log.lines().rev().take(5).collect::<Vec<_>>();
                 let last = last.into_iter().rev().collect::<Vec<_>>().join("\n");
                 let message = format!("PostgreSQL did not start: {failed}\n{last}");
-                return Err(Failure::failed("ServerNotStarted", message, "see the server's own words above"));
+                return Err(Failure::failed(
+                    Reason::ServerNotStarted,
+                    message,
+                    "see the server's own words above",
+                ));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -135,7 +140,11 @@ impl Server {
             Ok(Err(error)) => Err(local("stopping the server", &error)),
             Err(_) => {
                 let message = format!("PostgreSQL did not stop within {} s", STOP_LIMIT.as_secs());
-                Err(Failure::failed("ServerNotStopped", message, "look for a server in the demo's folder"))
+                Err(Failure::failed(
+                    Reason::ServerNotStopped,
+                    message,
+                    "look for a server in the demo's folder",
+                ))
             }
         }
     }
@@ -207,7 +216,7 @@ fn run_log(folder: &Path) -> Result<std::fs::File, Failure> {
 
 /// A failure of this machine, not of what is shown.
 pub(super) fn local(what: &str, error: &std::io::Error) -> Failure {
-    Failure::failed("LocalFailure", format!("{what}: {error}"), "mend it, and run the demo again")
+    Failure::failed(Reason::LocalFailure, format!("{what}: {error}"), "mend it, and run the demo again")
 }
 
 async fn finished(name: &str, mut command: Command) -> Result<Output, Failure> {
@@ -218,5 +227,5 @@ async fn finished(name: &str, mut command: Command) -> Result<Output, Failure> {
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let message = format!("{name} failed ({}): {}", output.status, said.trim());
-    Err(Failure::failed("ToolFailed", message, "PostgreSQL's server packages are needed, see README"))
+    Err(Failure::failed(Reason::ToolFailed, message, "PostgreSQL's server packages are needed, see README"))
 }

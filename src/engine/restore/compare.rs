@@ -51,7 +51,7 @@ pub(super) async fn compare(
             }
             let totals =
                 hasher.finish().map_err(|error| EngineError::codec(facts.name.to_string(), error))?;
-            found.push((Content::compared_as(piece.table).clone(), totals.fingerprint));
+            found.push((facts.compared_as().clone(), totals.fingerprint));
             job.progress.advance(Stage::Compare, 1, 0);
         }
         reader.close().await?;

@@ -98,14 +98,6 @@ impl Content {
         self.endpoints.get(endpoint as usize).map_or("UTF8", |endpoint| &endpoint.encoding)
     }
 
-    /// The name under which rows are compared: the tree's, where rows may lie in another leaf after a restore.
-    pub(super) fn compared_as(table: &TablePlan) -> &QualifiedName {
-        match &table.facts.partition_root {
-            Some(root) if table.facts.load_through_root => root,
-            _ => &table.facts.name,
-        }
-    }
-
     /// What each chosen table must hold, over all endpoints.
     pub(super) fn expected(&self, chosen: &[QualifiedName]) -> Vec<RestoredTable> {
         let chosen: HashSet<&QualifiedName> = chosen.iter().collect();
@@ -113,7 +105,7 @@ impl Content {
         for table in self.tables.iter().filter(|table| chosen.contains(&table.facts.name)) {
             let spans = self.spans.get(&table.id).into_iter().flatten();
             let total: Fingerprint = spans.map(|span| span.fingerprint).sum();
-            let sum = expected.entry(Self::compared_as(table)).or_default();
+            let sum = expected.entry(table.facts.compared_as()).or_default();
             *sum = sum.plus(total);
         }
         expected

@@ -14,8 +14,9 @@ use super::super::verifier::LARGE_OBJECT_COLUMNS;
 use super::RestoreJob;
 use super::content::{Content, SpanObject};
 use crate::format::{CopyFormat, QualifiedName, TablePlan};
+use crate::kill_point;
 use crate::source::EndpointConfig;
-use crate::source::target::{Archive, LoadMode, Loader, PageWriter, RestorePlan};
+use crate::source::target::{Archive, Loader, PageWriter, RestorePlan, TableLoad};
 
 /// Decoded chunks between the decoder and the server: 128 KiB each.
 const CHUNKS_UNDER_WAY: usize = 16;
@@ -209,6 +210,31 @@ impl Loading<'_> {
         ended.into_iter().collect()
     }
 
+    /// Sends the rows of one object.
+    async fn fill(
+        &self,
+        mut load: TableLoad<'_>,
+        table: &TablePlan,
+        span: &SpanObject,
+    ) -> Result<(), EngineError> {
+        let facts = &table.facts;
+        let mut chunks = self.stream(span, (facts.format, facts.columns.len()));
+        while let Some(chunk) = chunks.receiver.recv().await {
+            load.write(chunk).await?;
+            kill_point::passed("loading", "rows");
+        }
+        // Only when the object was found whole and right is the COPY ended well.
+        chunks.end().await?;
+        let rows = load.finish().await?;
+        kill_point::passed("loaded", "span");
+        if rows != span.fingerprint.rows {
+            let (name, stored) = (&facts.name, span.fingerprint.rows);
+            return Err(EngineError::NotEqual(format!("{name}: {rows} rows were loaded of {stored}")));
+        }
+        self.job.progress.advance(Stage::Load, 0, span.raw_bytes);
+        Ok(())
+    }
+
     /// The decoded rows of one object, checked to the last byte before the stream ends well.
     fn stream(&self, span: &SpanObject, shape: (CopyFormat, usize)) -> Chunks {
         let (sender, receiver) = tokio::sync::mpsc::channel::<Bytes>(CHUNKS_UNDER_WAY);
@@ -287,26 +313,20 @@ impl Lane<'_> {
             loader.clear_extension_rows(facts).await?;
         }
         let spans = loading.content.spans.get(&table.id).map_or(&[][..], Vec::as_slice);
-        let alone = spans.len() == 1 && loading.content.endpoints.len() == 1;
-        let mode = if alone && facts.extension_condition.is_none() && !facts.load_through_root {
-            LoadMode::Whole
+        // With several servers, others' rows come into the same table.
+        let whole = loading.content.endpoints.len() == 1 && Loader::fits_whole(facts);
+        if whole && !spans.is_empty() {
+            let mut load = loader.begin_whole(facts).await?;
+            for span in spans {
+                let rows = load.begin().await?;
+                loading.fill(rows, table, span).await?;
+            }
+            load.commit().await?;
         } else {
-            LoadMode::Append
-        };
-        for span in spans {
-            let mut load = loader.begin(facts, mode).await?;
-            let mut chunks = loading.stream(span, (facts.format, facts.columns.len()));
-            while let Some(chunk) = chunks.receiver.recv().await {
-                load.write(chunk).await?;
+            for span in spans {
+                let rows = loader.begin(facts).await?;
+                loading.fill(rows, table, span).await?;
             }
-            // Only when the object was found whole and right is the COPY ended well.
-            chunks.end().await?;
-            let rows = load.finish().await?;
-            if rows != span.fingerprint.rows {
-                let (name, stored) = (&facts.name, span.fingerprint.rows);
-                return Err(EngineError::NotEqual(format!("{name}: {rows} rows were loaded of {stored}")));
-            }
-            loading.job.progress.advance(Stage::Load, 0, span.raw_bytes);
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ use super::progress::{Progress, Stage};
 use super::register::Register;
 use super::verifier::Depth;
 use crate::format::{Fingerprint, QualifiedName, Sha256Digest};
+use crate::kill_point;
 use crate::source::target::{
     self, Archive, ArchiveOptions, DatabaseOptions, DatabaseProperties, Demands, Fence, NewDatabase,
     PageWriter, RestoreId, RestorePlan, analyze, create_extensions, large_objects, refresh_views,
@@ -97,6 +98,7 @@ pub async fn restore(job: &RestoreJob) -> Result<Restored, EngineError> {
 async fn carry_out(job: &RestoreJob) -> Result<Restored, EngineError> {
     let backup = prove(job).await?;
     let content = Content::read(job, &backup).await?;
+    kill_point::passed("proven", "backup");
     let folder =
         tempfile::tempdir().map_err(|source| EngineError::io("a folder for the schema archive", source))?;
     let path: PathBuf = folder.path().join("schema.dump");
@@ -116,6 +118,7 @@ async fn carry_out(job: &RestoreJob) -> Result<Restored, EngineError> {
     check_target(job, &session, &content, &archive, &plan).await?;
     session.close().await?;
     let database = job.target.database.clone();
+    kill_point::passed("planned", "restore");
     let mut omissions: Vec<String> =
         plan.omissions.iter().map(|it| format!("{}: {}", it.object, it.why)).collect();
     if job.selection != Selection::default() && !content.large_objects.is_empty() {
@@ -134,14 +137,17 @@ async fn carry_out(job: &RestoreJob) -> Result<Restored, EngineError> {
         return Ok(restored(content.expected(&plan.tables)));
     }
     let fence = Fence::acquire(&maintenance, &database, Fence::DEFAULT_PATIENCE).await?;
+    kill_point::passed("fenced", "target");
     let id = identity(job, &backup)?;
     let made =
         NewDatabase::create(&maintenance, &database, &id, &content.server, &DatabaseOptions::default())
             .await?;
     let tables = build(job, &backup, &content, &archive, &plan, &made).await?;
+    kill_point::passed("built", "database");
     fence.check().await?;
     let properties = content.properties.clone().unwrap_or_else(DatabaseProperties::server_defaults);
     made.rename_into_place(&properties.reduced(reduced(job))).await?;
+    kill_point::passed("renamed", "database");
     // Whatever became of the session that held the lock: the database has its name, and a failure now would be
     // one of a restore that is done.
     super::best_effort("the database has its name: nothing is left to be fenced", fence.release().await);
@@ -245,33 +251,44 @@ async fn build(
     job.progress.begin(Stage::Schema, 0, 0);
     let session = Session::connect(&endpoint, "restore", &ClientEncoding::Utf8).await?;
     archive.restore(&endpoint, "schemas", &plan.schemas, 1).await?;
+    kill_point::passed("restored", "schemas");
     create_extensions(&session, &plan.extensions, &content.extensions).await?;
     archive.restore(&endpoint, "definitions", &plan.definitions, 1).await?;
+    kill_point::passed("restored", "definitions");
     let loader =
         load::Loading { job, backup, content: Arc::new(content.clone()), archive, plan, endpoint: &endpoint };
     loader.tables().await?;
+    kill_point::passed("loaded", "tables");
     job.progress.begin(Stage::Finish, 0, 0);
     archive.restore(&endpoint, "postponed", &plan.postponed, jobs).await?;
+    kill_point::passed("restored", "postponed");
     loader.tables_after_indexes().await?;
     if !job.schema_only {
         set_sequences(&session, &content.sequences_in(&session).await?).await?;
+        kill_point::passed("restored", "sequences");
         // Large objects belong to no table: a selection of tables leaves them out, and says so.
         if job.selection == Selection::default() {
             large_objects::create(&session, &content.large_objects).await?;
+            kill_point::passed("created", "large-objects");
             loader.large_objects(PageWriter::new(&session, content.server.block_size)).await?;
             large_objects::set_access_with(&session, &content.large_objects, reduced(job)).await?;
+            kill_point::passed("restored", "large-objects");
         }
     }
     archive.restore(&endpoint, "relations", &plan.relations, jobs).await?;
+    kill_point::passed("restored", "relations");
     let tables =
         if job.schema_only { Vec::new() } else { compare::compare(job, content, plan, &endpoint).await? };
+    kill_point::passed("compared", "tables");
     job.progress.begin(Stage::Finish, 0, 0);
     archive.restore(&endpoint, "access", &plan.access, 1).await?;
+    kill_point::passed("restored", "access");
     if !job.schema_only {
         refresh_views(&session, &plan.materialized_views, &content.populated_views).await?;
     }
     archive.restore(&endpoint, "views", &plan.views, jobs).await?;
     analyze(&session).await?;
+    kill_point::passed("analyzed", "database");
     archive.restore(&endpoint, "event triggers", &plan.events, 1).await?;
     session.close().await?;
     Ok(tables)

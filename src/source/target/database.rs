@@ -4,6 +4,7 @@ use tokio_postgres::error::SqlState;
 
 use super::error::TargetError;
 use crate::format::relation::quote_identifier;
+use crate::kill_point;
 use crate::source::connection::{ClientEncoding, Session, quote_literal};
 use crate::source::endpoint::EndpointConfig;
 use crate::source::server::ServerFacts;
@@ -99,6 +100,7 @@ impl NewDatabase {
         let unfinished = id.unfinished_name(wanted);
         if let Unfinished::Ours = inspect(&session, maintenance, &unfinished, id).await? {
             drop_forced(&session, &unfinished).await?;
+            kill_point::passed("dropped", "database");
         }
         let sql = create_statement(&unfinished, source, options, session.version_num());
         session.client().batch_execute(&sql).await.map_err(|error| match error.code() {
@@ -108,12 +110,14 @@ impl NewDatabase {
             },
             _ => session.error(format!("creating database {unfinished:?}"), error).into(),
         })?;
+        kill_point::passed("created", "database");
         let name = quote_identifier(&unfinished);
         let mark = format!(
             "COMMENT ON DATABASE {name} IS {}; REVOKE ALL ON DATABASE {name} FROM PUBLIC",
             quote_literal(&id.mark())
         );
         session.run("marking the new database", &mark).await?;
+        kill_point::passed("marked", "database");
         session.close().await?;
         Ok(Self { maintenance: maintenance.clone(), unfinished, wanted: wanted.to_owned() })
     }

@@ -84,11 +84,9 @@ fn at_text(context: &Option<String>) -> String {
 }
 
 impl TargetError {
-    /// A stable word for statuses, events and metrics.
-    #[must_use]
-    pub const fn reason(&self) -> &'static str {
-        match self {
-            Self::Session(error) => error.reason(),
+    reasons! {
+        /// A stable word for statuses, events and metrics.
+        pub words {
             Self::ArchiveMalformed { .. } => "ArchiveMalformed",
             Self::ArchiveUnsupported { .. } => "ArchiveUnsupported",
             Self::ArchiveLacks { .. } => "ArchiveLacks",
@@ -109,6 +107,9 @@ impl TargetError {
             Self::LargeObjectsMalformed { .. } => "LargeObjectsMalformed",
             Self::SelectionUnknown { .. } => "SelectionUnknown",
             Self::Local { .. } => "LocalFailure",
+        }
+        passed_on {
+            Self::Session(error) => error.reason(),
         }
     }
 

@@ -13,16 +13,6 @@ use crate::source::connection::{ClientEncoding, Session};
 use crate::source::endpoint::EndpointConfig;
 use crate::source::statements::Dialect;
 
-/// How rows meet what is in the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LoadMode {
-    /// They are added. Several connections may add to one table at once.
-    Append,
-    /// The table is emptied in the same transaction, so its rows are written frozen and no later vacuum has to
-    /// rewrite them. Only for a table whose rows all come in this one load; nobody else may touch it meanwhile.
-    Whole,
-}
-
 /// A connection that loads.
 #[derive(Debug)]
 pub struct Loader {
@@ -46,35 +36,53 @@ impl Loader {
         Ok(Self { session, dialect: Dialect::of(encoding), failed: false })
     }
 
-    /// Begins to load `table`; the rows come by [`TableLoad::write`], in the table's recorded format.
+    /// Begins to add rows to `table`; they come by [`TableLoad::write`], in the table's recorded format.
     ///
     /// # Errors
     /// The server refuses the statement; [`TargetError::LoaderFailed`] after an earlier failure.
-    pub async fn begin<'a>(
-        &'a mut self,
-        table: &'a TableFacts,
-        mode: LoadMode,
-    ) -> Result<TableLoad<'a>, TargetError> {
-        if self.failed {
+    pub async fn begin<'a>(&'a mut self, table: &'a TableFacts) -> Result<TableLoad<'a>, TargetError> {
+        self.claim(table)?;
+        self.copy(table, false).await
+    }
+
+    /// Begins to load all rows of `table`, in one transaction that empties it first: so its rows are written
+    /// frozen, and neither the next reader nor a later vacuum has to rewrite them. Nobody else may touch the table
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// As for [`begin`](Self::begin).
+    pub async fn begin_whole<'a>(&'a mut self, table: &'a TableFacts) -> Result<WholeLoad<'a>, TargetError> {
+        self.claim(table)?;
+        let into = self.dialect.relation(&table.name);
+        let doing = format!("emptying {}", table.name);
+        self.session.run(&doing, &format!("BEGIN; TRUNCATE ONLY {into}")).await?;
+        Ok(WholeLoad { loader: self, table })
+    }
+
+    /// Whether [`begin_whole`](Self::begin_whole) fits: not where the extension's own rows stay, and not through a
+    /// root, which other leaves' rows come through as well.
+    #[must_use]
+    pub const fn fits_whole(table: &TableFacts) -> bool {
+        table.extension_condition.is_none() && !table.load_through_root
+    }
+
+    /// Marks the loader as failed until the load is finished: a future that is dropped anywhere leaves it so.
+    fn claim(&mut self, table: &TableFacts) -> Result<(), TargetError> {
+        if std::mem::replace(&mut self.failed, true) {
             return Err(TargetError::LoaderFailed { table: table.name.clone() });
         }
-        // Until the load is finished: a future that is dropped anywhere below leaves it so.
-        self.failed = true;
-        let into = self.dialect.relation(destination(table));
-        let doing = || format!("loading {}", table.name);
-        let whole =
-            mode == LoadMode::Whole && !table.load_through_root && table.extension_condition.is_none();
-        if whole {
-            self.session.run(&doing(), &format!("BEGIN; TRUNCATE ONLY {into}")).await?;
-        }
-        let statement = copy_in(self.dialect, table, whole);
-        let sink = self
-            .session
-            .client()
-            .copy_in(&statement)
-            .await
-            .map_err(|error| refused(&self.session, table, error))?;
-        Ok(TableLoad { loader: self, table, sink: Box::pin(sink), whole })
+        Ok(())
+    }
+
+    async fn copy<'a>(
+        &'a mut self,
+        table: &'a TableFacts,
+        within_transaction: bool,
+    ) -> Result<TableLoad<'a>, TargetError> {
+        let statement = copy_in(self.dialect, table, within_transaction);
+        let sink = self.session.client().copy_in(&statement).await;
+        let sink = sink.map_err(|error| refused(&self.session, table, error))?;
+        Ok(TableLoad { loader: self, table, sink: Box::pin(sink), within_transaction })
     }
 
     /// Deletes the rows that CREATE EXTENSION put into a configuration table, which the rows of the backup
@@ -123,14 +131,46 @@ fn copy_in(dialect: Dialect, table: &TableFacts, freeze: bool) -> String {
     )
 }
 
-/// One table's rows on their way. Dropped before [`TableLoad::finish`], the load is undone by the server, and
+/// A table on its way, in a transaction. Dropped before [`WholeLoad::commit`], the load is undone by the server,
+/// and the loader is of no more use.
+#[must_use = "a load that isn't committed is rolled back"]
+#[derive(Debug)]
+pub struct WholeLoad<'a> {
+    loader: &'a mut Loader,
+    table: &'a TableFacts,
+}
+
+impl WholeLoad<'_> {
+    /// Begins the next of the table's rows.
+    ///
+    /// # Errors
+    /// The server refuses the statement.
+    pub async fn begin(&mut self) -> Result<TableLoad<'_>, TargetError> {
+        self.loader.copy(self.table, true).await
+    }
+
+    /// Commits all rows.
+    ///
+    /// # Errors
+    /// The server refuses, also after a failed or unfinished [`TableLoad`]: then none of this load stays.
+    pub async fn commit(self) -> Result<(), TargetError> {
+        let doing = format!("committing the rows of {}", self.table.name);
+        // In a failed transaction COMMIT would roll back, and say so in a tag that nobody reads.
+        self.loader.session.run(&doing, "SELECT 1").await?;
+        self.loader.session.run(&doing, "COMMIT").await?;
+        self.loader.failed = false;
+        Ok(())
+    }
+}
+
+/// Rows of one table on their way. Dropped before [`TableLoad::finish`], the load is undone by the server, and
 /// the loader is of no more use.
 #[must_use = "rows that aren't finished are rolled back"]
 pub struct TableLoad<'a> {
     loader: &'a mut Loader,
     table: &'a TableFacts,
     sink: Pin<Box<CopyInSink<Bytes>>>,
-    whole: bool,
+    within_transaction: bool,
 }
 
 impl TableLoad<'_> {
@@ -143,18 +183,17 @@ impl TableLoad<'_> {
         sent.map_err(|error| refused(&self.loader.session, self.table, error))
     }
 
-    /// Ends the rows and commits them; returns how many the server took.
+    /// Ends the rows; returns how many the server took. They are committed, unless they are part of a
+    /// [`WholeLoad`].
     ///
     /// # Errors
     /// The server refused a row or the commit: then none of this load stays.
     pub async fn finish(mut self) -> Result<u64, TargetError> {
         let finished = self.sink.as_mut().finish().await;
         let rows = finished.map_err(|error| refused(&self.loader.session, self.table, error))?;
-        if self.whole {
-            let doing = format!("committing the rows of {}", self.table.name);
-            self.loader.session.run(&doing, "COMMIT").await?;
+        if !self.within_transaction {
+            self.loader.failed = false;
         }
-        self.loader.failed = false;
         Ok(rows)
     }
 }

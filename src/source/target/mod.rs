@@ -26,7 +26,7 @@ pub use error::TargetError;
 pub use fence::Fence;
 pub use finish::{ExtensionVersion, SequenceValue, analyze, create_extensions, refresh_views, set_sequences};
 pub use large_objects::{LargeObject, LargeObjectGrant, PageWriter};
-pub use loader::{LoadMode, Loader, TableLoad};
+pub use loader::{Loader, TableLoad, WholeLoad};
 pub use plan::{DumpIds, ExtensionEntry, Omission, RestorePlan, Step, TableGroup};
 pub use preflight::{Demands, Destination, Finding, Severity, preflight};
 pub use properties::{DatabaseGrant, DatabaseProperties, DatabaseSetting};

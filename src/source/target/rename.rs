@@ -8,6 +8,7 @@ use super::database::{NewDatabase, oid_of};
 use super::error::TargetError;
 use super::properties::DatabaseProperties;
 use crate::format::relation::quote_identifier;
+use crate::kill_point;
 use crate::source::connection::{ClientEncoding, Session};
 
 /// The server itself waits five seconds for the last sessions to go (`CountOtherDBBackends`); a second try is for
@@ -36,6 +37,7 @@ impl NewDatabase {
         let backend: i32 = backend.map_err(|error| session.error(doing.clone(), error))?.get(0);
         self.begin(&session, &doing).await?;
         session.run(&doing, &properties.statements(&self.wanted)).await?;
+        kill_point::passed("renaming", "database");
         // Once it is committed nothing can fail any more: the session is just dropped.
         let Err(error) = session.client().batch_execute("COMMIT").await else { return Ok(()) };
         if error.code().is_some() {

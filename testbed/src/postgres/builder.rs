@@ -28,7 +28,15 @@ struct Primary {
 
 impl Builder {
     pub(super) fn new(version: PgVersion) -> Self {
-        Self { version, config: vec![], initdb: vec![], access: vec![], tls: false, primary: None, in_memory: false }
+        Self {
+            version,
+            config: vec![],
+            initdb: vec![],
+            access: vec![],
+            tls: false,
+            primary: None,
+            in_memory: false,
+        }
     }
 
     /// Sets a parameter of postgresql.conf; the value needs no quotes. Later ones win.

@@ -1,0 +1,53 @@
+//! What the pages of docs/ must say: every reason that a failure can have, and the documents of `--output json`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemars::{JsonSchema, Schema, schema_for};
+
+use super::list::ListReport;
+use super::output::{FailureDocument, Reason, VersionReport};
+use super::report::{BackupReport, RestoreReport, ShowReport, VerifyReport};
+use super::unlock::UnlockReport;
+use super::{demo, diff};
+use crate::api::Refused;
+use crate::engine::{EngineError, backups};
+use crate::source::SourceError;
+use crate::source::target::TargetError;
+use crate::store::StoreErrorKind;
+
+/// Every stable word that `failure.reason`, a void run or a refused field can have: the headings of
+/// docs/troubleshooting.md.
+#[must_use]
+pub fn reasons() -> BTreeSet<&'static str> {
+    let lists = [
+        Reason::REASONS,
+        EngineError::REASONS,
+        SourceError::REASONS,
+        TargetError::REASONS,
+        Refused::REASONS,
+        &[backups::UNLOCKED],
+    ];
+    let of_stores = StoreErrorKind::ALL.into_iter().map(StoreErrorKind::name);
+    lists.into_iter().flatten().copied().chain(of_stores).collect()
+}
+
+/// The documents that commands write with `--output json`, by command: the chapters of docs/json.md. `failure` is
+/// that of any command that failed.
+#[must_use]
+pub fn documents() -> BTreeMap<&'static str, Schema> {
+    fn of<T: JsonSchema>() -> Schema {
+        schema_for!(T)
+    }
+    BTreeMap::from([
+        ("failure", of::<FailureDocument>()),
+        ("backup", of::<BackupReport>()),
+        ("list", of::<ListReport>()),
+        ("show", of::<ShowReport>()),
+        ("verify", of::<VerifyReport>()),
+        ("restore", of::<RestoreReport>()),
+        ("diff", of::<diff::DiffReport>()),
+        ("unlock", of::<UnlockReport>()),
+        ("version", of::<VersionReport>()),
+        ("demo", of::<demo::Shown>()),
+    ])
+}
