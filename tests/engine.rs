@@ -4,16 +4,22 @@
 #![allow(unreachable_pub, reason = "shared by the modules of this test")]
 
 mod engine {
+    mod bad_input;
+    #[path = "../target/compare.rs"]
+    mod compare;
     mod damage;
     mod damaging;
     mod difference;
+    mod forged;
     mod kill;
     mod mutants;
     mod page;
+    mod places;
     mod round;
     mod setup;
     mod shop;
     mod signals;
     mod written;
     mod zombie;
+    mod zoo;
 }

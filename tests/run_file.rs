@@ -82,7 +82,7 @@ fn refused(output: &Output, field: &str) {
 #[case::unbuilt_type(&BACKUP.replace("  collection:", "  type: Incremental\n  collection:"), "spec.type")]
 #[case::suspended(&BACKUP.replace("  collection:", "  suspend: true\n  collection:"), "spec.suspend")]
 #[case::cancelled(&BACKUP.replace("  collection:", "  cancel: true\n  collection:"), "spec.cancel")]
-#[case::unbuilt_pattern(&BACKUP.replace("*.*_us", "*.order?"), "placement[us].tables[0]")]
+#[case::bad_pattern(&BACKUP.replace("*.*_us", "orders_us"), "placement[us].tables[0]")]
 #[case::missing_login(&BACKUP.replace("{name: pg}", "{name: other}"), "endpoints[one].credentialsSecret")]
 #[case::missing_key(&BACKUP.replace("{name: pg}", "{name: pg, passwordKey: word}"), "has no key word")]
 #[case::missing_ca(&BACKUP.replace("{mode: Disable}", "{ca: {configMap: {name: ca, key: pem}}}"), "tls.ca: ConfigMap ca")]
@@ -111,9 +111,8 @@ fn a_bad_store_is_refused(#[case] store: &str, #[case] field: &str) {
 }
 
 #[rstest]
-#[case::into_schemas(&RESTORE.replace("  target:", "  createDatabase: false\n  onExisting: IntoEmptySchemas\n  target:"), "spec.onExisting")]
-#[case::roles(&RESTORE.replace("  target:", "  roles: {missing: Create}\n  target:"), "spec.roles.missing")]
-#[case::owner(&RESTORE.replace("  target:", "  owner: app\n  target:"), "spec.owner")]
+#[case::mode(&RESTORE.replace("  target:", "  createDatabase: false\n  target:"), "spec.createDatabase")]
+#[case::roles(&RESTORE.replace("  target:", "  roles: {map: [{from: a, to: b}]}\n  target:"), "spec.roles.map")]
 #[case::point_in_time(&RESTORE.replace("  target:", "  pointInTime: {lsn: 0/1}\n  target:"), "spec.pointInTime")]
 #[case::no_backup(&RESTORE.replace("backup: shop-1", "backup: other"), "spec.from.backup: Backup other")]
 fn a_bad_restore_is_refused(#[case] restore: &str, #[case] field: &str) {
@@ -160,6 +159,7 @@ fn a_backup_and_its_restore_are_carried_out() {
     let there = |text: &str| text.replace("port: 5432", &format!("port: {}", server.port()));
     let backup = there(BACKUP)
         .replace("database: shop", &format!("database: {database}"))
+        .replace("*.*_us", "*.orders_u?")
         .replace("  collection:", "  executionLocality: region=eu-west1\n  collection:");
     let copy = format!("{database}_back");
     let restore = there(RESTORE).replace("shop_back", &copy);
@@ -181,6 +181,24 @@ fn a_backup_and_its_restore_are_carried_out() {
     assert_eq!(report["rowsCompared"].as_u64(), Some(8000));
     let sum = "SELECT sum(hashtext(t::text)) FROM (TABLE orders_eu UNION ALL TABLE orders_us) t";
     assert_eq!(server.psql(&copy, sum).unwrap(), server.psql(&database, sum).unwrap());
+    // Into a database that is there, for another owner, who is missing and so not made: the backup has no such role.
+    let there = server.fresh_database("run_file_there");
+    let into = restore
+        .replace(&copy, &there)
+        .replace("  target:", "  createDatabase: false\n  onExisting: IntoEmptySchemas\n  roles: {missing: Create}\n  owner: run_file_owner\n  target:");
+    let documents = [&*backup, &*into, &*store, &*secret];
+    let attempt = || run(&documents, &["--name", "back", "--tools", &tools, "--output", "json"]);
+    let refused = attempt();
+    assert_eq!(refused.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&refused.stdout).into_owned();
+    assert!(said.contains("role \\\"run_file_owner\\\" is missing"), "{said}");
+    server.psql("postgres", "CREATE ROLE run_file_owner").unwrap();
+    server.psql(&there, "GRANT CREATE ON SCHEMA public TO run_file_owner").unwrap();
+    let done = attempt();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
+    assert_eq!(server.psql(&there, sum).unwrap(), server.psql(&database, sum).unwrap());
+    let owners = "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'";
+    assert_eq!(server.psql(&there, owners).unwrap().trim(), "run_file_owner");
     // What it made is found by the command line, too.
     let mut verify = Command::new(env!("CARGO_BIN_EXE_vouchsafe"));
     verify.args(["verify", "--tools", &tools]);

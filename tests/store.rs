@@ -15,6 +15,8 @@ mod folder;
 mod location;
 #[path = "store/mutants.rs"]
 mod mutants;
+#[path = "store/private_ca.rs"]
+mod private_ca;
 #[path = "store/probe.rs"]
 mod probe;
 #[path = "store/retry.rs"]

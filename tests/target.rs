@@ -6,6 +6,8 @@
 mod compare;
 #[path = "target/copy.rs"]
 mod copy;
+#[path = "target/large_objects.rs"]
+mod large_objects;
 #[path = "target/loading.rs"]
 mod loading;
 #[path = "target/ownership.rs"]

@@ -12,7 +12,7 @@ use crate::engine::job::{DEFAULT_SPAN_BYTES, listing_patience, owner_of};
 use crate::engine::{BackupJob, Endpoint, Placement, back_up};
 use crate::plan::locality::{Locality, LocalityPolicy};
 use crate::plan::placement::{PlacementRule, Unplaced};
-use crate::source::{Selection, TablePattern};
+use crate::source::{SchemaPattern, Selection, TablePattern};
 
 /// Name of a source without a locality.
 const DEFAULT_ENDPOINT: &str = "default";
@@ -137,8 +137,18 @@ impl Backup {
 }
 
 fn pattern(text: &str) -> Result<TablePattern, Failure> {
-    TablePattern::parse(text)
-        .map_err(|error| Failure::usage(output::chain(&error), "write schema.table, with * for any text"))
+    TablePattern::parse(text).map_err(|error| {
+        Failure::usage(
+            output::chain(&error),
+            "write schema.table, with * for any text and ? for one character",
+        )
+    })
+}
+
+fn schema_pattern(text: &str) -> Result<SchemaPattern, Failure> {
+    SchemaPattern::parse(text).map_err(|error| {
+        Failure::usage(output::chain(&error), "write a schema, with * for any text and ? for one character")
+    })
 }
 
 /// Which tables, from the options of a command.
@@ -148,7 +158,7 @@ pub(super) fn selection(
     excluded: &[String],
 ) -> Result<Selection, Failure> {
     Ok(Selection {
-        include_schemas: schemas.to_vec(),
+        include_schemas: schemas.iter().map(|text| schema_pattern(text)).collect::<Result<_, _>>()?,
         include_tables: tables.iter().map(|text| pattern(text)).collect::<Result<_, _>>()?,
         exclude_tables: excluded.iter().map(|text| pattern(text)).collect::<Result<_, _>>()?,
     })

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +36,9 @@ pub(super) struct StoreArguments {
     /// Attempts of each request to a store, the first included
     #[arg(long, value_name = "N", value_parser = attempts)]
     store_attempts: Option<usize>,
+    /// PEM file of the authorities to trust for S3 endpoints, instead of the system's
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    store_ca: Option<PathBuf>,
 }
 
 /// Destinations, opened, with the counts of errors that they met.
@@ -70,6 +73,7 @@ impl StoreArguments {
             }
             parsed.push((name, locality, url));
         }
+        let authorities = self.store_ca.as_deref().map(authorities).transpose()?;
         let default = parsed.iter().position(|(_, locality, _)| locality.is_none()).unwrap_or(0);
         let errors = Arc::new(ErrorCounts::default());
         let mut all = Vec::new();
@@ -78,6 +82,7 @@ impl StoreArguments {
             if let Some(attempts) = self.store_attempts {
                 options.retry.attempts = attempts;
             }
+            options.s3.authorities.clone_from(&authorities);
             options.throttle = rate_limit.map(|limit| Arc::new(Throttle::new(limit)));
             let store = open(&url, &options).await.map_err(|error| store_failure(&error))?;
             let locality = locality.map(|locality| locality.to_string());
@@ -87,6 +92,14 @@ impl StoreArguments {
         let register = Register::new(destinations.default().store.clone(), self.heartbeat);
         Ok(Opened { destinations, register, errors: Arc::new(ErrorBook::new(errors)) })
     }
+}
+
+/// The bytes of a file of authorities; what is wrong in them, the store says.
+fn authorities(path: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(path).map_err(|error| {
+        let message = format!("--store-ca {}: {error}", path.display());
+        Failure::usage(message, "name a PEM file with the authority's certificate")
+    })
 }
 
 fn store_failure(error: &crate::store::StoreError) -> Failure {

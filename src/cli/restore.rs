@@ -6,7 +6,7 @@ use super::backup::selection;
 use super::options::{self, StoreArguments, ToolArguments};
 use super::report::RestoreReport;
 use super::{Failure, OutputFormat, output, progress, signals};
-use crate::engine::restore::{RestoreJob, restore};
+use crate::engine::restore::{RestoreJob, RestorePlace, RestorePolicy, restore};
 use crate::format::Sha256Digest;
 
 #[derive(Args, Debug)]
@@ -16,7 +16,8 @@ pub(super) struct Restore {
     /// The run; absent: the newest sealed one
     #[arg(long, value_name = "N")]
     run: Option<u32>,
-    /// The server, and the database to be made on it: postgres://role@host:port/new_database
+    /// The server, and the database to be made on it, or with --into-empty-schemas to restore into:
+    /// postgres://role@host:port/database
     #[arg(long, value_name = "URL")]
     target: String,
     /// A database of that server to connect to meanwhile
@@ -43,9 +44,18 @@ pub(super) struct Restore {
     /// Everything belongs to the role that restores
     #[arg(long)]
     no_owner: bool,
+    /// Everything belongs to this role
+    #[arg(long, value_name = "ROLE", conflicts_with = "no_owner")]
+    owner: Option<String>,
     /// Leave privileges out
     #[arg(long)]
     no_privileges: bool,
+    /// Make the roles that the target lacks, without passwords
+    #[arg(long)]
+    create_roles: bool,
+    /// Restore into a database that is there, whose schemas of the same names must be absent or empty
+    #[arg(long)]
+    into_empty_schemas: bool,
     /// Connections to the target
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     parallelism: u16,
@@ -71,6 +81,14 @@ impl Restore {
             dry_run: self.dry_run,
             no_owner: self.no_owner,
             no_privileges: self.no_privileges,
+            policy: RestorePolicy {
+                place: match self.into_empty_schemas {
+                    true => RestorePlace::EmptySchemas,
+                    false => RestorePlace::NewDatabase,
+                },
+                owner: self.owner,
+                create_roles: self.create_roles,
+            },
             parallelism: usize::from(self.parallelism),
             tools: self.tools.tools(),
             interrupt,

@@ -17,6 +17,15 @@ use super::digest::Sha256Digest;
 /// million tickets stay below this, and a decompression bomb ends here.
 pub const MAX_DOCUMENT_BYTES: usize = 1 << 30;
 
+/// Most commas in a document: a million tickets have some eight million, a hundred thousand tables of a hundred
+/// columns ten. An entry takes 32 bytes in memory at least, so what is read of a hostile document of nothing but
+/// tiny entries ends at a gigabyte.
+pub const MAX_DOCUMENT_ENTRIES: usize = 32 << 20;
+
+/// Largest window of a frame that is believed, as log2 of bytes: what RFC 8878, section 3.1.1.1.2, asks of
+/// decoders at least. The header alone decides how much memory a decoder takes; ours write windows of 512 KiB.
+const MAX_WINDOW_LOG: u32 = 23;
+
 /// A kind of document: its name, its version, and how it lies in the bucket.
 pub trait Document: Serialize + DeserializeOwned {
     /// Name within `vouchsafe.dev/`.
@@ -71,6 +80,12 @@ pub enum FormatError {
         /// The kind.
         kind: &'static str,
     },
+    /// More than [`MAX_DOCUMENT_ENTRIES`].
+    #[error("{kind} document has more than {MAX_DOCUMENT_ENTRIES} entries")]
+    TooMany {
+        /// The kind.
+        kind: &'static str,
+    },
 }
 
 #[derive(Serialize)]
@@ -122,11 +137,14 @@ pub fn decode<D: Document>(bytes: &[u8]) -> Result<D, FormatError> {
     let malformed = |why: String| FormatError::Malformed { kind: D::KIND, why };
     let plain;
     let plain: &[u8] = if D::COMPRESSED {
-        plain = decompress(bytes, D::KIND)?;
+        plain = decompress(bytes, D::KIND, MAX_DOCUMENT_BYTES)?;
         &plain
     } else {
         bytes
     };
+    if count_entries(plain) > MAX_DOCUMENT_ENTRIES {
+        return Err(FormatError::TooMany { kind: D::KIND });
+    }
     let opened: Opened<'_> = serde_json::from_slice(plain).map_err(|e| malformed(e.to_string()))?;
     let expected = format!("vouchsafe.dev/{}", D::KIND);
     if opened.format != expected {
@@ -155,13 +173,18 @@ fn compress(plain: &[u8]) -> std::io::Result<Vec<u8>> {
     encoder.finish()
 }
 
-fn decompress(bytes: &[u8], kind: &'static str) -> Result<Vec<u8>, FormatError> {
+/// Commas, wherever they stand: those in texts are counted, too, and make no difference.
+fn count_entries(plain: &[u8]) -> usize {
+    plain.iter().filter(|byte| **byte == b',').count()
+}
+
+fn decompress(bytes: &[u8], kind: &'static str, limit: usize) -> Result<Vec<u8>, FormatError> {
     let malformed = |e: std::io::Error| FormatError::Malformed { kind, why: e.to_string() };
     let mut decoder = zstd::stream::Decoder::with_buffer(bytes).map_err(malformed)?.single_frame();
+    decoder.window_log_max(MAX_WINDOW_LOG).map_err(malformed)?;
     let mut plain = Vec::new();
-    let read =
-        decoder.by_ref().take(MAX_DOCUMENT_BYTES as u64 + 1).read_to_end(&mut plain).map_err(malformed)?;
-    if read > MAX_DOCUMENT_BYTES {
+    let read = decoder.by_ref().take(limit as u64 + 1).read_to_end(&mut plain).map_err(malformed)?;
+    if read > limit {
         return Err(FormatError::TooLarge { kind });
     }
     if !decoder.finish().is_empty() {
@@ -240,6 +263,35 @@ mod tests {
         }
         let error = decode::<Plain>(&encode(&Other(1)).unwrap()).unwrap_err();
         assert!(error.to_string().contains("test-other"), "{error}");
+    }
+
+    #[test]
+    fn a_bomb_ends_at_the_limit() {
+        let bomb = compress(&vec![b' '; 4 << 20]).unwrap();
+        assert!(bomb.len() < 1 << 10, "{} bytes", bomb.len());
+        assert!(matches!(decompress(&bomb, "test", 1 << 20), Err(FormatError::TooLarge { kind: "test" })));
+        assert_eq!(decompress(&bomb, "test", 4 << 20).unwrap().len(), 4 << 20);
+    }
+
+    #[test]
+    fn a_frame_that_asks_for_much_memory_is_refused_by_its_header() {
+        let frame = |window: u8| {
+            // No single segment, no checksum; then the window's logarithm, less ten, in five bits, and a last, raw
+            // block of two bytes (RFC 8878, section 3.1.1).
+            vec![0x28, 0xb5, 0x2f, 0xfd, 0, (window - 10) << 3, 0b1_0001, 0, 0, b'{', b'}']
+        };
+        assert_eq!(decompress(&frame(23), "test", 1 << 20).unwrap(), b"{}");
+        let error = decompress(&frame(24), "test", 1 << 20).unwrap_err();
+        assert!(error.to_string().contains("memory"), "{error}");
+    }
+
+    #[test]
+    fn a_document_of_nothing_but_entries_is_refused_before_it_is_parsed() {
+        let document = Plain { text: String::new(), numbers: vec![0; 1 << 10] };
+        assert_eq!(count_entries(&encode(&document).unwrap()), (1 << 10) - 1 + 4);
+        let mut bytes = br#"{"format":"vouchsafe.dev/test-plain","version":1,"sha256":""#.to_vec();
+        bytes.extend(std::iter::repeat_n(b',', MAX_DOCUMENT_ENTRIES + 1));
+        assert!(matches!(decode::<Plain>(&bytes), Err(FormatError::TooMany { .. })));
     }
 
     #[test]

@@ -50,6 +50,9 @@ pub enum OmissionKind {
     UnknownKind,
     /// A restored one would connect to its publisher; its connection string may hold a password.
     Subscription,
+    /// An exclusion constraint, or a key WITHOUT OVERLAPS, of a partitioned table: `pg_restore` can make it for each
+    /// partition, and can't join those to the table's own.
+    PartitionedExclusion,
 }
 
 /// Something of the source that the backup doesn't hold, and why.
@@ -98,6 +101,7 @@ impl Catalog {
             relations.all.iter().map(|relation| (relation.oid, &relation.name)).collect();
         let mut catalog = Self { standing: standing(&relations), ..Self::default() };
         catalog.omissions.extend(subscriptions(session).await?);
+        catalog.omissions.extend(partitioned_exclusions(session).await?);
         let mut taken = Vec::new();
         for relation in &relations.all {
             match omission(relation, selection) {
@@ -191,6 +195,30 @@ async fn subscriptions(session: &Session) -> Result<Vec<Omission>, SourceError> 
         reason: "a restored one would connect to its publisher; create it again after a restore".to_owned(),
     };
     Ok(rows.into_iter().map(|row| omission(row.get(0))).collect())
+}
+
+/// From 17 on partitioned tables may have exclusion constraints, from 18 on keys WITHOUT OVERLAPS. What pg_dump
+/// writes of them, `ALTER INDEX … ATTACH PARTITION`, every server refuses: "The index definitions do not match".
+async fn partitioned_exclusions(session: &Session) -> Result<Vec<Omission>, SourceError> {
+    let rows = session
+        .client()
+        .query(
+            "SELECT n.nspname::text, c.relname::text, x.conname::text
+               FROM pg_constraint x JOIN pg_class c ON c.oid = x.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+              WHERE c.relkind = 'p' AND x.conexclop IS NOT NULL AND x.conparentid = 0 ORDER BY 1, 2, 3",
+            &[],
+        )
+        .await
+        .map_err(|error| session.error("listing exclusion constraints", error))?;
+    let omission = |schema: String, table: String, constraint: String| {
+        Omission {
+        object: format!("{} constraint {constraint}", QualifiedName::new(schema, table)),
+        kind: OmissionKind::PartitionedExclusion,
+        reason: "after a restore each partition has it, and the partitioned table's own is invalid: pg_restore can't attach them; make it again then"
+            .to_owned(),
+    }
+    };
+    Ok(rows.into_iter().map(|row| omission(row.get(0), row.get(1), row.get(2))).collect())
 }
 
 /// Bytes of heap and TOAST, and blocks of the heap, by OID.

@@ -41,7 +41,7 @@ pub use password::PasswordSources;
 pub use preflight::preflight;
 pub use reader::{CopyStream, Reader, ServerHash};
 pub use schema::{SchemaArchive, SchemaFacts};
-pub use selection::{Selection, TablePattern};
+pub use selection::{SchemaPattern, Selection, TablePattern};
 pub use server::{ServerFacts, refuse_pooler};
 pub use snapshot::{Held, Snapshot, SnapshotHolder};
 pub use tools::{Tool, ToolVersion, Tools};

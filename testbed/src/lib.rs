@@ -24,3 +24,4 @@ pub use postgres::{Builder as PostgresBuilder, PASSWORD, PgVersion, Postgres, sh
 pub use proxy::{FaultProxy, WireFault, WireFired, WireReach, WireRule};
 pub use psql::PsqlFailed;
 pub use s3::{Response, S3Kind, S3Server, shared as shared_s3};
+pub use tls::{Certificates, make as make_certificates};

@@ -10,15 +10,18 @@ use crate::tools;
 
 /// The files of a server that speaks TLS.
 #[derive(Debug)]
-pub(crate) struct Certificates {
+pub struct Certificates {
     /// What clients must trust.
-    pub(crate) authority: PathBuf,
-    pub(crate) certificate: PathBuf,
-    pub(crate) key: PathBuf,
+    pub authority: PathBuf,
+    /// What the server shows.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 /// Makes an authority and a certificate for 127.0.0.1 and localhost in `folder`, good for a day.
-pub(crate) fn make(folder: &Path) -> Certificates {
+#[must_use]
+pub fn make(folder: &Path) -> Certificates {
     let file = |name: &str| folder.join(name);
     let extensions = file("extensions");
     std::fs::write(&extensions, "subjectAltName=IP:127.0.0.1,DNS:localhost\nbasicConstraints=CA:FALSE\n")

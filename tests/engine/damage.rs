@@ -9,7 +9,7 @@ use rand::{Rng, SeedableRng};
 use testbed::Postgres;
 use vouchsafe::engine::interrupt::Interrupt;
 use vouchsafe::engine::progress::Progress;
-use vouchsafe::engine::restore::{RestoreJob, restore};
+use vouchsafe::engine::restore::{RestoreJob, RestorePolicy, restore};
 use vouchsafe::engine::{Destinations, EngineError, Register, backups};
 use vouchsafe::source::{Selection, Tools};
 
@@ -155,7 +155,8 @@ impl Copy {
         }
         // A listing goes on, and its line says so.
         let listed = backups::list(&self.register).await.unwrap();
-        let of_manifest = |(store, key): &&Name| store == DESTINATIONS[0] && key.ends_with("/manifest.json.zst");
+        let of_manifest =
+            |(store, key): &&Name| store == DESTINATIONS[0] && key.ends_with("/manifest.json.zst");
         if let Some((_, key)) = names.iter().find(of_manifest) {
             let finding = listed[0].damage.as_deref().unwrap();
             assert!(finding.starts_with(key.as_str()), "{finding}");
@@ -177,6 +178,7 @@ impl Copy {
             dry_run: false,
             no_owner: false,
             no_privileges: false,
+            policy: RestorePolicy::default(),
             parallelism: 1,
             tools: self.tools.clone(),
             interrupt,

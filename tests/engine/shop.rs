@@ -97,8 +97,13 @@ impl Shop {
 
     /// `program` with everything that every command of it needs. Arguments before it make it another program's.
     fn program(&self, before: &[&str], subcommand: &[&str]) -> Command {
+        self.program_with(self.server, before, subcommand)
+    }
+
+    /// The same with the programs of another server.
+    fn program_with(&self, server: &Postgres, before: &[&str], subcommand: &[&str]) -> Command {
         let mut command = self.subcommand(before, subcommand);
-        command.arg("--tools").arg(self.server.client_bin_dir());
+        command.arg("--tools").arg(server.client_bin_dir());
         command
     }
 
@@ -118,7 +123,7 @@ impl Shop {
         command
     }
 
-    fn url(&self, database: &str) -> String {
+    pub(super) fn url(&self, database: &str) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.server.port())
     }
 
@@ -127,6 +132,13 @@ impl Shop {
         let mut command = self.program(before, &["backup"]);
         command.args(["--source", &self.url(&self.database), "--span-size", span]);
         command.args(["--place", "public.events=region=eu", "--unplaced-to-default"]);
+        command
+    }
+
+    /// A backup of other sources into the same destinations.
+    pub(super) fn backup_of(&self, sources: &[&str]) -> Command {
+        let mut command = self.program(&[], &["backup"]);
+        command.args(sources.iter().flat_map(|source| ["--source", source]));
         command
     }
 
@@ -142,8 +154,18 @@ impl Shop {
     }
 
     pub(super) fn restore(&self, database: &str) -> Command {
-        let mut command = self.program(&[], &["restore"]);
-        command.args(["--target", &self.url(database)]);
+        self.restore_to(self.server, database)
+    }
+
+    /// A restore into another server, with that one's programs.
+    pub(super) fn restore_to(&self, server: &Postgres, database: &str) -> Command {
+        self.restore_into(server, &format!("postgres://postgres@127.0.0.1:{}/{database}", server.port()))
+    }
+
+    /// A restore into the target of a URL.
+    pub(super) fn restore_into(&self, server: &Postgres, url: &str) -> Command {
+        let mut command = self.program_with(server, &[], &["restore"]);
+        command.args(["--target", url]);
         command
     }
 

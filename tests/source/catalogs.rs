@@ -3,7 +3,7 @@
 use rstest::rstest;
 use testbed::PgVersion;
 use vouchsafe::format::relation::{CopyFormat, SpanRange};
-use vouchsafe::source::{Held, OmissionKind, Reader, Selection, TablePattern};
+use vouchsafe::source::{Held, OmissionKind, Reader, SchemaPattern, Selection, TablePattern};
 
 use crate::bench::{binary_rows, database, endpoint, impatient, other, read_span, table, take};
 
@@ -76,7 +76,7 @@ async fn exclusions_are_listed_and_still_locked() {
         "CREATE TABLE a (i int); CREATE SCHEMA s; CREATE TABLE s.b (i int); CREATE TABLE s.c (i int)",
     );
     let selection = Selection {
-        include_schemas: vec!["s".into()],
+        include_schemas: vec![SchemaPattern::parse("s").unwrap()],
         include_tables: Vec::new(),
         exclude_tables: vec![TablePattern::parse("s.c*").unwrap()],
     };

@@ -11,7 +11,7 @@ use vouchsafe::engine::errors::ErrorBook;
 use vouchsafe::engine::interrupt::Interrupt;
 use vouchsafe::engine::job::{BackupJob, Endpoint, Placement, owner_of};
 use vouchsafe::engine::progress::Progress;
-use vouchsafe::engine::restore::RestoreJob;
+use vouchsafe::engine::restore::{RestoreJob, RestorePolicy};
 use vouchsafe::engine::{Destination, Destinations, Register};
 use vouchsafe::plan::locality::LocalityPolicy;
 use vouchsafe::plan::placement::{PlacementRule, Unplaced};
@@ -176,6 +176,7 @@ impl World {
             dry_run: false,
             no_owner: false,
             no_privileges: false,
+            policy: RestorePolicy::default(),
             parallelism: 1,
             tools: self.tools(),
             interrupt: Interrupt::new().0,

@@ -291,7 +291,7 @@ async fn a_full_disk_is_named_and_leaves_the_server_as_it_was() {
         .unwrap();
     let backup = Backup::take(server, &source).await;
     let mut restore = Restore::new(&backup, server, "too_large");
-    restore.database = DatabaseOptions { tablespace: Some("small".into()) };
+    restore.database = DatabaseOptions { tablespace: Some("small".into()), owner: None };
     let error = restore.run().await.unwrap_err();
     assert!(matches!(error, TargetError::DiskFull { .. }), "{error} {error:?}");
     assert_eq!(

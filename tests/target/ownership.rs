@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use testbed::{PgVersion, Postgres, shared};
-use vouchsafe::source::target::{ClaimedSchemas, DatabaseProperties, Fence, NewDatabase, TargetError};
+use vouchsafe::source::target::{
+    ClaimedSchemas, DatabaseProperties, Fence, Leftovers, NewDatabase, TargetError,
+};
 use vouchsafe::source::{ClientEncoding, Session};
 
 use crate::compare::{Side, differences};
@@ -163,48 +165,64 @@ async fn schemas_of_an_existing_database_are_claimed_only_empty() {
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
     let (one, other) = (id("one"), id("other"));
 
-    let error =
-        ClaimedSchemas::claim(&session, &names(&["empty", "full_one", "fresh"]), &one).await.unwrap_err();
+    let claim =
+        async |schemas: &[&str], id| ClaimedSchemas::claim(&session, &names(schemas), id, |_| None).await;
+    let there = |sql: &str| server.psql(&database, sql).unwrap().trim().to_owned();
+    let error = claim(&["empty", "full_one", "fresh"], &one).await.unwrap_err();
     assert!(
         matches!(&error, TargetError::SchemaNotEmpty { schema, objects } if schema == "full_one" && objects.contains("precious")),
         "{error}"
     );
-    assert_eq!(
-        server.psql(&database, "SELECT to_regnamespace('vouchsafe_restore')").unwrap().trim(),
-        "",
-        "the record is gone"
-    );
+    assert_eq!(there("SELECT to_regnamespace('vouchsafe_restore'), to_regnamespace('fresh')"), "|");
 
     // An extension's members in public are nobody's content.
-    let claim = ClaimedSchemas::claim(&session, &names(&["empty", "public", "fresh"]), &one).await.unwrap();
-    assert_eq!(*claim.created(), names(&["fresh"]));
-    server.psql(&database, "CREATE SCHEMA fresh; CREATE TABLE fresh.half (a integer)").unwrap();
-    drop(claim);
-    // Killed: the second run drops what the first one created, and nothing else.
-    let claim = ClaimedSchemas::claim(&session, &names(&["empty", "public", "fresh"]), &one).await.unwrap();
-    assert_eq!(
-        server
-            .psql(
-                &database,
-                "SELECT to_regnamespace('fresh'), to_regnamespace('empty'), to_regtype('hstore')"
-            )
-            .unwrap()
-            .trim(),
-        "|empty|hstore"
-    );
+    let claimed = claim(&["empty", "public", "fresh"], &one).await.unwrap();
+    assert_eq!(*claimed.created(), names(&["fresh"]));
+    there("CREATE TABLE fresh.half (a integer)");
+    for sql in CONTENTS {
+        there(sql);
+    }
+    claimed.record_contents(&session).await.unwrap();
+    claimed.record_contents(&session).await.unwrap();
+    let found = Leftovers::read(&session, &one).await.unwrap();
+    assert_eq!((found.created, found.filled), (names(&["fresh"]), names(&["empty"])));
+    assert_eq!(found.begun, names(&["empty", "public"]));
+    drop(claimed);
+    // Killed: the second run drops what the first one has made, by OID, and nothing else.
+    there("ALTER SCHEMA fresh RENAME TO renamed; CREATE SCHEMA fresh; CREATE TABLE fresh.theirs (a integer)");
+    let error = claim(&["empty", "public", "fresh"], &one).await.unwrap_err();
+    assert!(matches!(&error, TargetError::SchemaNotEmpty { schema, .. } if schema == "fresh"), "{error}");
+    let left = "SELECT to_regnamespace('renamed'), to_regnamespace('empty'), to_regtype('hstore'), to_regclass('fresh.theirs')";
+    assert_eq!(there(left), "|empty|hstore|fresh.theirs");
+    there("DROP SCHEMA fresh CASCADE");
+    let claimed = claim(&["empty", "public", "fresh"], &one).await.unwrap();
+
     // Another restore doesn't drop it.
-    server.psql(&database, "CREATE SCHEMA fresh; CREATE TABLE fresh.half (a integer)").unwrap();
-    let error = ClaimedSchemas::claim(&session, &names(&["fresh"]), &other).await.unwrap_err();
+    there("CREATE TABLE fresh.half (a integer)");
+    let error = claim(&["fresh"], &other).await.unwrap_err();
     assert!(matches!(error, TargetError::SchemaNotEmpty { .. }), "{error}");
-    claim.settle(&session).await.unwrap();
+    claimed.settle(&session).await.unwrap();
     assert_eq!(
-        server
-            .psql(&database, "SELECT to_regnamespace('vouchsafe_restore'), to_regclass('fresh.half')")
-            .unwrap()
-            .trim(),
+        there("SELECT to_regnamespace('vouchsafe_restore'), to_regclass('fresh.half')"),
         "|fresh.half"
     );
     // Succeeded: it is the user's now.
-    let error = ClaimedSchemas::claim(&session, &names(&["fresh"]), &one).await.unwrap_err();
+    let error = claim(&["fresh"], &one).await.unwrap_err();
     assert!(matches!(error, TargetError::SchemaNotEmpty { .. }), "{error}");
 }
+
+/// An object of each kind that a schema can hold.
+const CONTENTS: [&str; 12] = [
+    "CREATE TABLE empty.\"odd \"\"t\" (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, s serial, x text)",
+    "CREATE VIEW empty.v AS SELECT * FROM empty.\"odd \"\"t\"; CREATE MATERIALIZED VIEW empty.m AS SELECT 1",
+    "CREATE TYPE empty.e AS ENUM ('a'); CREATE TYPE empty.c AS (a int); CREATE DOMAIN empty.d AS int",
+    "CREATE TYPE empty.r AS RANGE (subtype = int4); CREATE SEQUENCE empty.sq",
+    "CREATE FUNCTION empty.f(int, int) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "CREATE PROCEDURE empty.p() LANGUAGE sql AS 'SELECT 1'; CREATE AGGREGATE empty.a(int) (SFUNC = int4pl, STYPE = int)",
+    "CREATE OPERATOR empty.<+> (LEFTARG = int, RIGHTARG = int, FUNCTION = empty.f)",
+    "CREATE OPERATOR FAMILY empty.of USING btree; CREATE OPERATOR CLASS empty.oc FOR TYPE int USING hash AS OPERATOR 1 =, FUNCTION 1 hashint4(int)",
+    "CREATE COLLATION empty.co FROM \"C\"; CREATE CONVERSION empty.cv FOR 'LATIN1' TO 'UTF8' FROM iso8859_1_to_utf8",
+    "CREATE TEXT SEARCH CONFIGURATION empty.tc (PARSER = default); CREATE TEXT SEARCH DICTIONARY empty.td (TEMPLATE = simple)",
+    "CREATE STATISTICS empty.st ON id, x FROM empty.\"odd \"\"t\"",
+    "CREATE TABLE empty.root (a int) PARTITION BY LIST (a); CREATE TABLE empty.leaf PARTITION OF empty.root DEFAULT",
+];

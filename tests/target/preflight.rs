@@ -27,6 +27,9 @@ async fn findings(
         extensions: &backup.extensions,
         roles: &backup.roles,
         properties: Some(&backup.properties),
+        large_objects: &backup.objects,
+        made_roles: &[],
+        owner: None,
         no_owner: false,
         no_tablespaces: false,
     };

@@ -2,7 +2,7 @@
 
 use testbed::{PgVersion, shared};
 use vouchsafe::source::target::{RestorePlan, TargetError};
-use vouchsafe::source::{Selection, TablePattern};
+use vouchsafe::source::{SchemaPattern, Selection, TablePattern};
 
 use crate::compare::{Side, rows};
 use crate::copy::{Backup, Restore};
@@ -92,8 +92,11 @@ async fn a_schema_comes_whole_and_unknown_names_are_refused() {
     let mut restore = Restore::new(&backup, server, "schema_zoo");
     // Values of this one name an object of another schema.
     let exclude_tables = vec![TablePattern::parse("zoo.regs").unwrap()];
-    restore.selection =
-        Selection { include_schemas: vec!["zoo".into()], exclude_tables, ..Selection::default() };
+    restore.selection = Selection {
+        include_schemas: vec![SchemaPattern::parse("zoo").unwrap()],
+        exclude_tables,
+        ..Selection::default()
+    };
     restore.run().await.unwrap_or_else(|error| panic!("{error} {error:?}"));
     let mut original = rows(Side { server, database: &database });
     original.retain(|table, _| table.starts_with("zoo.") && table != "zoo.regs");
@@ -102,7 +105,7 @@ async fn a_schema_comes_whole_and_unknown_names_are_refused() {
     let archive = restore.archive().await;
     for selection in [
         tables(&["zoo.nowhere"]),
-        Selection { include_schemas: vec!["nowhere".into()], ..Selection::default() },
+        Selection { include_schemas: vec![SchemaPattern::parse("nowhere").unwrap()], ..Selection::default() },
     ] {
         let error = RestorePlan::new(archive.toc(), &backup.tables, &selection).unwrap_err();
         assert!(

@@ -1,4 +1,4 @@
-//! The type zoo, from every version into itself and into newer ones.
+//! The type zoo, into the same version and over several; the engine's own tests have each version and the next.
 
 use testbed::{PgVersion, Postgres, shared};
 
@@ -81,17 +81,7 @@ macro_rules! round_trips {
 }
 
 round_trips! {
-    the_zoo_of_13_survives: V13 to V13;
-    the_zoo_of_14_survives: V14 to V14;
     the_zoo_of_15_survives: V15 to V15;
-    the_zoo_of_16_survives: V16 to V16;
-    the_zoo_of_17_survives: V17 to V17;
-    the_zoo_of_18_survives: V18 to V18;
-    the_zoo_of_13_moves_to_15: V13 to V15;
     the_zoo_of_13_moves_to_17: V13 to V17;
-    the_zoo_of_14_moves_to_16: V14 to V16;
-    the_zoo_of_15_moves_to_17: V15 to V17;
     the_zoo_of_15_moves_to_18: V15 to V18;
-    the_zoo_of_16_moves_to_18: V16 to V18;
-    the_zoo_of_17_moves_to_18: V17 to V18;
 }

@@ -10,7 +10,7 @@ use super::server::local;
 use super::{PARALLELISM, PLACES, Play, SOURCE};
 use crate::engine::errors::ErrorBook;
 use crate::engine::job::{listing_patience, owner_of};
-use crate::engine::restore::RestoreJob;
+use crate::engine::restore::{RestoreJob, RestorePolicy};
 use crate::engine::{
     BackupJob, Destination, Destinations, Endpoint, EngineError, Placement, Register, Sealed, back_up,
 };
@@ -83,6 +83,7 @@ impl Play<'_> {
             dry_run: false,
             no_owner: false,
             no_privileges: false,
+            policy: RestorePolicy::default(),
             parallelism: PARALLELISM,
             tools: self.tools.clone(),
             interrupt: self.interrupt.clone(),

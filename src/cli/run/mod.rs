@@ -20,7 +20,7 @@ use crate::api::{
     ValidatedFrom, ValidatedPostgres, ValidatedRestore, ValidatedTarget,
 };
 use crate::engine::job::{DEFAULT_SPAN_BYTES, listing_patience, owner_of};
-use crate::engine::restore::{RestoreJob, restore};
+use crate::engine::restore::{RestoreJob, RestorePlace, RestorePolicy, restore};
 use crate::engine::{BackupJob, Endpoint, EngineError, Placement, back_up};
 use crate::plan::placement::{PlacementRule, Unplaced};
 use crate::source::TablePattern;
@@ -86,7 +86,7 @@ impl Run {
         }
         let locality_policy = store.locality_policy;
         let ValidatedPostgres { selection, .. } = source;
-        let selection = selection::converted(selection, "spec.source.postgres")?;
+        let selection = selection::converted(selection);
         let (endpoints, placement) = (endpoints(source, &scope)?, placement(source)?);
         let owner = owner(identity, &raw.spec, &raw_store.spec)?;
         let interrupt = signals::interrupt()?;
@@ -141,12 +141,6 @@ impl Run {
             cancel,
         } = validated;
         may_run(suspend, cancel)?;
-        if mode == RestoreMode::IntoEmptySchemas {
-            return Err(not_built("spec.onExisting", "IntoEmptySchemas", "restore into a new database"));
-        }
-        if missing_roles == MissingRoles::Create {
-            return Err(not_built("spec.roles.missing", "Create", "create the roles in the target first"));
-        }
         let scope = objects.of(identity.namespace.as_deref());
         let (store, collection, run) = match from {
             ValidatedFrom::Run { store, collection, run } => (store, collection, run),
@@ -160,11 +154,7 @@ impl Run {
         })?;
         let store = validated_store(scope.store(&store, "spec.from")?)?;
         let target = reach::endpoint(&server, "spec.target.postgres", &database, &scope)?;
-        if owner.as_ref().is_some_and(|owner| *owner != target.user) {
-            let hint = "log in as that role, or leave owner out";
-            return Err(not_built("spec.owner", "a role other than the one that logs in", hint));
-        }
-        let selection = selection::converted(&selection, "spec")?;
+        let selection = selection::converted(&selection);
         let expect_manifest = expect_manifest_sha256.map(|digest| digest.parse()).transpose();
         let expect_manifest = expect_manifest.map_err(|error| {
             Failure::usage(format!("spec.expectManifestSha256: {error}"), "vouchsafe show prints it")
@@ -181,8 +171,16 @@ impl Run {
             selection,
             schema_only,
             dry_run,
-            no_owner: owner.is_some(),
+            no_owner: false,
             no_privileges: privileges == Privileges::Skip,
+            policy: RestorePolicy {
+                place: match mode {
+                    RestoreMode::CreateDatabase => RestorePlace::NewDatabase,
+                    RestoreMode::IntoEmptySchemas => RestorePlace::EmptySchemas,
+                },
+                owner,
+                create_roles: missing_roles == MissingRoles::Create,
+            },
             parallelism: parallelism.get() as usize,
             tools: self.tools.tools(),
             interrupt,
@@ -212,10 +210,6 @@ fn may_run(suspend: bool, cancel: bool) -> Result<(), Failure> {
         ));
     }
     Ok(())
-}
-
-fn not_built(field: &str, what: &str, hint: &str) -> Failure {
-    Failure::usage(format!("not built yet: {field}: {what}"), hint)
 }
 
 /// Says which fields are set and have no effect here.
@@ -262,10 +256,9 @@ fn endpoints(source: &ValidatedPostgres, scope: &file::Scope<'_>) -> Result<Vec<
 
 fn placement(source: &ValidatedPostgres) -> Result<Placement, Failure> {
     let rules = source.placement.iter().map(|rule| {
-        let path = format!("spec.source.postgres.placement[{}].tables", rule.name);
         Ok(PlacementRule {
             name: rule.name.clone(),
-            tables: selection::tables(&rule.tables, &path)?,
+            tables: selection::tables(&rule.tables),
             partitions_of: rule
                 .partitions_of
                 .iter()

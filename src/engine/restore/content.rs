@@ -36,7 +36,7 @@ pub(super) struct Content {
     pub(super) server: ServerFacts,
     pub(super) properties: Option<DatabaseProperties>,
     pub(super) extensions: Vec<ExtensionVersion>,
-    pub(super) roles: Vec<String>,
+    pub(super) roles: Vec<Role>,
     pub(super) sequences: Vec<SequenceValue>,
     pub(super) large_objects: Vec<LargeObject>,
     pub(super) populated_views: HashSet<QualifiedName>,
@@ -139,7 +139,7 @@ struct Draft {
     server: Option<ServerFacts>,
     properties: Option<DatabaseProperties>,
     extensions: Vec<ExtensionVersion>,
-    roles: Vec<String>,
+    roles: Vec<Role>,
     sequences: BTreeMap<QualifiedName, SequenceValue>,
     large_objects: Vec<LargeObject>,
 }
@@ -197,7 +197,7 @@ impl Draft {
     ) -> Result<(), EngineError> {
         for entry in entries {
             match what {
-                CatalogKind::Roles => self.roles.push(parse::<Role>(entry)?.name),
+                CatalogKind::Roles => self.roles.push(parse(entry)?),
                 CatalogKind::Sequences => {
                     let value: SequenceValue = parse(entry)?;
                     // Of several servers the furthest counts, so that no value is handed out twice.

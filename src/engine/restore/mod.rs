@@ -1,30 +1,57 @@
 //! The restorer: proves the backup again, builds a database under a name of its own, compares every table
 //! with the manifest, and only then gives it the name that was asked for.
 
+mod build;
 mod compare;
 mod content;
+mod fitness;
+mod large_objects;
 mod load;
+mod proving;
+mod site;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use super::backups::{self, Backup};
+use super::backups::Backup;
 use super::destinations::Destinations;
 use super::error::EngineError;
 use super::interrupt::Interrupt;
-use super::progress::{Progress, Stage};
+use super::progress::Progress;
 use super::register::Register;
-use super::verifier::Depth;
 use crate::format::{Fingerprint, QualifiedName, Sha256Digest};
 use crate::kill_point;
 use crate::source::target::{
-    self, Archive, ArchiveOptions, DatabaseOptions, DatabaseProperties, Demands, Fence, NewDatabase,
-    PageWriter, RestoreId, RestorePlan, analyze, create_extensions, large_objects, refresh_views,
-    set_sequences,
+    Archive, ArchiveOptions, ClaimedSchemas, DatabaseOptions, DatabaseProperties, Fence, Leftovers,
+    NewDatabase, RestoreId, RestorePlan, create_roles, existing_schemas, missing_roles,
 };
 use crate::source::{ClientEncoding, EndpointConfig, Selection, ServerFacts, Session, ToolVersion, Tools};
 
+use build::Material;
 use content::Content;
+use fitness::Intention;
+use site::Site;
+
+/// Into what a restore goes. Nothing is ever overwritten.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RestorePlace {
+    /// A database that is made for it.
+    #[default]
+    NewDatabase,
+    /// Schemas, absent or empty, of the database that the target names.
+    EmptySchemas,
+}
+
+/// What a restore makes of its target besides the rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RestorePolicy {
+    /// Into what it goes.
+    pub place: RestorePlace,
+    /// The role that everything is to belong to; `None`: as it was, or with [`RestoreJob::no_owner`] to the role
+    /// that restores.
+    pub owner: Option<String>,
+    /// Make the roles that the target lacks.
+    pub create_roles: bool,
+}
 
 /// A restore to be made.
 #[derive(Clone, Debug)]
@@ -37,7 +64,7 @@ pub struct RestoreJob {
     pub run: Option<u32>,
     /// The manifest that the caller knows; any other is refused.
     pub expect_manifest: Option<Sha256Digest>,
-    /// The server and the database to be made on it.
+    /// The server, and the database to be made on it, or to restore into.
     pub target: EndpointConfig,
     /// An existing database of that server to connect to while the other is made.
     pub maintenance_database: String,
@@ -51,6 +78,8 @@ pub struct RestoreJob {
     pub no_owner: bool,
     /// Leave privileges out.
     pub no_privileges: bool,
+    /// Into what it goes, and whose it is to be.
+    pub policy: RestorePolicy,
     /// Connections to the target.
     pub parallelism: usize,
     /// PostgreSQL's programs.
@@ -90,13 +119,14 @@ pub struct Restored {
 /// Makes one restore.
 ///
 /// # Errors
-/// Any [`EngineError`]. The database of the wanted name is there when this succeeds, and is not when it fails.
+/// Any [`EngineError`]. The database of the wanted name is there when this succeeds, and is not when it fails; of a
+/// database that was there, the record of what was made in it is gone when this succeeds.
 pub async fn restore(job: &RestoreJob) -> Result<Restored, EngineError> {
     job.interrupt.race(carry_out(job)).await
 }
 
 async fn carry_out(job: &RestoreJob) -> Result<Restored, EngineError> {
-    let backup = prove(job).await?;
+    let backup = proving::prove(job).await?;
     let content = Content::read(job, &backup).await?;
     kill_point::passed("proven", "backup");
     let folder =
@@ -105,193 +135,145 @@ async fn carry_out(job: &RestoreJob) -> Result<Restored, EngineError> {
     tokio::fs::write(&path, &content.archive)
         .await
         .map_err(|source| EngineError::io("writing the schema archive", source))?;
-    let maintenance = job.target.with_database(&job.maintenance_database);
-    let session = Session::connect(&maintenance, "preflight", &ClientEncoding::Utf8).await?;
+    let (into_new, database) = (job.policy.place == RestorePlace::NewDatabase, &job.target.database);
+    let entrance = match into_new {
+        true => job.target.with_database(&job.maintenance_database),
+        false => job.target.clone(),
+    };
+    let session = Session::connect(&entrance, "preflight", &ClientEncoding::Utf8).await?;
     let target = ServerFacts::read(&session).await?;
-    check_major(&target, &content)?;
+    fitness::check_major(&target, &content)?;
     let tool = job.tools.pg_restore_for(content.archive_version(), target.major()).await?;
-    let options =
-        ArchiveOptions { no_owner: job.no_owner, no_privileges: job.no_privileges, no_tablespaces: false };
-    let archive = Archive::open(&path, &tool.path, options).await?;
-    let facts: Vec<_> = content.tables_of(0).map(|table| table.facts.clone()).collect();
-    let plan = RestorePlan::new(archive.toc(), &facts, &job.selection)?;
-    check_target(job, &session, &content, &archive, &plan).await?;
-    session.close().await?;
-    let database = job.target.database.clone();
+    let mut archive = Archive::open(&path, &tool.path, options(job)).await?;
+    if let Some(owner) = &job.policy.owner {
+        archive = archive.executed_as(owner);
+    }
+    // Before anything is looked for: another restore may be making it.
+    let fence = match job.dry_run {
+        true => None,
+        false => Some(Fence::acquire(&entrance, database, Fence::DEFAULT_PATIENCE).await?),
+    };
+    kill_point::passed("fenced", "target");
+    let id = identity(job, &backup)?;
+    let leftovers = if into_new { None } else { Some(Leftovers::read(&session, &id).await?) };
+    let plan = ordered(job, &content, &archive, &session, leftovers.as_ref()).await?;
+    let made_roles = match job.policy.create_roles {
+        true => missing_roles(&session, &content.roles).await?,
+        false => Vec::new(),
+    };
+    let intention = Intention {
+        job,
+        content: &content,
+        archive: &archive,
+        plan: &plan,
+        made_roles: &made_roles,
+        leftovers: leftovers.as_ref(),
+    };
+    intention.check(&session).await?;
     kill_point::passed("planned", "restore");
+    let restored = |tables: Vec<RestoredTable>| Restored {
+        run: backup.run,
+        manifest_sha256: backup.manifest_sha256,
+        database: database.clone(),
+        tables,
+        omissions: omissions(job, &content, &plan),
+        dry_run: job.dry_run,
+    };
+    let Some(fence) = fence else { return Ok(restored(content.expected(&plan.tables))) };
+    create_roles(&session, &made_roles, target.is_superuser).await?;
+    session.close().await?;
+    let site = open_site(job, &content, &archive, &plan, &id).await?;
+    let material = Material {
+        job,
+        backup: &backup,
+        content: &content,
+        archive: &archive,
+        plan: &plan,
+        block_size: target.block_size,
+    };
+    let tables = material.build(&site).await?;
+    kill_point::passed("built", "database");
+    site.finish(fence).await?;
+    Ok(restored(tables))
+}
+
+/// The order of the restore, without what the place or the owner can't have.
+async fn ordered(
+    job: &RestoreJob,
+    content: &Content,
+    archive: &Archive,
+    session: &Session,
+    leftovers: Option<&Leftovers>,
+) -> Result<RestorePlan, EngineError> {
+    let facts: Vec<_> = content.tables_of(0).map(|table| table.facts.clone()).collect();
+    let mut plan = RestorePlan::new(archive.toc(), &facts, &job.selection)?;
+    if let Some(leftovers) = leftovers {
+        let mut existing = existing_schemas(session, &plan.schema_names).await?;
+        existing.retain(|schema| !leftovers.created.contains(schema));
+        plan = plan.for_existing_database(archive.toc(), &facts, &existing);
+    }
+    if job.policy.owner.is_some() {
+        plan = plan.for_one_owner(archive.toc());
+    }
+    Ok(plan)
+}
+
+/// Everything that isn't restored, with why.
+fn omissions(job: &RestoreJob, content: &Content, plan: &RestorePlan) -> Vec<String> {
     let mut omissions: Vec<String> =
         plan.omissions.iter().map(|it| format!("{}: {}", it.object, it.why)).collect();
     if job.selection != Selection::default() && !content.large_objects.is_empty() {
         let count = content.large_objects.len();
         omissions.push(format!("{count} large objects: a selection takes tables only"));
     }
-    let restored = |tables: Vec<RestoredTable>| Restored {
-        run: backup.run,
-        manifest_sha256: backup.manifest_sha256,
-        database: database.clone(),
-        tables,
-        omissions: omissions.clone(),
-        dry_run: job.dry_run,
-    };
-    if job.dry_run {
-        return Ok(restored(content.expected(&plan.tables)));
+    if job.policy.place == RestorePlace::EmptySchemas {
+        omissions.push("the database's owner, settings, privileges and comment: it has its own".into());
     }
-    let fence = Fence::acquire(&maintenance, &database, Fence::DEFAULT_PATIENCE).await?;
-    kill_point::passed("fenced", "target");
-    let id = identity(job, &backup)?;
-    let made =
-        NewDatabase::create(&maintenance, &database, &id, &content.server, &DatabaseOptions::default())
-            .await?;
-    let tables = build(job, &backup, &content, &archive, &plan, &made).await?;
-    kill_point::passed("built", "database");
-    fence.check().await?;
-    let properties = content.properties.clone().unwrap_or_else(DatabaseProperties::server_defaults);
-    made.rename_into_place(&properties.reduced(reduced(job))).await?;
-    kill_point::passed("renamed", "database");
-    // Whatever became of the session that held the lock: the database has its name, and a failure now would be
-    // one of a restore that is done.
-    super::best_effort("the database has its name: nothing is left to be fenced", fence.release().await);
-    Ok(restored(tables))
+    omissions
 }
 
-/// Everything that binds the backup, and every stored byte, before the target is touched.
-async fn prove(job: &RestoreJob) -> Result<Backup, EngineError> {
-    job.progress.begin(Stage::Resolve, 0, 0);
-    let run = backups::choose(&job.register, job.run).await?;
-    let backup = backups::open(&job.destinations, &job.register, run).await?;
-    if let Some(expected) = job.expect_manifest
-        && expected != backup.manifest_sha256
-    {
-        return Err(EngineError::ManifestUnexpected { run, found: backup.manifest_sha256, expected });
-    }
-    let depth = (Depth::Bytes, job.parallelism);
-    let verified = backup.examine(&job.destinations, &job.tools, depth, &job.progress).await?;
-    match verified.damages.first() {
-        None => Ok(backup),
-        Some((destination, damage)) => {
-            let more = match verified.damages.len() - 1 {
-                0 => String::new(),
-                more => format!(", and {more} more objects"),
-            };
-            let table = damage.table.as_ref().map_or_else(String::new, |table| format!(" (table {table})"));
-            Err(EngineError::Damaged(format!(
-                "run {run}, destination {destination}: {}{table}: {}{more}; the target was not touched",
-                damage.object, damage.finding
-            )))
-        }
-    }
-}
-
-/// What of the archive's owners and privileges is left out, everywhere alike.
-const fn reduced(job: &RestoreJob) -> ArchiveOptions {
-    ArchiveOptions { no_owner: job.no_owner, no_privileges: job.no_privileges, no_tablespaces: false }
-}
-
-/// Before the archive is even looked at: pg_restore itself depends on the target's version.
-fn check_major(target: &ServerFacts, content: &Content) -> Result<(), EngineError> {
-    if target.major() >= content.server.major() {
-        return Ok(());
-    }
-    Err(EngineError::usage(
-        format!(
-            "the target is PostgreSQL {}, and the backup is of PostgreSQL {}",
-            target.version, content.server.version
-        ),
-        "restore into the same major version or a newer one",
-    ))
-}
-
-/// Everything that the target lacks, at once and by name.
-async fn check_target(
+/// Makes the database, or claims the schemas.
+async fn open_site(
     job: &RestoreJob,
-    session: &Session,
     content: &Content,
     archive: &Archive,
     plan: &RestorePlan,
-) -> Result<(), EngineError> {
-    let properties = content.properties.clone().map(|properties| properties.reduced(reduced(job)));
-    let demands = Demands {
-        toc: archive.toc(),
-        plan,
-        source: &content.server,
-        extensions: &content.extensions,
-        roles: if job.no_owner && job.no_privileges { &[] } else { &content.roles },
-        properties: properties.as_ref(),
-        no_owner: job.no_owner,
-        no_tablespaces: false,
-    };
-    let destination = target::Destination::NewDatabase(&job.target.database);
-    let findings = target::preflight(session, &demands, destination).await?;
-    let (blocking, notes): (Vec<_>, Vec<_>) =
-        findings.into_iter().partition(|finding| finding.severity == target::Severity::Blocks);
-    for note in notes {
-        job.progress.note(format!("note: {note}"));
+    id: &RestoreId,
+) -> Result<Site, EngineError> {
+    if job.policy.place == RestorePlace::EmptySchemas {
+        let session = Session::connect(&job.target, "restore", &ClientEncoding::Utf8).await?;
+        let owner_of = |schema: &str| match &job.policy.owner {
+            Some(owner) => Some(owner.clone()),
+            None if job.no_owner => None,
+            None => archive.toc().owner_of_schema(schema).map(str::to_owned),
+        };
+        let claimed = ClaimedSchemas::claim(&session, &plan.schema_names, id, owner_of).await?;
+        session.close().await?;
+        return Ok(Site::Existing { claimed, endpoint: job.target.clone() });
     }
-    let Some(first) = blocking.first() else { return Ok(()) };
-    let lines: Vec<String> = blocking.iter().map(ToString::to_string).collect();
-    Err(EngineError::TargetUnfit { reason: first.reason.clone(), findings: lines.join("; ") })
+    let maintenance = job.target.with_database(&job.maintenance_database);
+    let options_of_database = DatabaseOptions { tablespace: None, owner: job.policy.owner.clone() };
+    let (wanted, source) = (&job.target.database, &content.server);
+    let made = NewDatabase::create(&maintenance, wanted, id, source, &options_of_database).await?;
+    let properties = content.properties.clone().unwrap_or_else(DatabaseProperties::server_defaults);
+    let mut properties = properties.reduced(options(job));
+    properties.owner = job.policy.owner.clone().or(properties.owner);
+    Ok(Site::New { made, properties })
+}
+
+/// What of the archive's owners and privileges is left out, everywhere alike.
+const fn options(job: &RestoreJob) -> ArchiveOptions {
+    let no_owner = job.no_owner || job.policy.owner.is_some();
+    ArchiveOptions { no_owner, no_privileges: job.no_privileges, no_tablespaces: false }
 }
 
 /// The same restore, run again, has the same identity, and takes up what it had left.
 fn identity(job: &RestoreJob, backup: &Backup) -> Result<RestoreId, EngineError> {
-    let text = format!("{} {} {}", backup.manifest_sha256, job.target, job.schema_only);
+    let mut text = format!("{} {} {}", backup.manifest_sha256, job.target, job.schema_only);
+    if job.policy.place == RestorePlace::EmptySchemas {
+        text.push_str(&format!(" {:?}", job.selection));
+    }
     Ok(RestoreId::new(&Sha256Digest::of(text.as_bytes()).to_string())?)
-}
-
-async fn build(
-    job: &RestoreJob,
-    backup: &Backup,
-    content: &Content,
-    archive: &Archive,
-    plan: &RestorePlan,
-    made: &NewDatabase,
-) -> Result<Vec<RestoredTable>, EngineError> {
-    let endpoint = made.endpoint();
-    let jobs = job.parallelism.max(1);
-    job.progress.begin(Stage::Schema, 0, 0);
-    let session = Session::connect(&endpoint, "restore", &ClientEncoding::Utf8).await?;
-    archive.restore(&endpoint, "schemas", &plan.schemas, 1).await?;
-    kill_point::passed("restored", "schemas");
-    create_extensions(&session, &plan.extensions, &content.extensions).await?;
-    archive.restore(&endpoint, "definitions", &plan.definitions, 1).await?;
-    kill_point::passed("restored", "definitions");
-    let loader =
-        load::Loading { job, backup, content: Arc::new(content.clone()), archive, plan, endpoint: &endpoint };
-    loader.tables().await?;
-    kill_point::passed("loaded", "tables");
-    job.progress.begin(Stage::Finish, 0, 0);
-    archive.restore(&endpoint, "postponed", &plan.postponed, jobs).await?;
-    kill_point::passed("restored", "postponed");
-    loader.tables_after_indexes().await?;
-    if !job.schema_only {
-        set_sequences(&session, &content.sequences_in(&session).await?).await?;
-        kill_point::passed("restored", "sequences");
-        // Large objects belong to no table: a selection of tables leaves them out, and says so.
-        if job.selection == Selection::default() {
-            large_objects::create(&session, &content.large_objects).await?;
-            kill_point::passed("created", "large-objects");
-            loader.large_objects(PageWriter::new(&session, content.server.block_size)).await?;
-            large_objects::set_access_with(&session, &content.large_objects, reduced(job)).await?;
-            kill_point::passed("restored", "large-objects");
-        }
-    }
-    archive.restore(&endpoint, "relations", &plan.relations, jobs).await?;
-    kill_point::passed("restored", "relations");
-    let tables =
-        if job.schema_only { Vec::new() } else { compare::compare(job, content, plan, &endpoint).await? };
-    kill_point::passed("compared", "tables");
-    job.progress.begin(Stage::Finish, 0, 0);
-    archive.restore(&endpoint, "access", &plan.access, 1).await?;
-    kill_point::passed("restored", "access");
-    if !job.schema_only {
-        refresh_views(&session, &plan.materialized_views, &content.populated_views).await?;
-    }
-    archive.restore(&endpoint, "views", &plan.views, jobs).await?;
-    analyze(&session).await?;
-    kill_point::passed("analyzed", "database");
-    archive.restore(&endpoint, "event triggers", &plan.events, 1).await?;
-    session.close().await?;
-    Ok(tables)
 }
 
 /// Parses `15.18` as plans record it.

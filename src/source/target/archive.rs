@@ -44,6 +44,7 @@ pub struct Archive {
     path: PathBuf,
     program: PathBuf,
     options: ArchiveOptions,
+    role: Option<String>,
     toc: Toc,
 }
 
@@ -58,9 +59,16 @@ impl Archive {
         let toc = tokio::task::spawn_blocking(move || Toc::read(&owned)).await.map_err(|error| {
             TargetError::Local { doing: "reading the archive".into(), source: std::io::Error::other(error) }
         })??;
-        let archive = Self { path: path.to_owned(), program: program.to_owned(), options, toc };
+        let (path, program) = (path.to_owned(), program.to_owned());
+        let archive = Self { path, program, options, role: None, toc };
         archive.compare_lists().await?;
         Ok(archive)
+    }
+
+    /// The same, every statement executed as `role`, to which everything then belongs, if owners are left out.
+    #[must_use]
+    pub fn executed_as(self, role: &str) -> Self {
+        Self { role: Some(role.to_owned()), ..self }
     }
 
     /// What it holds.
@@ -109,6 +117,9 @@ impl Archive {
             if wanted {
                 command.arg(flag);
             }
+        }
+        if let Some(role) = &self.role {
+            command.arg("--role").arg(role);
         }
         command.arg(&self.path).stdout(Stdio::null());
         let (status, _, stderr) = self.run(command, 0).await?;

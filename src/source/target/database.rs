@@ -112,10 +112,13 @@ impl NewDatabase {
         })?;
         kill_point::passed("created", "database");
         let name = quote_identifier(&unfinished);
-        let mark = format!(
+        let mut mark = format!(
             "COMMENT ON DATABASE {name} IS {}; REVOKE ALL ON DATABASE {name} FROM PUBLIC",
             quote_literal(&id.mark())
         );
+        if let Some(owner) = &options.owner {
+            mark.push_str(&format!("; ALTER DATABASE {name} OWNER TO {}", quote_identifier(owner)));
+        }
         session.run("marking the new database", &mark).await?;
         kill_point::passed("marked", "database");
         session.close().await?;
@@ -140,6 +143,8 @@ impl NewDatabase {
 pub struct DatabaseOptions {
     /// Its tablespace; `None`: template0's.
     pub tablespace: Option<String>,
+    /// Who owns it from the beginning; `None`: the role that makes it.
+    pub owner: Option<String>,
 }
 
 /// Drops the unfinished database of restore `id`, if there is one. Sessions in it are ended.

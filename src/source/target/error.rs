@@ -68,6 +68,11 @@ pub enum TargetError {
     /// A large object has the OID of one that is restored.
     #[error("large object {oid} exists already")]
     LargeObjectExists { oid: u32 },
+    /// A large object isn't what was restored.
+    #[error(
+        "large object {oid} has other bytes, or another owner, comment or privileges, than in the backup"
+    )]
+    LargeObjectDiffers { oid: u32 },
     /// The recorded large objects make no sense.
     #[error("large objects: {why}")]
     LargeObjectsMalformed { why: String },
@@ -104,6 +109,7 @@ impl TargetError {
             Self::RowsRefused { .. } => "RowsRefused",
             Self::LoaderFailed { .. } => "LoaderFailed",
             Self::LargeObjectExists { .. } => "LargeObjectExists",
+            Self::LargeObjectDiffers { .. } => "RestoreDiffers",
             Self::LargeObjectsMalformed { .. } => "LargeObjectsMalformed",
             Self::SelectionUnknown { .. } => "SelectionUnknown",
             Self::Local { .. } => "LocalFailure",
@@ -135,6 +141,7 @@ impl TargetError {
             | Self::RowsRefused { .. }
             | Self::LoaderFailed { .. }
             | Self::LargeObjectExists { .. }
+            | Self::LargeObjectDiffers { .. }
             | Self::LargeObjectsMalformed { .. }
             | Self::SelectionUnknown { .. }
             | Self::Local { .. } => Recovery::GiveUp,
@@ -165,6 +172,7 @@ impl TargetError {
             Self::RowsRefused { .. } => "the message is the server's own",
             Self::LoaderFailed { .. } => "the first error names the reason",
             Self::LargeObjectExists { .. } => "restore into a new database",
+            Self::LargeObjectDiffers { .. } => "the restore is not proven; keep the log, and report it",
             Self::LargeObjectsMalformed { .. } => "verify the backup",
             Self::SelectionUnknown { .. } => "see what it holds: vouchsafe show",
             Self::Local { .. } => "check space and permissions on this machine",

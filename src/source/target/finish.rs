@@ -137,3 +137,15 @@ async fn empty_views(session: &Session) -> Result<Vec<QualifiedName>, TargetErro
 pub async fn analyze(session: &Session) -> Result<(), TargetError> {
     Ok(session.run("collecting statistics", "ANALYZE").await?)
 }
+
+/// Collects those of some tables and no others.
+///
+/// # Errors
+/// As for [`analyze`].
+pub async fn analyze_tables(session: &Session, tables: &[QualifiedName]) -> Result<(), TargetError> {
+    for table in tables {
+        let doing = format!("collecting statistics of {table}");
+        session.run(&doing, &format!("ANALYZE {}", table.quoted())).await?;
+    }
+    Ok(())
+}

@@ -122,6 +122,7 @@ fn access_statements(object: &LargeObject, options: ArchiveOptions) -> String {
 #[derive(Debug)]
 pub struct PageWriter<'a> {
     session: &'a Session,
+    compares: bool,
     page_bytes: u32,
     pending: Vec<u8>,
     state: State,
@@ -155,7 +156,14 @@ impl<'a> PageWriter<'a> {
     pub fn new(session: &'a Session, block_size: u32) -> Self {
         let page_bytes = block_size / 4;
         let (pending, run) = (Vec::new(), Run::default());
-        Self { session, page_bytes, pending, state: State::Header, run, pages: 0 }
+        Self { session, compares: false, page_bytes, pending, state: State::Header, run, pages: 0 }
+    }
+
+    /// The same that writes nothing, and compares what is there with what it would write. `lo_get` is allowed to
+    /// whoever owns an object, `pg_largeobject` is not.
+    #[must_use]
+    pub fn comparing(session: &'a Session, block_size: u32) -> Self {
+        Self { compares: true, ..Self::new(session, block_size) }
     }
 
     /// Takes the next bytes.
@@ -249,6 +257,14 @@ impl<'a> PageWriter<'a> {
         }
         let Run { oid, offset, bytes } = std::mem::take(&mut self.run);
         let offset = i64::try_from(offset).map_err(|_| malformed("an offset beyond every large object"))?;
+        if self.compares {
+            let length = i32::try_from(bytes.len()).map_err(|_| malformed("too many bytes at once"))?;
+            let sql = "SELECT lo_get($1, $2, $3) = $4";
+            let row = self.session.client().query_one(sql, &[&oid, &offset, &length, &bytes]).await;
+            let row =
+                row.map_err(|error| self.session.error(format!("reading large object {oid}"), error))?;
+            return if row.get(0) { Ok(()) } else { Err(TargetError::LargeObjectDiffers { oid }) };
+        }
         let written =
             self.session.client().execute("SELECT lo_put($1, $2, $3)", &[&oid, &offset, &bytes]).await;
         written.map_err(|error| {

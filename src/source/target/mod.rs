@@ -3,12 +3,15 @@
 //!
 //! The order is [`RestorePlan`]'s; who calls what when is the engine's. Nothing here reads a bucket.
 
+mod adapted;
 mod archive;
 mod database;
 mod error;
+mod existing;
 mod fence;
 mod finish;
 pub mod large_objects;
+pub mod large_objects_back;
 mod loader;
 mod plan;
 mod preflight;
@@ -16,6 +19,7 @@ mod privileges;
 mod properties;
 mod rename;
 mod reread;
+mod roles;
 mod schemas;
 mod subset;
 mod toc;
@@ -24,14 +28,17 @@ pub use archive::{Archive, ArchiveOptions};
 pub use database::{DatabaseOptions, NewDatabase, RestoreId, drop_unfinished, exists};
 pub use error::TargetError;
 pub use fence::Fence;
-pub use finish::{ExtensionVersion, SequenceValue, analyze, create_extensions, refresh_views, set_sequences};
+pub use finish::{
+    ExtensionVersion, SequenceValue, analyze, analyze_tables, create_extensions, refresh_views, set_sequences,
+};
 pub use large_objects::{LargeObject, LargeObjectGrant, PageWriter};
 pub use loader::{Loader, TableLoad, WholeLoad};
 pub use plan::{DumpIds, ExtensionEntry, Omission, RestorePlan, Step, TableGroup};
 pub use preflight::{Demands, Destination, Finding, Severity, preflight};
 pub use properties::{DatabaseGrant, DatabaseProperties, DatabaseSetting};
 pub use reread::{Rereader, Rows};
-pub use schemas::ClaimedSchemas;
+pub use roles::{create_roles, missing_roles};
+pub use schemas::{ClaimedSchemas, Leftovers, existing as existing_schemas};
 pub use toc::{Section, Toc, TocEntry};
 
 /// A failed statement, a full disk told apart from the rest.

@@ -112,6 +112,7 @@ impl RestorePlan {
     pub fn new(toc: &Toc, tables: &[TableFacts], selection: &Selection) -> Result<Self, TargetError> {
         let chosen = Subset::new(toc, selection)?;
         let groups = Groups::new(tables);
+        let excluding: Vec<&TocEntry> = toc.entries.iter().filter(|entry| entry.excludes).collect();
         let mut plan = Self {
             schemas: Vec::new(),
             extensions: Vec::new(),
@@ -134,7 +135,7 @@ impl RestorePlan {
             if !chosen.ids.contains(&entry.dump_id) {
                 continue;
             }
-            if let Some(why) = omission(entry) {
+            if let Some(why) = omission(entry, &excluding) {
                 plan.omissions.push(Omission { object: format!("{} {}", entry.kind, entry.tag), why });
                 continue;
             }
@@ -179,27 +180,6 @@ impl RestorePlan {
             })
             .collect();
         Ok(plan)
-    }
-
-    /// The same without what concerns a database as a whole: for schemas of a database that has its own.
-    #[must_use]
-    pub fn for_existing_database(mut self, toc: &Toc) -> Self {
-        let mut left_out = Vec::new();
-        // In Relations, Access and Events; definitions that others need (casts, servers) stay.
-        for list in [&mut self.relations, &mut self.access, &mut self.events] {
-            list.retain(|id| {
-                let Some(entry) = toc.get(*id).filter(|entry| is_database_wide(toc, entry)) else {
-                    return true;
-                };
-                left_out.push(Omission {
-                    object: format!("{} {}", entry.kind, entry.tag),
-                    why: "it concerns the whole database, which is another one's",
-                });
-                false
-            });
-        }
-        self.omissions.extend(left_out);
-        self
     }
 
     /// Every entry that is restored, step by step.
@@ -307,10 +287,21 @@ pub(super) fn name_of(entry: &TocEntry) -> Option<QualifiedName> {
 }
 
 /// Why `pg_restore` is not given an entry.
-fn omission(entry: &TocEntry) -> Option<&'static str> {
+fn omission(entry: &TocEntry, excluding: &[&TocEntry]) -> Option<&'static str> {
     match entry.kind.as_str() {
         "SUBSCRIPTION" | "SUBSCRIPTION TABLE" => {
             Some("a copy of a subscription would take the original's changes from its publisher")
+        }
+        // Its tag is the partition's index, that of the constraint is its table's name and the same.
+        "INDEX ATTACH"
+            if excluding.iter().any(|constraint| {
+                constraint.schema == entry.schema
+                    && constraint.tag.strip_suffix(&entry.tag).is_some_and(|table| table.ends_with(' '))
+            }) =>
+        {
+            Some(
+                "no server lets an exclusion constraint of a partition be joined to the partitioned table's, which stays invalid",
+            )
         }
         _ => None,
     }
@@ -322,21 +313,6 @@ fn is_of_database(entry: &TocEntry) -> bool {
     match entry.kind.as_str() {
         "DATABASE" | "DATABASE PROPERTIES" | "ENCODING" | "STDSTRINGS" | "SEARCHPATH" => true,
         "COMMENT" | "ACL" | "SECURITY LABEL" => entry.schema.is_none() && entry.tag.starts_with("DATABASE "),
-        _ => false,
-    }
-}
-
-/// Publications, event triggers, default privileges outside schemas, and what is said of them.
-fn is_database_wide(toc: &Toc, entry: &TocEntry) -> bool {
-    match entry.kind.as_str() {
-        "EVENT TRIGGER" => true,
-        "DEFAULT ACL" => entry.schema.is_none(),
-        kind if kind.starts_with("PUBLICATION") => true,
-        "COMMENT" | "SECURITY LABEL" | "ACL" => entry
-            .dependencies
-            .iter()
-            .filter_map(|id| toc.get(*id))
-            .any(|needed| is_database_wide(toc, needed)),
         _ => false,
     }
 }

@@ -196,7 +196,7 @@ fn an_existing_database_keeps_what_is_its_own() {
         post(7, "TRIGGER", "a tr", &[1]),
     ];
     let archive = toc(&entries);
-    let plan = plan(&entries, &[facts(1, "a")]).for_existing_database(&archive);
+    let plan = plan(&entries, &[facts(1, "a")]).for_existing_database(&archive, &[], &BTreeSet::new());
     assert_eq!((&*plan.relations, &*plan.access, &*plan.events), (&[7][..], &[][..], &[][..]));
     assert_eq!(plan.omissions.len(), 5);
 }

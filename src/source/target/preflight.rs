@@ -5,12 +5,17 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::error::TargetError;
+use super::existing;
 use super::finish::ExtensionVersion;
+use super::large_objects::LargeObject;
 use super::plan::RestorePlan;
 use super::privileges;
 use super::properties::DatabaseProperties;
+use super::roles::withheld;
+use super::schemas::Leftovers;
 use super::toc::Toc;
 use crate::source::connection::Session;
+use crate::source::roles::Role;
 use crate::source::server::ServerFacts;
 
 /// Whether a restore may begin all the same.
@@ -58,7 +63,13 @@ pub struct Demands<'a> {
     pub roles: &'a [String],
     /// The database's own properties, if they are restored.
     pub properties: Option<&'a DatabaseProperties>,
-    /// Nothing is given to another owner.
+    /// Large objects, if they are restored.
+    pub large_objects: &'a [LargeObject],
+    /// Roles that the restore makes beforehand.
+    pub made_roles: &'a [&'a Role],
+    /// The role that everything is to belong to.
+    pub owner: Option<&'a str>,
+    /// Nothing is given to the owner that it had.
     pub no_owner: bool,
     /// Tablespaces are ignored.
     pub no_tablespaces: bool,
@@ -69,8 +80,8 @@ pub struct Demands<'a> {
 pub enum Destination<'a> {
     /// A new database of this name; the session is to any other of the server.
     NewDatabase(&'a str),
-    /// Schemas of the session's own database.
-    Schemas,
+    /// Schemas of the session's own database; what a killed run of the same restore has left in them is dropped.
+    Schemas(&'a Leftovers),
 }
 
 /// Looks for everything that would make the restore fail, and touches nothing.
@@ -89,41 +100,14 @@ pub async fn preflight(
         Destination::NewDatabase(name) => {
             check_new_database(session, &target, demands, name, &mut findings).await?
         }
-        Destination::Schemas => {
-            if !target.superuser && !target.may_create {
-                findings.blocks(
-                    "PrivilegeMissing",
-                    format!("role {:?} may not create schemas here", target.user),
-                    format!("GRANT CREATE ON DATABASE {:?} TO {:?}", target.database, target.user),
-                );
-            }
-            for schema in &demands.plan.schema_names {
-                if let Some(objects) = super::schemas::content(session, schema).await? {
-                    findings.blocks(
-                        "SchemaNotEmpty",
-                        format!("schema {schema:?} is not empty: it holds {objects}"),
-                        "empty it, choose others, or restore into a new database",
-                    );
-                }
-            }
-            if target.encoding != demands.source.encoding {
-                findings.notes(
-                    "EncodingDiffers",
-                    format!(
-                        "the source's encoding is {}, the target's {}",
-                        demands.source.encoding, target.encoding
-                    ),
-                    "a character that the target's encoding lacks makes the restore fail",
-                );
-            }
+        Destination::Schemas(leftovers) => {
+            existing::check(session, &target, demands, leftovers, &mut findings).await?
         }
     }
     check_roles(session, &target, demands, &mut findings).await?;
     check_tablespaces(session, &target, demands, &mut findings).await?;
     check_extensions(session, &target, demands, &mut findings).await?;
-    if !target.superuser {
-        privileges::check(session, &target, demands, &mut findings).await?;
-    }
+    privileges::check(session, &target, demands, &mut findings).await?;
     findings.0.sort_by(|one, other| (one.severity, &one.reason).cmp(&(other.severity, &other.reason)));
     Ok(findings.0)
 }
@@ -154,6 +138,7 @@ pub(super) struct Target {
     pub(super) version: String,
     pub(super) superuser: bool,
     pub(super) may_create_databases: bool,
+    pub(super) may_create_roles: bool,
     pub(super) may_create: bool,
     pub(super) encoding: String,
     pub(super) standby: bool,
@@ -167,7 +152,8 @@ impl Target {
                 "SELECT current_user::text, current_database()::text, current_setting('server_version'),
                         r.rolsuper, r.rolsuper OR r.rolcreatedb,
                         has_database_privilege(current_database(), 'CREATE'),
-                        pg_encoding_to_char(d.encoding)::text, pg_is_in_recovery()
+                        pg_encoding_to_char(d.encoding)::text, pg_is_in_recovery(),
+                        r.rolsuper OR r.rolcreaterole
                    FROM pg_roles r, pg_database d
                   WHERE r.rolname = current_user AND d.datname = current_database()",
                 &[],
@@ -183,6 +169,7 @@ impl Target {
             may_create: row.get(5),
             encoding: row.get(6),
             standby: row.get(7),
+            may_create_roles: row.get(8),
             version_num: session.version_num(),
         })
     }
@@ -288,7 +275,28 @@ async fn check_roles(
         wanted.extend(properties.grants.iter().filter_map(|grant| grant.grantee.as_deref()));
         wanted.extend(properties.settings.iter().filter_map(|setting| setting.role.as_deref()));
     }
-    let wanted: Vec<&str> = wanted.into_iter().filter(|role| !role.is_empty()).collect();
+    wanted.extend(demands.owner);
+    let made: BTreeSet<&str> = demands.made_roles.iter().map(|role| role.name.as_str()).collect();
+    for role in demands.made_roles {
+        let without = match withheld(role) {
+            words if words.is_empty() => String::new(),
+            words => format!(", and without {}", words.join(", ")),
+        };
+        findings.notes(
+            "RoleMade",
+            format!("role {:?} is missing at the target: it is made, without a password{without}", role.name),
+            "give it what it needs afterwards",
+        );
+    }
+    if !made.is_empty() && !target.may_create_roles {
+        findings.blocks(
+            "PrivilegeMissing",
+            format!("role {:?} may not create roles", target.user),
+            format!("ALTER ROLE {:?} CREATEROLE, or create them yourself", target.user),
+        );
+    }
+    let wanted: Vec<&str> =
+        wanted.into_iter().filter(|role| !role.is_empty() && !made.contains(role)).collect();
     for role in missing(session, "pg_roles", "rolname", &wanted).await? {
         findings.blocks(
             "RoleMissing",

@@ -10,11 +10,49 @@ pub(super) async fn check(
     demands: &Demands<'_>,
     findings: &mut Findings,
 ) -> Result<(), TargetError> {
-    check_entries(demands, findings);
+    let mut superuser = target.superuser;
+    if let Some(owner) = demands.owner {
+        superuser = check_one_owner(session, target, owner, findings).await?;
+    }
+    if !superuser {
+        check_entries(demands, findings);
+    }
+    if target.superuser {
+        return Ok(());
+    }
     if !demands.no_owner {
         check_owners(session, target, demands, findings).await?;
     }
     check_settings(session, target, demands, findings).await
+}
+
+/// Everything is made by the role that it is to belong to, so that role's rank counts, and ours must be a
+/// member's. Returns whether it is a superuser.
+async fn check_one_owner(
+    session: &Session,
+    target: &Target,
+    owner: &str,
+    findings: &mut Findings,
+) -> Result<bool, TargetError> {
+    let sql = "SELECT rolsuper, pg_has_role(oid, $2), pg_has_role(oid, 'USAGE') FROM pg_roles WHERE rolname = $1::text::name";
+    let row = session.client().query_opt(sql, &[&owner, &become_it(target)]).await;
+    let row = row.map_err(|error| session.error("asking for the owner", error))?;
+    // A missing role is listed already, or made.
+    let Some(row) = row else { return Ok(false) };
+    let (superuser, becomes, acts): (bool, bool, bool) = (row.get(0), row.get(1), row.get(2));
+    if !becomes || !acts {
+        findings.blocks(
+            "PrivilegeMissing",
+            format!("role {:?} can't act as {owner:?}, who is to own everything", target.user),
+            format!("GRANT {owner:?} TO {:?}", target.user),
+        );
+    }
+    Ok(superuser)
+}
+
+/// The privilege that lets a role give things to another.
+const fn become_it(target: &Target) -> &'static str {
+    if target.version_num >= 160_000 { "SET" } else { "MEMBER" }
 }
 
 /// Objects that a superuser alone may create. Extensions are looked at by their versions.
@@ -39,7 +77,7 @@ async fn check_owners(
     demands: &Demands<'_>,
     findings: &mut Findings,
 ) -> Result<(), TargetError> {
-    let become_it = if target.version_num >= 160_000 { "SET" } else { "MEMBER" };
+    let become_it = become_it(target);
     for (owner, example) in owners(demands) {
         let row = session
             .client()

@@ -166,13 +166,13 @@ impl DatabaseProperties {
 }
 
 /// `extension.setting` is one name of two parts.
-fn setting_name(name: &str) -> String {
+pub(super) fn setting_name(name: &str) -> String {
     name.split('.').map(quote_identifier).collect::<Vec<_>>().join(".")
 }
 
 /// Settings that are lists of names (`GUC_LIST_QUOTE`) are stored as SQL already: quoted once more, all of it
 /// would be one name. The same list as pg_dump's (`variable_is_guc_list_quote`).
-fn setting_value(name: &str, value: &str) -> String {
+pub(super) fn setting_value(name: &str, value: &str) -> String {
     const LISTS: [&str; 5] = [
         "local_preload_libraries",
         "search_path",

@@ -10,7 +10,7 @@ use super::error::TargetError;
 use super::plan::{Omission, name_of};
 use super::toc::{Toc, TocEntry};
 use crate::format::relation::QualifiedName;
-use crate::source::selection::{Selection, glob};
+use crate::source::selection::Selection;
 
 /// What a selection takes.
 #[derive(Debug)]
@@ -58,8 +58,8 @@ impl Subset {
 fn check_known(toc: &Toc, selection: &Selection) -> Result<(), TargetError> {
     for pattern in &selection.include_schemas {
         let known = toc.entries.iter().any(|entry| {
-            entry.schema.as_ref().is_some_and(|schema| glob(pattern, schema))
-                || (entry.kind == "SCHEMA" && glob(pattern, &entry.tag))
+            entry.schema.as_ref().is_some_and(|schema| pattern.matches(schema))
+                || (entry.kind == "SCHEMA" && pattern.matches(&entry.tag))
         });
         if !known {
             return Err(TargetError::SelectionUnknown { what: format!("schema {pattern}") });
@@ -71,7 +71,7 @@ fn check_known(toc: &Toc, selection: &Selection) -> Result<(), TargetError> {
             .iter()
             .any(|entry| is_relation(entry) && name_of(entry).is_some_and(|name| pattern.matches(&name)))
         {
-            return Err(TargetError::SelectionUnknown { what: format!("table {pattern:?}") });
+            return Err(TargetError::SelectionUnknown { what: format!("table {pattern}") });
         }
     }
     Ok(())
@@ -119,13 +119,13 @@ fn asked_for(toc: &Toc, selection: &Selection) -> BTreeSet<i32> {
     let mut asked = BTreeSet::new();
     for entry in &toc.entries {
         let taken = match (&entry.schema, entry.kind.as_str()) {
-            (None, "SCHEMA") => selection.include_schemas.iter().any(|pattern| glob(pattern, &entry.tag)),
+            (None, "SCHEMA") => selection.include_schemas.iter().any(|pattern| pattern.matches(&entry.tag)),
             (Some(_), _) if is_relation(entry) => name_of(entry).is_some_and(|name| selection.takes(&name)),
             (Some(schema), kind) => {
                 !is_part(entry)
                     && !kind.starts_with("PUBLICATION")
                     && kind != "DEFAULT ACL"
-                    && selection.include_schemas.iter().any(|pattern| glob(pattern, schema))
+                    && selection.include_schemas.iter().any(|pattern| pattern.matches(schema))
             }
             _ => false,
         };

@@ -60,6 +60,8 @@ pub struct TocEntry {
     pub has_definition: bool,
     /// Why nobody but a superuser may create it; extensions aside.
     pub superuser_only: Option<&'static str>,
+    /// It is a constraint that excludes rows by operators (EXCLUDE, WITHOUT OVERLAPS).
+    pub excludes: bool,
     /// Dump ids of the entries that must come before it.
     pub dependencies: Vec<i32>,
 }
@@ -153,6 +155,13 @@ impl Toc {
     #[must_use]
     pub fn owners(&self) -> HashSet<&str> {
         self.entries.iter().map(|entry| entry.owner.as_str()).filter(|owner| !owner.is_empty()).collect()
+    }
+
+    /// Whose a schema was, if the archive says so.
+    #[must_use]
+    pub fn owner_of_schema(&self, schema: &str) -> Option<&str> {
+        let entry = self.entries.iter().find(|entry| entry.kind == "SCHEMA" && entry.tag == schema)?;
+        Some(entry.owner.as_str()).filter(|owner| !owner.is_empty())
     }
 
     /// Every tablespace that an entry asks for.
@@ -262,6 +271,8 @@ impl<R: Read> Input<R> {
         let size = self.offset_size;
         self.fill(&mut offset[..size])?;
         let superuser_only = superuser_only(&kind, &definition);
+        let excludes = kind == "CONSTRAINT"
+            && [" EXCLUDE USING ", " WITHOUT OVERLAPS"].iter().any(|words| definition.contains(words));
         Ok(TocEntry {
             dump_id,
             catalog,
@@ -274,6 +285,7 @@ impl<R: Read> Input<R> {
             tablespace,
             has_definition: !definition.is_empty(),
             superuser_only,
+            excludes,
             dependencies,
         })
     }
@@ -360,6 +372,7 @@ pub(super) mod tests {
             tablespace: None,
             has_definition: true,
             superuser_only: None,
+            excludes: false,
             dependencies: deps.to_vec(),
         }
     }
