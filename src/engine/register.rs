@@ -229,8 +229,11 @@ impl Register {
                 Err(error) => {
                     // It may have taken effect, all the same.
                     let found = documents::find::<Run>(&*self.store, &Key::run(run)).await;
-                    let ours = found.is_ok_and(|held| held.is_some_and(|held| held.document.nonce == nonce));
-                    return Err(if ours { self.give_claim_up(run, plan, error).await } else { error });
+                    let ours = found.ok().flatten().filter(|held| held.document.nonce == nonce);
+                    return Err(match ours {
+                        Some(claim) => self.give_claim_up(run, claim.sha256, plan, error).await,
+                        None => error,
+                    });
                 }
             }
         }
@@ -423,9 +426,20 @@ impl Register {
     /// As [`decide`](Self::decide).
     pub async fn void(&self, run: u32, reason: &str, message: String) -> Result<Decided, EngineError> {
         let claim: Held<Run> = documents::get(&*self.store, &Key::run(run)).await?;
+        self.void_claim(run, claim.sha256, reason, message).await
+    }
+
+    /// The same for a claim that is known, whatever lies there now.
+    async fn void_claim(
+        &self,
+        run: u32,
+        claim: Sha256Digest,
+        reason: &str,
+        message: String,
+    ) -> Result<Decided, EngineError> {
         let attempts = self.attempts(run).await?.into_iter().map(|held| held.sha256).collect();
         let decision = Decision::Void { reason: reason.to_owned(), message };
-        self.create_outcome(run, claim.sha256, attempts, Nonce::from_random(rand::random()), decision).await
+        self.create_outcome(run, claim, attempts, Nonce::from_random(rand::random()), decision).await
     }
 
     async fn create_outcome(

@@ -24,28 +24,38 @@ impl Register {
         };
         match turn {
             Err(error) if !matches!(error, EngineError::LostTurn { .. }) => {
-                Err(self.give_claim_up(run, plan, error).await)
+                Err(self.give_claim_up(run, claim, plan, error).await)
             }
             turn => turn,
         }
     }
 
     /// Voids a run of which this process has the claim and no turn, unless another process has taken one.
-    pub(super) async fn give_claim_up(&self, run: u32, plan: PlanId, error: EngineError) -> EngineError {
+    pub(super) async fn give_claim_up(
+        &self,
+        run: u32,
+        claim: Sha256Digest,
+        plan: PlanId,
+        error: EngineError,
+    ) -> EngineError {
         let message = error.to_string().chars().take(2000).collect();
         let voided = async {
+            let key = Key::run(run);
+            // Damaged it may be, but where nothing is, there is no run.
+            if documents::find_bytes(&*self.store, &key).await?.is_none() {
+                return Err(EngineError::Missing { store: self.store.url().to_owned(), key });
+            }
             // The plan's id is this process's own: by it the attempt is told whose answer was lost.
             let attempts = self.attempts(run).await?;
             if attempts.iter().any(|held| held.document.plan != plan) {
                 return Err(EngineError::LostTurn { run, attempt: 0 });
             }
-            self.void(run, error.reason(), message).await
+            self.void_claim(run, claim, error.reason(), message).await
         };
         match voided.await {
             Ok(decided) if decided.ours => error,
             Ok(decided) => EngineError::DecidedElsewhere { run, outcome: Box::new(decided.outcome) },
             Err(known @ (EngineError::LostTurn { .. } | EngineError::OutcomeUnknown { .. })) => known,
-            // The claim is not there: there is no run.
             Err(EngineError::Missing { .. }) => error,
             Err(source) => EngineError::OutcomeUnknown { run, source: Box::new(source) },
         }
