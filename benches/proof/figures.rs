@@ -161,7 +161,6 @@ fn restore(bench: &Bench) -> Timed {
         ("restore, without its proofs", unproven),
         ("restore: reading the backup", restored.stage("verifying")),
         ("restore: loading and indexes", restored.stage("loading")),
-        ("restore: postponed objects", restored.between("building indexes", "comparing")),
         ("restore: comparing", restored.stage("comparing")),
     ]
 }

@@ -19,15 +19,6 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Time from the beginning of the first stage that is called `from` to the next one's that is called `to`, or
-    /// the end.
-    pub(crate) fn between(&self, from: &str, to: &str) -> Duration {
-        let position = self.lines.iter().position(|(_, line)| line.starts_with(from));
-        let position = position.unwrap_or_else(|| panic!("no stage {from} in {:?}", self.lines));
-        let end = self.lines[position..].iter().find(|(_, line)| line.starts_with(to));
-        end.map_or(self.total, |(moment, _)| *moment) - self.lines[position].0
-    }
-
     /// Time of all stages that are called `name`.
     pub(crate) fn stage(&self, name: &str) -> Duration {
         let ends = self.lines.iter().skip(1).map(|(moment, _)| *moment).chain(std::iter::once(self.total));

@@ -5,8 +5,7 @@ use zstd::stream::raw::{CParameter, Encoder as ZstdEncoder, InBuffer, Operation,
 
 use super::error::CodecError;
 
-/// zstd's level. 1 is as fast as a core of PostgreSQL writes; 3 is a third slower and gains a tenth
-/// (POSTGRES.md, "Measured").
+/// zstd's level. 1 is as fast as a core of PostgreSQL writes; 3 is a third slower and gains a tenth.
 pub const LEVEL: i32 = 1;
 
 /// Size of the pieces that the frame is handed out in, in bytes; the last one may be smaller. Large enough

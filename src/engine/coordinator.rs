@@ -87,7 +87,10 @@ pub async fn back_up(job: &BackupJob) -> Result<Sealed, EngineError> {
         job.progress.note(format!("starting over with a new plan: {error}"));
         job.errors.note("plan", error.reason());
         // A server that has just come up again needs a moment; nobody takes a silence of one interval for death.
-        let pause = async { Ok(tokio::time::sleep(job.register.heartbeat()).await) };
+        let pause = async {
+            tokio::time::sleep(job.register.heartbeat()).await;
+            Ok(())
+        };
         if let Err(stopped) = job.interrupt.race(pause).await {
             return Err(end(job, &turn, stopped).await);
         }

@@ -1,5 +1,7 @@
 //! The run register: claiming a number, taking turns at an open run, and deciding it once.
 
+mod first_turn;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -219,21 +221,19 @@ impl Register {
                 previous,
                 software: crate::version().to_owned(),
             };
+            let nonce = document.nonce;
             match documents::put(&*self.store, &Key::run(run), document).await {
-                Ok(held) => {
-                    let turn = self.first_turn(run, held.sha256, plan).await?;
-                    return Ok(Claimed::New(turn));
-                }
+                Ok(held) => return self.first_turn(run, held.sha256, plan).await.map(Claimed::New),
                 // Another process was faster: look again at what it made.
                 Err(EngineError::Store(error)) if error.kind() == StoreErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    // It may have taken effect, all the same.
+                    let found = documents::find::<Run>(&*self.store, &Key::run(run)).await;
+                    let ours = found.is_ok_and(|held| held.is_some_and(|held| held.document.nonce == nonce));
+                    return Err(if ours { self.give_claim_up(run, plan, error).await } else { error });
+                }
             }
         }
-    }
-
-    async fn first_turn(&self, run: u32, claim: Sha256Digest, plan: PlanId) -> Result<Turn, EngineError> {
-        let open = OpenRun { run, plan: None, claim, attempts: Vec::new() };
-        self.take_turn(open, plan, false, "the first attempt".into()).await
     }
 
     /// The open run `run`, if it is `owner`'s and nobody is at it.
@@ -439,19 +439,24 @@ impl Register {
         let outcome = Outcome { run, claim, attempts, decision, decided_by, decided: Timestamp::now() };
         let key = Key::outcome(run);
         let unknown = |source: EngineError| EngineError::OutcomeUnknown { run, source: Box::new(source) };
-        match documents::put(&*self.store, &key, outcome).await {
-            Ok(_) => {}
+        let unsettled = match documents::put(&*self.store, &key, outcome).await {
+            Ok(_) => None,
             Err(EngineError::Store(error)) if error.kind() == StoreErrorKind::AlreadyExists => {
                 if mutant::is(Mutant::ConflictMeansMine) {
                     tracing::warn!("mutant: a conflict is taken for a success");
                 }
+                None
             }
-            Err(error) => return Err(unknown(error)),
-        }
+            Err(error) => Some(error),
+        };
         // Read back, whatever the create said: the register is what lies there, not what was sent. It may be
         // an earlier decision of this very attempt, whose answer was lost or not waited for (a deadline that
-        // passes during the seal, and then the void): that is adopted like any other.
-        let held: Held<Outcome> = documents::get(&*self.store, &key).await.map_err(unknown)?;
+        // passes during the seal, and then the void): that is adopted like any other. Nothing there after a
+        // create that failed decides nothing: it may still arrive.
+        let held: Held<Outcome> = match (documents::get(&*self.store, &key).await, unsettled) {
+            (Ok(held), _) => held,
+            (Err(_), Some(error)) | (Err(error), None) => return Err(unknown(error)),
+        };
         self.must_be_of(run, &held).map_err(unknown)?;
         let ours = held.document.decided_by == decided_by;
         Ok(Decided { outcome: held.document, sha256: held.sha256, ours })

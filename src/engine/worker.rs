@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::documents::{self, Held};
@@ -15,22 +14,15 @@ use super::progress::{Progress, Stage};
 use super::reading::{self, Pinned};
 use super::receipts::{Binding, Settled};
 use super::verifier::LARGE_OBJECT_COLUMNS;
-use crate::codec::{CodecError, RowTotals, SpanWriter};
+use crate::codec::{RowTotals, SpanWriter};
 use crate::format::{
     CopyFormat, Key, Nonce, Order, PlanDocument, PlanId, Receipt, Sha256Digest, SpanRange, TableFacts,
     TablePlan, Ticket, Tickets,
 };
 use crate::kill_point;
 use crate::mutant::{self, Mutant};
-use crate::source::{CopyStream, Reader, SourceError};
+use crate::source::{CopyStream, Reader};
 use crate::store::{ObjectStore, Upload, UploadOptions};
-
-/// Rows are gathered to so many bytes for the encoder: COPY sends a message per row, and handing each over by
-/// itself cost as much as hashing it.
-const GATHERED_BYTES: usize = 128 << 10;
-
-/// Pieces that wait for the encoder, and chunks that wait for the upload: enough to hide a scheduling gap.
-const PIECES_UNDER_WAY: usize = 8;
 
 /// A larger message is cut for the encoder, so that what it hands out stays bounded.
 const ENCODER_BITE: usize = 1 << 20;
@@ -249,55 +241,20 @@ impl Lane {
         Ok(())
     }
 
-    /// COPY → row hash → zstd → SHA-256 → upload. The encoder has a thread of its own, so that it does not
-    /// wait for the network nor the network for it.
+    /// COPY → row hash → zstd → SHA-256 → upload. All in this task: the connection's own task reads the socket
+    /// meanwhile, and the upload's send the parts. A thread for the encoder cost more in waking than it gained.
     async fn export(
         &self,
         ticket: &Ticket,
         snapshot: &str,
         key: Key,
-        (format, columns): (CopyFormat, usize),
+        shape: (CopyFormat, usize),
         stream: CopyStream,
     ) -> Result<Settled, EngineError> {
-        let what = key.to_string();
-        let (to_encoder, mut raw) = tokio::sync::mpsc::channel::<Bytes>(PIECES_UNDER_WAY);
-        let (to_upload, chunks) = tokio::sync::mpsc::channel::<Bytes>(PIECES_UNDER_WAY);
-        let encoding = tokio::task::spawn_blocking(move || -> Result<Option<RowTotals>, CodecError> {
-            let mut writer = SpanWriter::new(format, columns)?;
-            let mut out = Vec::new();
-            while let Some(message) = raw.blocking_recv() {
-                if message.is_empty() {
-                    // The end, said by the reader: a closed channel alone may also be a failed one.
-                    let totals = writer.finish(&mut out)?;
-                    return Ok(drain(&mut out, &to_upload).then_some(totals));
-                }
-                for bite in message.chunks(ENCODER_BITE) {
-                    writer.push(bite, &mut out)?;
-                    if !drain(&mut out, &to_upload) {
-                        return Ok(None);
-                    }
-                }
-            }
-            Ok(None)
-        });
         let mut upload = Upload::begin(&self.order.store, key, UploadOptions::default());
-        let reading = feed(stream, to_encoder, &self.order.interrupt);
-        let writing = async {
-            // Owned here, so that an upload that fails drops it, and that is what stops the encoder.
-            let mut chunks = chunks;
-            while let Some(chunk) = chunks.recv().await {
-                upload.write(chunk).await?;
-                kill_point::passed("uploading", "rows");
-            }
-            Ok::<_, EngineError>(())
-        };
-        let (read, written) = tokio::join!(reading, writing);
-        let encoded = encoding.await.map_err(|error| EngineError::Task(format!("the encoder died: {error}")));
-        let outcome = written.and(read).and_then(|()| {
-            let totals = encoded?.map_err(|error| EngineError::codec(&what, error))?;
-            totals.ok_or_else(|| EngineError::Task(format!("{what}: the encoder stopped before the end")))
-        });
-        let totals = match outcome {
+        // Raced, and not only looked at between messages: a server that stalls sends none.
+        let encoded = self.order.interrupt.race(encode(stream, shape, &mut upload)).await;
+        let totals = match encoded {
             Ok(totals) => totals,
             Err(error) => return Err(abandon(upload, error).await),
         };
@@ -312,62 +269,37 @@ impl Lane {
     }
 }
 
+/// Hashes, compresses and hands over all of a COPY, to the end that the server confirms.
+async fn encode(
+    mut stream: CopyStream,
+    (format, columns): (CopyFormat, usize),
+    upload: &mut Upload,
+) -> Result<RowTotals, EngineError> {
+    let what = upload.key().to_string();
+    let refused = |error| EngineError::codec(&what, error);
+    let mut writer = SpanWriter::new(format, columns).map_err(refused)?;
+    let mut out = Vec::new();
+    while let Some(message) = stream.try_next().await? {
+        for bite in message.chunks(ENCODER_BITE) {
+            writer.push(bite, &mut out).map_err(refused)?;
+            for chunk in out.drain(..) {
+                upload.write(chunk).await?;
+                kill_point::passed("uploading", "rows");
+            }
+        }
+    }
+    let totals = writer.finish(&mut out).map_err(refused)?;
+    for chunk in out {
+        upload.write(chunk).await?;
+        kill_point::passed("uploading", "rows");
+    }
+    Ok(totals)
+}
+
 /// Ends an upload that must not be finished; the first error stays the first.
 async fn abandon(upload: Upload, error: EngineError) -> EngineError {
     if let Err(second) = upload.abort().await {
         tracing::warn!(error = %second, "an upload was left behind: the bucket's lifecycle rule removes it");
     }
     error
-}
-
-async fn feed(
-    stream: CopyStream,
-    to_encoder: tokio::sync::mpsc::Sender<Bytes>,
-    interrupt: &Interrupt,
-) -> Result<(), EngineError> {
-    // Raced, and not only looked at between messages: a server that stalls sends none.
-    let fed = interrupt.race(async { Ok(gather(stream, &to_encoder).await?) }).await?;
-    if fed == Fed::ToTheEnd {
-        let _encoder_says_why = to_encoder.send(Bytes::new()).await;
-    }
-    Ok(())
-}
-
-#[derive(PartialEq, Eq)]
-enum Fed {
-    ToTheEnd,
-    /// The encoder has refused, and says itself why.
-    EncoderGone,
-}
-
-async fn gather(
-    mut stream: CopyStream,
-    to_encoder: &tokio::sync::mpsc::Sender<Bytes>,
-) -> Result<Fed, SourceError> {
-    let mut gathered = BytesMut::with_capacity(GATHERED_BYTES);
-    while let Some(message) = stream.try_next().await? {
-        if gathered.len() + message.len() > GATHERED_BYTES && !gathered.is_empty() {
-            let full = std::mem::replace(&mut gathered, BytesMut::with_capacity(GATHERED_BYTES));
-            if to_encoder.send(full.freeze()).await.is_err() {
-                return Ok(Fed::EncoderGone);
-            }
-        }
-        if message.len() >= GATHERED_BYTES {
-            // Nothing is gathered now; what is large enough goes on without a copy.
-            if to_encoder.send(message).await.is_err() {
-                return Ok(Fed::EncoderGone);
-            }
-        } else {
-            gathered.extend_from_slice(&message);
-        }
-    }
-    if !gathered.is_empty() && to_encoder.send(gathered.freeze()).await.is_err() {
-        return Ok(Fed::EncoderGone);
-    }
-    Ok(Fed::ToTheEnd)
-}
-
-/// Sends what is ready; false if nobody takes it any more.
-fn drain(out: &mut Vec<Bytes>, to_upload: &tokio::sync::mpsc::Sender<Bytes>) -> bool {
-    out.drain(..).all(|chunk| to_upload.blocking_send(chunk).is_ok())
 }

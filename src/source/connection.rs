@@ -204,7 +204,7 @@ impl Session {
     }
 }
 
-/// The settings of POSTGRES.md. Whatever a role, a database or the server sets otherwise would change the bytes
+/// Whatever a role, a database or the server sets otherwise would change the bytes
 /// that COPY writes, end a session that only holds something, or hide rows.
 const PINNED: &[(&str, &str)] = &[
     // First: settings that hold names are kept as it says at that moment.

@@ -6,16 +6,18 @@
 
 mod body;
 mod session;
+mod when;
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use rand::{Rng, SeedableRng};
 
 use self::session::FaultSession;
+pub use self::when::{Name, Reach, When};
 use super::{
     Committed, Download, ListPage, ObjectHead, ObjectStore, ObjectVersion, PartLimits, StoreError,
     StoreErrorKind, UploadSession,
@@ -87,6 +89,10 @@ pub enum Fault {
     EndBody(u64),
     /// `get`: this bit of the body is the other one. Bodies that are shorter are left alone.
     FlipBit(u64),
+    /// `list`: nothing is shown, as by a store whose lists lag.
+    StaleList,
+    /// `list`: something is shown besides that is not there.
+    GhostList,
 }
 
 impl Fault {
@@ -95,24 +101,9 @@ impl Fault {
             Self::Before(_) | Self::After(_) => true,
             Self::Pretend => operation.stores(),
             Self::CutBody(_) | Self::EndBody(_) | Self::FlipBit(_) => matches!(operation, Operation::Get),
+            Self::StaleList | Self::GhostList => matches!(operation, Operation::List),
         }
     }
-}
-
-/// Which requests a fault meets. Counting starts at 0.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum When {
-    /// Requests by their number among all: one of them is `n..n + 1`, an outage is longer.
-    Requests(Range<u64>),
-    /// Requests by their number among those of one operation.
-    Of(Operation, Range<u64>),
-    /// About so many of a thousand requests, the same ones for the same seed and order of requests.
-    Random {
-        /// Of a thousand.
-        per_thousand: u32,
-        /// Where the sequence starts.
-        seed: u64,
-    },
 }
 
 /// A fault, and which requests it meets.
@@ -162,12 +153,15 @@ pub struct FaultStore {
 
 struct Plan {
     rules: Vec<Rule>,
+    healed: AtomicBool,
     log: Mutex<Log>,
 }
 
 #[derive(Default)]
 struct Log {
     requests: Vec<(Operation, String)>,
+    /// Numbers of the requests to get or head an object that was there.
+    found: Vec<u64>,
     fired: Vec<Fired>,
 }
 
@@ -178,25 +172,25 @@ impl Plan {
 
     /// Counts a request, and says what is to go wrong with it. The first rule that matches wins.
     fn next(self: &Arc<Self>, operation: Operation, object: &str) -> Option<Trap> {
+        self.next_numbered(operation, object).1
+    }
+
+    fn next_numbered(self: &Arc<Self>, operation: Operation, object: &str) -> (u64, Option<Trap>) {
         let mut log = self.log();
         let request = log.requests.len() as u64;
-        let nth = log.requests.iter().filter(|(other, _)| *other == operation).count() as u64;
         log.requests.push((operation, object.to_owned()));
+        if self.healed.load(Ordering::SeqCst) {
+            return (request, None);
+        }
         let rule = self.rules.iter().find(|rule| {
-            let meets = match &rule.when {
-                When::Requests(range) => range.contains(&request),
-                When::Of(only, range) => *only == operation && range.contains(&nth),
-                When::Random { per_thousand, seed } => {
-                    // From seed and number alone: what other tasks did meanwhile changes nothing.
-                    rand::rngs::StdRng::seed_from_u64(seed.wrapping_add(request.wrapping_mul(0x9e37_79b9)))
-                        .random_ratio((*per_thousand).min(1_000), 1_000)
-                }
-            };
             let named = rule.name_contains.as_ref().is_none_or(|part| object.contains(part));
-            meets && named && rule.fault.fits(operation)
+            named && rule.fault.fits(operation) && rule.when.meets(&log.requests)
         });
-        let fired = Fired { request, operation, object: object.to_owned(), fault: rule?.fault };
-        Some(Trap { plan: Arc::clone(self), fired })
+        let trap = rule.map(|rule| {
+            let fired = Fired { request, operation, object: object.to_owned(), fault: rule.fault };
+            Trap { plan: Arc::clone(self), fired }
+        });
+        (request, trap)
     }
 }
 
@@ -232,13 +226,17 @@ async fn under<T>(
     let Some(trap) = trap else { return Ok((request.await?, None)) };
     match trap.fault() {
         Fault::Before(kind) => Err(trap.error(kind, "before")),
-        Fault::After(kind) => match request.await {
-            Ok(_) => Err(trap.error(kind, "after")),
-            Err(error) => Err(error),
-        },
-        Fault::Pretend | Fault::CutBody(_) | Fault::EndBody(_) | Fault::FlipBit(_) => {
-            Ok((request.await?, Some(trap)))
+        // A refusal can be lost like any other answer.
+        Fault::After(kind) => {
+            drop(request.await);
+            Err(trap.error(kind, "after"))
         }
+        Fault::Pretend
+        | Fault::CutBody(_)
+        | Fault::EndBody(_)
+        | Fault::FlipBit(_)
+        | Fault::StaleList
+        | Fault::GhostList => Ok((request.await?, Some(trap))),
     }
 }
 
@@ -259,13 +257,24 @@ impl fmt::Debug for FaultStore {
 impl FaultStore {
     /// Wraps `inner`. Without rules it only counts.
     pub fn new(inner: Arc<dyn ObjectStore>, rules: Vec<Rule>) -> Self {
-        Self { inner, plan: Arc::new(Plan { rules, log: Mutex::default() }) }
+        Self { inner, plan: Arc::new(Plan { rules, healed: AtomicBool::new(false), log: Mutex::default() }) }
     }
 
     /// Every request so far, in order: what a sweep goes through.
     #[must_use]
     pub fn requests(&self) -> Vec<(Operation, String)> {
         self.plan.log().requests.clone()
+    }
+
+    /// Numbers of those requests that read an object or its head and found it.
+    #[must_use]
+    pub fn found(&self) -> Vec<u64> {
+        self.plan.log().found.clone()
+    }
+
+    /// From now on nothing goes wrong.
+    pub fn heal(&self) {
+        self.plan.healed.store(true, Ordering::SeqCst);
     }
 
     /// Every request that a fault has met.
@@ -308,19 +317,30 @@ impl ObjectStore for FaultStore {
         version: Option<&ObjectVersion>,
         range: Option<Range<u64>>,
     ) -> Result<Download, StoreError> {
-        let trap = self.plan.next(Operation::Get, key.as_str());
+        let (number, trap) = self.plan.next_numbered(Operation::Get, key.as_str());
         let (download, trap) = under(trap, self.inner.get(key, version, range)).await?;
+        self.plan.log().found.push(number);
         Ok(body::damaged(download, trap))
     }
 
     async fn head(&self, key: &Key, version: Option<&ObjectVersion>) -> Result<ObjectHead, StoreError> {
-        let trap = self.plan.next(Operation::Head, key.as_str());
-        under(trap, self.inner.head(key, version)).await.map(|(head, _)| head)
+        let (number, trap) = self.plan.next_numbered(Operation::Head, key.as_str());
+        let (head, _) = under(trap, self.inner.head(key, version)).await?;
+        self.plan.log().found.push(number);
+        Ok(head)
     }
 
     async fn list(&self, prefix: Option<&Key>, page: Option<&str>) -> Result<ListPage, StoreError> {
         let trap = self.plan.next(Operation::List, prefix.map_or("", Key::as_str));
-        under(trap, self.inner.list(prefix, page)).await.map(|(page, _)| page)
+        let (mut listed, trap) = under(trap, self.inner.list(prefix, page)).await?;
+        let Some(trap) = trap else { return Ok(listed) };
+        match trap.fault() {
+            Fault::StaleList => listed = ListPage::default(),
+            // A run, or what a list of something else would show there.
+            _ => listed.objects.push((prefix.map_or_else(|| Key::run(9), ghost_below), 1)),
+        }
+        trap.fire();
+        Ok(listed)
     }
 
     async fn delete(&self, key: &Key, version: &ObjectVersion) -> Result<(), StoreError> {
@@ -331,6 +351,14 @@ impl ObjectStore for FaultStore {
     async fn refuses_wrong_checksum(&self, key: &Key) -> Result<bool, StoreError> {
         self.inner.refuses_wrong_checksum(key).await
     }
+}
+
+/// A name below `prefix` that nothing has.
+fn ghost_below(prefix: &Key) -> Key {
+    if *prefix == Key::runs() {
+        return Key::run(9);
+    }
+    Key::parse(&format!("{prefix}/ghost.json")).unwrap_or_else(|_| prefix.clone())
 }
 
 /// A version that no object has.

@@ -1,7 +1,7 @@
 //! Retries, per request and outside the SDKs.
 //!
 //! The SDKs' own retries are off: AWS's takes from one token bucket for all requests of a client, so that
-//! fifty uploads at once give up after three attempts instead of ten (DEPENDENCIES.md, trap 1). Here every
+//! fifty uploads at once give up after three attempts instead of ten. Here every
 //! request has a budget of its own, and what was met is reported.
 //!
 //! A request whose acknowledgement is lost may have taken effect. Created names are written once, so a create

@@ -240,7 +240,7 @@ impl Upload {
             },
         };
         let (number, offset) = (self.number, self.sent.length());
-        // Here and not in the part's task: digests need the order. 1.4 GB/s, no bottleneck (DESIGN.md).
+        // Here and not in the part's task: digests need the order. 1.4 GB/s, no bottleneck.
         self.sent.update(&body);
         self.number += 1;
         self.in_flight.spawn(async move { session.put_part(number, offset, body).await });

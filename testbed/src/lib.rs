@@ -7,6 +7,7 @@
 //! What a test process starts ends with it, however it ends: the kernel signals each server when the process
 //! is gone (see [`spawn`]), and the servers' folders are removed then.
 
+mod pg_proxy;
 mod ports;
 mod postgres;
 mod proxy;
@@ -18,8 +19,9 @@ mod template;
 mod tls;
 mod tools;
 
+pub use pg_proxy::{PgFault, PgProxy, PgRule};
 pub use postgres::{Builder as PostgresBuilder, PASSWORD, PgVersion, Postgres, shared};
-pub use proxy::{FaultProxy, WireFault, WireFired, WireRule};
+pub use proxy::{FaultProxy, WireFault, WireFired, WireReach, WireRule};
 pub use psql::PsqlFailed;
 pub use s3::{Response, S3Kind, S3Server, shared as shared_s3};
 pub use tls::{Certificates, make as make_certificates};

@@ -56,8 +56,11 @@ pub enum WireFault {
 pub struct WireRule {
     /// Requests by their number. One is `n..n + 1`, an outage is longer.
     pub requests: Range<u64>,
-    /// Only requests whose first line contains this, as in `PUT ` or `/data/`. Those count on their own then.
-    pub containing: Option<String>,
+    /// Only requests whose first line contains all of these, as in `PUT ` or `/data/`; the target ends with a
+    /// space. Those count on their own then.
+    pub containing: Vec<String>,
+    /// How far it goes from the requests named.
+    pub reach: WireReach,
     /// What goes wrong.
     pub fault: WireFault,
 }
@@ -66,21 +69,39 @@ impl WireRule {
     /// `fault` at request number `request`.
     #[must_use]
     pub const fn at(request: u64, fault: WireFault) -> Self {
-        Self { requests: request..request + 1, containing: None, fault }
+        Self::during(request..request + 1, fault)
     }
 
     /// `fault` at the requests of `range`.
     #[must_use]
     pub const fn during(range: Range<u64>, fault: WireFault) -> Self {
-        Self { requests: range, containing: None, fault }
+        Self { requests: range, containing: Vec::new(), reach: WireReach::Named, fault }
     }
 
     /// Only at requests whose first line contains `part`, and numbers count those.
     #[must_use]
     pub fn only(mut self, part: &str) -> Self {
-        self.containing = Some(part.to_owned());
+        self.containing.push(part.to_owned());
         self
     }
+
+    /// Goes further than the requests named, from the first of them on.
+    #[must_use]
+    pub const fn reaching(mut self, reach: WireReach) -> Self {
+        self.reach = reach;
+        self
+    }
+}
+
+/// How far a fault goes from the requests that its rule names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WireReach {
+    /// Those alone.
+    Named,
+    /// The first of them and the same request after it, so many in all: a request with its retries.
+    SameRequest(u64),
+    /// Every request from the first of them on.
+    Everything,
 }
 
 /// A request that was met by a fault.
@@ -108,12 +129,53 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// Each with how many requests it has been compared with that its `containing` lets through.
-    rules: Vec<(WireRule, u64)>,
+    rules: Vec<Armed>,
     requests: Vec<String>,
+    /// Status of the answer to each request, 0 if it got none.
+    statuses: Vec<u16>,
     fired: Vec<WireFired>,
     /// Copies, to cut them; each is removed before its connection is closed, or it would stay open.
     connections: HashMap<u64, TcpStream>,
+}
+
+/// A rule at work.
+struct Armed {
+    rule: WireRule,
+    /// Requests so far that its `containing` lets through.
+    seen: u64,
+    /// Where it has begun: that request, and how often it was met.
+    begun: Option<(String, u64)>,
+}
+
+impl Armed {
+    /// Whether a request, one more in the count of `number`, is met.
+    fn meets(&mut self, number: u64, line: &str, fits: bool) -> bool {
+        // As it came: a part that ends with a space is the target's end.
+        let came = format!("{line} ");
+        let named = self.rule.containing.iter().all(|part| came.contains(part.as_str()));
+        let of = if self.rule.containing.is_empty() { number } else { self.seen };
+        self.seen += u64::from(named);
+        let here = named && fits && self.rule.requests.contains(&of);
+        if here && self.begun.is_none() {
+            self.begun = Some((same(line), 0));
+        }
+        match (self.rule.reach, &mut self.begun) {
+            (WireReach::Named, _) => here,
+            (WireReach::Everything, begun) => begun.is_some() && fits,
+            (WireReach::SameRequest(times), Some((first, met))) if *first == same(line) && *met < times => {
+                *met += 1;
+                true
+            }
+            (WireReach::SameRequest(_), _) => false,
+        }
+    }
+}
+
+/// A request as its retries repeat it: an upload that is begun anew has another id.
+fn same(line: &str) -> String {
+    let (path, query) = line.split_once('?').unwrap_or((line, ""));
+    let parameters = query.split('&').filter(|parameter| !parameter.starts_with("uploadId="));
+    format!("{path}?{}", parameters.collect::<Vec<_>>().join("&"))
 }
 
 impl fmt::Debug for FaultProxy {
@@ -154,8 +216,9 @@ impl FaultProxy {
     /// Replaces the rules, and starts counting anew: of requests and of what fired.
     pub fn set(&self, rules: Vec<WireRule>) {
         let mut state = self.shared.state();
-        state.rules = rules.into_iter().map(|rule| (rule, 0)).collect();
+        state.rules = rules.into_iter().map(|rule| Armed { rule, seen: 0, begun: None }).collect();
         state.requests.clear();
+        state.statuses.clear();
         state.fired.clear();
     }
 
@@ -168,6 +231,12 @@ impl FaultProxy {
     #[must_use]
     pub fn requests(&self) -> Vec<String> {
         self.shared.state().requests.clone()
+    }
+
+    /// Status of the server's answer to each of them, 0 where it was not asked.
+    #[must_use]
+    pub fn statuses(&self) -> Vec<u16> {
+        self.shared.state().statuses.clone()
     }
 
     /// Every request since then that a fault has met.
@@ -200,19 +269,24 @@ impl Shared {
         let number = state.requests.len() as u64;
         let line = request.line();
         state.requests.push(line.clone());
+        state.statuses.push(0);
         let mut found = None;
-        for (rule, seen) in &mut state.rules {
-            let of = match &rule.containing {
-                Some(part) if !line.contains(part.as_str()) => continue,
-                Some(_) => *seen,
-                None => number,
-            };
-            *seen += 1;
-            if found.is_none() && rule.requests.contains(&of) && fits(rule.fault, request) {
-                found = Some(rule.fault);
+        for armed in &mut state.rules {
+            let fault = armed.rule.fault;
+            // Each counts, also when an earlier one has won.
+            if armed.meets(number, &line, fits(fault, request)) && found.is_none() {
+                found = Some(fault);
             }
         }
         (number, found)
+    }
+
+    fn answered(&self, number: u64, status: u16) {
+        let mut state = self.state();
+        // `set` may have begun a new count meanwhile.
+        if let Some(known) = usize::try_from(number).ok().and_then(|at| state.statuses.get_mut(at)) {
+            *known = status;
+        }
     }
 
     fn fire(&self, number: u64, request: &Request, fault: WireFault) {
@@ -290,6 +364,7 @@ fn serve(client: &TcpStream, shared: &Shared) -> io::Result<End> {
             }
             _ => {
                 let mut answer = forward(shared.upstream, &request, &body)?;
+                shared.answered(number, answer.status());
                 match fault {
                     Some(WireFault::LostAcknowledgement) => {
                         fire(WireFault::LostAcknowledgement);

@@ -1,4 +1,4 @@
-//! Documents that are taken: API.md's, made concrete.
+//! Documents that are taken.
 
 use std::time::Duration;
 

@@ -9,6 +9,17 @@ use crate::{assert_none, root};
 /// Paths of one machine, taken apart so that this file passes its own rule.
 const MACHINE_PATHS: [&str; 3] = [concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/tm", "p/h/")];
 
+/// Documents that are not part of the project: it speaks of itself alone. Taken apart likewise.
+const DOCUMENTS_ELSEWHERE: [&str; 7] = [
+    concat!("DES", "IGN.md"),
+    concat!("AP", "I.md"),
+    concat!("STY", "LE.md"),
+    concat!("POST", "GRES.md"),
+    concat!("DEPEND", "ENCIES.md"),
+    concat!("FAU", "LTS.md"),
+    concat!("CLUS", "TER.md"),
+];
+
 /// The files that git tracks, with their contents.
 fn tracked() -> Vec<(PathBuf, Vec<u8>)> {
     let output = Command::new("git")
@@ -49,6 +60,19 @@ fn no_tracked_file_names_a_path_of_one_machine() {
     assert_none("Paths that exist on one machine only:", &breaks);
     let [first, ..] = MACHINE_PATHS;
     assert_eq!(machine_paths(&format!("fine\ncd {first}main\n")), [2]);
+}
+
+#[test]
+fn no_tracked_file_names_a_document_that_is_not_here() {
+    let breaks: Vec<String> = tracked()
+        .iter()
+        .filter_map(|(path, content)| {
+            let text = String::from_utf8_lossy(content);
+            let named = DOCUMENTS_ELSEWHERE.iter().find(|name| text.contains(**name))?;
+            Some(format!("{}: {named}", path.display()))
+        })
+        .collect();
+    assert_none("Documents that are named and not here:", &breaks);
 }
 
 #[test]

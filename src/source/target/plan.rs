@@ -1,6 +1,6 @@
 //! What of an archive is restored when: the order of a restore, as a value.
 //!
-//! The order is POSTGRES.md's: definitions → rows → each table's own indexes as soon as its rows are in →
+//! The order: definitions → rows → each table's own indexes as soon as its rows are in →
 //! what connects tables → access → materialized views → event triggers. Within each step the archive's own
 //! order holds, which already respects every dependency.
 

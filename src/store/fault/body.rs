@@ -18,7 +18,7 @@ pub(super) fn damaged(download: Download, trap: Option<Trap>) -> Download {
         .boxed(),
         Fault::EndBody(keep) => ending(body, keep, trap, |_| Ok(None)).boxed(),
         Fault::FlipBit(bit) => flipped(body, bit, trap).boxed(),
-        Fault::Before(_) | Fault::After(_) | Fault::Pretend => body,
+        Fault::Before(_) | Fault::After(_) | Fault::Pretend | Fault::StaleList | Fault::GhostList => body,
     };
     Download { head, body }
 }

@@ -88,6 +88,11 @@ impl Message {
         self.closes
     }
 
+    pub(super) fn status(&self) -> u16 {
+        let head = String::from_utf8_lossy(&self.head);
+        head.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or(0)
+    }
+
     /// Flips a bit of the content, if it has that many.
     pub(super) fn flip(&mut self, bit: u64) -> bool {
         let at = usize::try_from(bit / 8).ok().zip(self.content).map(|(at, start)| start + at);
