@@ -70,7 +70,7 @@ fn a_full_disk_of_the_target_is_named_and_the_restore_run_again() {
     let rows = "CREATE TABLE events AS SELECT repeat(md5(g::text), 30) AS v FROM generate_series(1, 20000) g;
                 CREATE SCHEMA shop; CREATE TABLE shop.t AS SELECT 1 AS x";
     let shop = Shop::with("disk", rows);
-    run(shop.backup()).must_succeed();
+    run(shop.backup_under(&[], "4Mi")).must_succeed();
     // Of its own: a server whose tablespace is gone, if this test fails, takes all others with it.
     let server = Postgres::start(PgVersion::V15);
     let small = SmallDisk::of(16, &server);

@@ -122,7 +122,7 @@ impl Target {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restore_into_schemas_that_was_killed_is_run_again(#[case] tag: &str, #[case] options: &[&str]) {
     let shop = Shop::with("places", SHOP);
-    run(shop.backup()).must_succeed();
+    run(shop.backup_under(&[], "1Mi")).must_succeed();
     let target = Target::new(shop.server, "places_target");
     // Of the names that the backup has, in a schema that isn't chosen.
     let not_chosen = "SELECT last_value, relispopulated FROM shop.orders_id_seq, pg_class WHERE oid = 'shop.counted'::regclass";
@@ -162,7 +162,7 @@ async fn a_restore_into_schemas_that_was_killed_is_run_again(#[case] tag: &str, 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restore_killed_at_the_definitions_of_a_schema_that_was_there_says_what_to_empty() {
     let shop = Shop::with("places_half", SHOP);
-    run(shop.backup()).must_succeed();
+    run(shop.backup_under(&[], "1Mi")).must_succeed();
     let target = Target::new(shop.server, "places_half_target");
     target.kill_at("CREATE FUNCTION", target.restore(&shop, &[])).await;
     let refused = run(target.restore(&shop, &[]));
@@ -176,7 +176,7 @@ async fn a_restore_killed_at_the_definitions_of_a_schema_that_was_there_says_wha
 #[test]
 fn what_is_in_the_way_is_listed_and_nothing_is_touched() {
     let shop = Shop::with("places_refused", SHOP);
-    run(shop.backup()).must_succeed();
+    run(shop.backup_under(&[], "1Mi")).must_succeed();
     let target = Target::new(shop.server, "places_full");
     target.sql("CREATE SCHEMA shop; CREATE TABLE shop.mine(x int); SELECT lo_create(4711)");
     target.sql("ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO pg_monitor");
@@ -219,7 +219,7 @@ fn missing_roles_are_refused_made_or_replaced_by_one() {
     let source = shared(PgVersion::V15);
     source.psql("postgres", OWNED).unwrap();
     let shop = Shop::with("places_owned", OWNS);
-    run(shop.backup()).must_succeed();
+    run(shop.backup_under(&[], "1Mi")).must_succeed();
     let server = shared(PgVersion::V16);
     let restore = |database: &str, options: &[&str]| {
         let mut command = shop.restore_to(server, database);
@@ -275,7 +275,7 @@ fn missing_roles_are_refused_made_or_replaced_by_one() {
 #[test]
 fn a_plain_role_restores_what_it_owns() {
     let shop = Shop::with("places_plain", SHOP);
-    run(shop.backup()).must_succeed();
+    run(shop.backup_under(&[], "1Mi")).must_succeed();
     let role =
         "DROP ROLE IF EXISTS places_restorer; CREATE ROLE places_restorer LOGIN CREATEDB PASSWORD 'restorer'";
     shop.server.psql("postgres", role).unwrap();
