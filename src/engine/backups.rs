@@ -7,6 +7,7 @@ use super::documents::{self, Held};
 use super::error::EngineError;
 use super::progress::{Progress, Stage};
 use super::register::Register;
+use super::reopening;
 use super::verifier::{self, Depth, Question};
 use crate::format::{
     Attempt, Collection, Damage, Decision, Key, Manifest, Nonce, Outcome, Plan, PlanDocument, PlanId, Run,
@@ -180,6 +181,17 @@ impl Backup {
         let objects = self.manifest.destinations.iter().map(|it| u64::from(it.count)).sum();
         progress.begin(Stage::Verify, objects, self.manifest.stored_bytes);
         let mut verified = Verified { run: self.run, ..Verified::default() };
+        match reopening::balance_again(self, destinations).await {
+            Ok(()) => {}
+            Err(error @ (EngineError::Ledger(_) | EngineError::Damaged(_))) => {
+                let object = Key::of_plan(self.run, &self.plan, PlanDocument::Manifest).to_string();
+                let damage = Damage { object, table: None, offsets: None, finding: error.to_string() };
+                verified.damages.push((destinations.default().name.clone(), damage));
+            }
+            // A document that is not the one that was written: named below, with everything else.
+            Err(error) if place_of(&error).is_some() => {}
+            Err(error) => return Err(error),
+        }
         for destination in &self.manifest.destinations {
             let question = Question {
                 run: self.run,

@@ -114,23 +114,25 @@ pub(crate) async fn write(
     }
     let manifest = manifest(balanced, (plan, census), destinations, errors);
     let store = &*job.destinations.default().store;
-    // An earlier attempt's manifest of this plan differs in its date and errors only; what it says of the
-    // backup must be the same.
-    let says_the_same = |found: &Manifest, ours: &Manifest| {
-        let aligned = Manifest {
-            errors: found.errors.clone(),
-            written: found.written,
-            software: found.software.clone(),
-            ..ours.clone()
-        };
-        aligned == *found
-    };
     let manifest = put_or_find(store, &key(PlanDocument::Manifest), manifest, says_the_same).await?;
     documents_written.push(written(&default, &manifest));
     Ok(Metadata { manifest, written: documents_written })
 }
 
-fn manifest(
+/// An earlier attempt's manifest of a plan differs in its date and errors only; what it says of the backup must be
+/// the same.
+pub(crate) fn says_the_same(found: &Manifest, ours: &Manifest) -> bool {
+    let aligned = Manifest {
+        errors: found.errors.clone(),
+        written: found.written,
+        software: found.software.clone(),
+        ..ours.clone()
+    };
+    aligned == *found
+}
+
+/// What the books say, as a manifest.
+pub(crate) fn manifest(
     balanced: &Balanced,
     (plan, census): (&Held<Plan>, &Held<Census>),
     destinations: Vec<ManifestDestination>,

@@ -20,6 +20,7 @@ pub mod progress;
 mod reading;
 mod receipts;
 pub mod register;
+mod reopening;
 mod resolve;
 pub mod restore;
 mod seal;

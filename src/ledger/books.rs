@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::format::{
-    Key, Order, PartEntry, Plan, Receipt, Settlement, Sha256Digest, SpanRange, TableCount, TablePlan, Ticket,
-    Tickets,
+    Key, Order, Part, PartEntry, Plan, Receipt, Settlement, Sha256Digest, SpanRange, TableCount, TablePlan,
+    Ticket, Tickets,
 };
 use crate::mutant::{self, Mutant};
 
@@ -244,6 +244,33 @@ impl Ledger {
                 Ok(Taken::Settled)
             }
         }
+    }
+
+    /// Takes a destination's share as its part has it: for the books of a backup that is sealed. What the receipts
+    /// say is compared with the part by whoever reads them.
+    ///
+    /// # Errors
+    /// If the part is of other tickets, names one that is not its destination's or one twice, or settles one in a
+    /// manner that the order rules out.
+    pub fn take_part(&mut self, part: Part) -> Result<(), LedgerError> {
+        let (run, plan) = (self.plan.run, self.plan.plan);
+        let unknown = || foreign(&part.destination, "the plan has no such destination");
+        let side = self.sides.get_mut(&part.destination).ok_or_else(unknown)?;
+        if (part.run, part.plan, part.tickets) != (run, plan, side.digest) {
+            return Err(foreign(&part.destination, "the part is of others"));
+        }
+        for entry in part.entries {
+            let refuse =
+                |why: &str| LedgerError::Receipt { receipt: entry.receipt.clone(), why: why.to_owned() };
+            let ticket = side.ticket(entry.ticket);
+            let ticket = ticket.ok_or_else(|| refuse("its ticket belongs to another destination"))?;
+            check_settlement(ticket, &entry.settlement).map_err(refuse)?;
+            if side.entries.contains_key(&entry.ticket) {
+                return Err(refuse("its ticket is settled twice"));
+            }
+            side.entries.insert(entry.ticket, entry);
+        }
+        Ok(())
     }
 
     /// Tickets without a receipt, in ascending order.

@@ -74,3 +74,36 @@ fn forged_documents_are_refused_before_the_target_is_touched() {
     assert_eq!(shop.sql(databases), before);
     run(shop.restore("forged_restored")).must_succeed();
 }
+
+/// Every digest of the chain fits, and every object is what its receipt says: only working the books out tells.
+#[test]
+fn a_manifest_that_its_books_do_not_bear_out_is_damage() {
+    let shop = Shop::open("unbalanced");
+    run(shop.backup()).must_succeed();
+    let files: Vec<PathBuf> =
+        [&shop.here, &shop.there].into_iter().flat_map(|folder| objects_of(folder.path(), false)).collect();
+    let digest = |path: &Path| Sha256Digest::of(&std::fs::read(path).unwrap()).to_string();
+    let mut renamed: Vec<(String, String)> = Vec::new();
+    let manifest = files.iter().find(|path| path.ends_with("manifest.json.zst")).unwrap();
+    let verdicts = files.iter().filter(|path| path.to_string_lossy().contains("/verdicts/"));
+    let outcome = files.iter().find(|path| path.ends_with("outcome.json")).unwrap();
+    for path in std::iter::once(manifest).chain(verdicts).chain([outcome]) {
+        let before = digest(path);
+        let is_manifest = path == manifest;
+        let plain = if is_manifest { opened(path) } else { std::fs::read_to_string(path).unwrap() };
+        let forged = sealed(&plain, 1, |body| {
+            let more = |body: &str| body.replacen("\"rawBytes\":", "\"rawBytes\":1", 1);
+            let body = if is_manifest { more(body) } else { body.to_owned() };
+            renamed.iter().fold(body, |body, (old, new)| body.replace(old, new))
+        });
+        assert_ne!(forged, plain, "{}", path.display());
+        std::fs::write(path, if is_manifest { compressed(&forged) } else { forged.into_bytes() }).unwrap();
+        renamed.push((before, digest(path)));
+    }
+    assert!(renamed.len() >= 4, "manifest, two verdicts and the outcome: {renamed:?}");
+    for command in [shop.verify(), shop.restore("unbalanced_restored")] {
+        let ended = run(command);
+        assert_eq!(ended.code, Some(3), "{ended:?}");
+        assert!(ended.stdout.contains("says otherwise of its tables than its books"), "{ended:?}");
+    }
+}
