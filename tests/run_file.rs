@@ -208,3 +208,19 @@ fn a_backup_and_its_restore_are_carried_out() {
     let verified = verify.output().unwrap();
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
 }
+
+/// `vouchsafe … | head` ends as if all had been read.
+#[test]
+fn a_reader_that_leaves_is_no_panic() {
+    let missing = ["--output", "json", "list", "--store", "file:///there/is/no/such/folder"];
+    for (arguments, code) in [(&["crds"][..], 0), (&["completions", "bash"][..], 0), (&missing[..], 1)] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_vouchsafe"));
+        command.args(arguments).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        drop(child.stdout.take());
+        let ended = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(code), "{arguments:?}: {said}");
+        assert!(!said.contains("panicked"), "{arguments:?}: {said}");
+    }
+}

@@ -3,7 +3,7 @@
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
-use super::{Arguments, Failure};
+use super::{Arguments, Failure, output};
 
 #[derive(Debug, Args)]
 pub(super) struct Completions {
@@ -14,7 +14,9 @@ pub(super) struct Completions {
 
 impl Completions {
     pub(super) fn execute(&self) -> Result<(), Failure> {
-        clap_complete::generate(self.shell, &mut Arguments::command(), "vouchsafe", &mut std::io::stdout());
-        Ok(())
+        // Not straight to standard output: the crate panics when nobody reads it.
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Arguments::command(), "vouchsafe", &mut script);
+        output::print(String::from_utf8_lossy(&script).trim_end())
     }
 }

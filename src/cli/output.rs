@@ -107,13 +107,15 @@ impl Failure {
         let FailureBody { reason, message, hint } = &self.body;
         match output {
             OutputFormat::Text => {
-                eprintln!("error: {message}\nreason: {reason}\nhint: {hint}");
+                let text = format!("error: {message}\nreason: {reason}\nhint: {hint}");
+                let _nobody_reads = writeln!(std::io::stderr().lock(), "{text}");
             }
             OutputFormat::Json if self.reported => {}
             OutputFormat::Json => {
                 let document = FailureDocument { failure: self.body };
-                // Texts alone: they are JSON always.
-                println!("{}", serde_json::to_string(&document).unwrap_or_default());
+                // Texts alone: they are JSON always. Nobody may be left to read it; the exit code says it too.
+                let text = serde_json::to_string(&document).unwrap_or_default();
+                let _nobody_reads = writeln!(std::io::stdout().lock(), "{text}");
             }
         }
         ExitCode::from(self.code)
@@ -164,8 +166,12 @@ pub(super) fn write<T: Serialize>(
         OutputFormat::Json => serde_json::to_string_pretty(document)
             .map_err(|error| Failure::internal(format!("the result is no JSON: {error}")))?,
     };
-    let mut stdout = std::io::stdout().lock();
-    match writeln!(stdout, "{}", written.trim_end()) {
+    print(written.trim_end())
+}
+
+/// Writes a text and a newline to standard output.
+pub(super) fn print(text: &str) -> Result<(), Failure> {
+    match writeln!(std::io::stdout().lock(), "{text}") {
         Ok(()) => Ok(()),
         // `vouchsafe list | head` is no failure.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
