@@ -10,8 +10,8 @@ use super::register::Register;
 use super::reopening;
 use super::verifier::{self, Depth, Question};
 use crate::format::{
-    Attempt, Collection, Damage, Decision, Key, Manifest, Nonce, Outcome, Plan, PlanDocument, PlanId, Run,
-    Sha256Digest, Verdict, VerdictReference,
+    Damage, Decision, Key, Manifest, Nonce, Outcome, Plan, PlanDocument, PlanId, Sha256Digest, Verdict,
+    VerdictReference,
 };
 use crate::kill_point;
 use crate::source::Tools;
@@ -97,19 +97,7 @@ pub async fn choose(register: &Register, run: Option<u32>) -> Result<u32, Engine
 pub async fn open(destinations: &Destinations, register: &Register, run: u32) -> Result<Backup, EngineError> {
     let store = &**register.store();
     let outcome: Held<Outcome> = documents::get(store, &Key::outcome(run)).await?;
-    let claim: Held<Run> = documents::get_bound(store, &Key::run(run), outcome.document.claim).await?;
-    documents::get_bound::<Collection>(store, &Key::collection(), claim.document.collection).await?;
-    if run > 1 {
-        let expected = claim
-            .document
-            .previous
-            .ok_or_else(|| EngineError::Damaged(format!("run {run} does not name the outcome before it")))?;
-        documents::get_bound::<Outcome>(store, &Key::outcome(run - 1), expected).await?;
-    }
-    for (position, digest) in outcome.document.attempts.iter().enumerate() {
-        let number = u32::try_from(position).unwrap_or(u32::MAX).saturating_add(1);
-        documents::get_bound::<Attempt>(store, &Key::attempt(run, number), *digest).await?;
-    }
+    register.check_chain_of(run, outcome.document.claim, &outcome.document.attempts).await?;
     let Decision::Sealed { plan, manifest: manifest_sha256, verdicts } = outcome.document.decision else {
         return Err(EngineError::NoBackup(format!("run {run} is void")));
     };

@@ -1,5 +1,6 @@
 //! The run register: claiming a number, taking turns at an open run, and deciding it once.
 
+mod decision;
 mod first_turn;
 
 use std::sync::Arc;
@@ -11,10 +12,9 @@ use super::documents::{self, Held};
 use super::error::EngineError;
 use super::process;
 use crate::format::{
-    Attempt, Beat, Collection, Decision, Document, FormatError, Key, Nonce, Outcome, PlanId, ProcessIdentity,
-    Run, RunKind, Sha256Digest,
+    Attempt, Beat, Collection, Document, FormatError, Key, Nonce, Outcome, PlanId, ProcessIdentity, Run,
+    RunKind, Sha256Digest,
 };
-use crate::mutant::{self, Mutant};
 use crate::store::{ObjectStore, StoreErrorKind};
 
 /// How often a live attempt shows itself, unless set otherwise.
@@ -172,20 +172,36 @@ impl Register {
         Err(EngineError::format(&*self.store, &held.key, source))
     }
 
-    /// Reads again what a seal of `turn` is bound to and no verifier looks at: the claim, the collection and the
-    /// outcome that the claim names, and every attempt. A seal over any other would be one that nobody can open.
+    /// Reads again what a seal of `turn` is bound to and no verifier looks at. A seal over any other would be one
+    /// that nobody can open.
+    ///
+    /// # Errors
+    /// As for [`check_chain_of`](Self::check_chain_of).
+    pub(crate) async fn check_chain(&self, turn: &Turn) -> Result<(), EngineError> {
+        self.check_chain_of(turn.run, turn.claim, &turn.as_open().attempts).await
+    }
+
+    /// Reads what an outcome of `run` is bound to: the claim, the collection and the outcome that the claim names,
+    /// and every attempt.
     ///
     /// # Errors
     /// The first of them that is not what was recorded, by name.
-    pub(crate) async fn check_chain(&self, turn: &Turn) -> Result<(), EngineError> {
+    pub(crate) async fn check_chain_of(
+        &self,
+        run: u32,
+        claim: Sha256Digest,
+        attempts: &[Sha256Digest],
+    ) -> Result<(), EngineError> {
         let store = &*self.store;
-        let claim: Held<Run> = documents::get_bound(store, &Key::run(turn.run), turn.claim).await?;
+        let claim: Held<Run> = documents::get_bound(store, &Key::run(run), claim).await?;
         documents::get_bound::<Collection>(store, &Key::collection(), claim.document.collection).await?;
-        if let Some(previous) = claim.document.previous {
-            documents::get_bound::<Outcome>(store, &Key::outcome(turn.run - 1), previous).await?;
+        if run > 1 {
+            let missing = || EngineError::Damaged(format!("run {run} does not name the outcome before it"));
+            let previous = claim.document.previous.ok_or_else(missing)?;
+            documents::get_bound::<Outcome>(store, &Key::outcome(run - 1), previous).await?;
         }
-        for (number, digest) in (1..).zip(turn.as_open().attempts) {
-            documents::get_bound::<Attempt>(store, &Key::attempt(turn.run, number), digest).await?;
+        for (number, digest) in (1..).zip(attempts) {
+            documents::get_bound::<Attempt>(store, &Key::attempt(run, number), *digest).await?;
         }
         Ok(())
     }
@@ -389,91 +405,6 @@ impl Register {
             }
             EngineError::Task("more beats than can be counted".into())
         })
-    }
-
-    /// Decides a run of which this process holds a turn. Whoever creates the outcome first is right, and
-    /// what is found there is adopted.
-    ///
-    /// # Errors
-    /// [`EngineError::OutcomeUnknown`] if the store does not say how the run ended.
-    pub async fn decide(&self, turn: &Turn, decision: Decision) -> Result<Decided, EngineError> {
-        let OpenRun { run, claim, attempts, .. } = turn.as_open();
-        self.create_outcome(run, claim, attempts, turn.nonce, decision).await
-    }
-
-    /// Voids a run of which this process holds a turn, unless it was overtaken: whatever went wrong here, the
-    /// run is then the newer attempt's to end.
-    ///
-    /// # Errors
-    /// [`EngineError::LostTurn`] or [`EngineError::DecidedElsewhere`] if it was overtaken;
-    /// [`EngineError::OutcomeUnknown`] if the store does not say how the run ended.
-    pub async fn abandon(&self, turn: &Turn, reason: &str, message: String) -> Result<Decided, EngineError> {
-        match self.still_ours(turn).await {
-            Ok(()) => {}
-            Err(lost @ (EngineError::LostTurn { .. } | EngineError::DecidedElsewhere { .. })) => {
-                return Err(lost);
-            }
-            Err(source) => {
-                return Err(EngineError::OutcomeUnknown { run: turn.run, source: Box::new(source) });
-            }
-        }
-        self.decide(turn, Decision::Void { reason: reason.to_owned(), message }).await
-    }
-
-    /// Voids a run of which this process holds no turn.
-    ///
-    /// # Errors
-    /// As [`decide`](Self::decide).
-    pub async fn void(&self, run: u32, reason: &str, message: String) -> Result<Decided, EngineError> {
-        let claim: Held<Run> = documents::get(&*self.store, &Key::run(run)).await?;
-        self.void_claim(run, claim.sha256, reason, message).await
-    }
-
-    /// The same for a claim that is known, whatever lies there now.
-    async fn void_claim(
-        &self,
-        run: u32,
-        claim: Sha256Digest,
-        reason: &str,
-        message: String,
-    ) -> Result<Decided, EngineError> {
-        let attempts = self.attempts(run).await?.into_iter().map(|held| held.sha256).collect();
-        let decision = Decision::Void { reason: reason.to_owned(), message };
-        self.create_outcome(run, claim, attempts, Nonce::from_random(rand::random()), decision).await
-    }
-
-    async fn create_outcome(
-        &self,
-        run: u32,
-        claim: Sha256Digest,
-        attempts: Vec<Sha256Digest>,
-        decided_by: Nonce,
-        decision: Decision,
-    ) -> Result<Decided, EngineError> {
-        let outcome = Outcome { run, claim, attempts, decision, decided_by, decided: Timestamp::now() };
-        let key = Key::outcome(run);
-        let unknown = |source: EngineError| EngineError::OutcomeUnknown { run, source: Box::new(source) };
-        let unsettled = match documents::put(&*self.store, &key, outcome).await {
-            Ok(_) => None,
-            Err(EngineError::Store(error)) if error.kind() == StoreErrorKind::AlreadyExists => {
-                if mutant::is(Mutant::ConflictMeansMine) {
-                    tracing::warn!("mutant: a conflict is taken for a success");
-                }
-                None
-            }
-            Err(error) => Some(error),
-        };
-        // Read back, whatever the create said: the register is what lies there, not what was sent. It may be
-        // an earlier decision of this very attempt, whose answer was lost or not waited for (a deadline that
-        // passes during the seal, and then the void): that is adopted like any other. Nothing there after a
-        // create that failed decides nothing: it may still arrive.
-        let held: Held<Outcome> = match (documents::get(&*self.store, &key).await, unsettled) {
-            (Ok(held), _) => held,
-            (Err(_), Some(error)) | (Err(error), None) => return Err(unknown(error)),
-        };
-        self.must_be_of(run, &held).map_err(unknown)?;
-        let ours = held.document.decided_by == decided_by;
-        Ok(Decided { outcome: held.document, sha256: held.sha256, ours })
     }
 }
 

@@ -371,10 +371,7 @@ async fn archive_entries(
     let planned = endpoints.get(endpoint as usize);
     let planned =
         planned.ok_or_else(|| Unread::Task("a schema of an endpoint that is not planned".into()))?;
-    let version = planned.pg_dump.split_once('.').and_then(|(major, minor)| {
-        Some(ToolVersion { major: major.parse().ok()?, minor: minor.parse().ok()? })
-    });
-    let version = version.unwrap_or_else(|| ToolVersion::of_server(planned.version_num));
+    let version = ToolVersion::recorded(&planned.pg_dump, planned.version_num);
     let tool = tools.pg_restore_for(version, version.major).await.map_err(Unread::Source)?;
     schema::count_entries(&tool, bytes).await.map_err(|error| Unread::Damaged {
         offsets: None,

@@ -298,8 +298,9 @@ async fn encode(
 
 /// Ends an upload that must not be finished; the first error stays the first.
 async fn abandon(upload: Upload, error: EngineError) -> EngineError {
-    if let Err(second) = upload.abort().await {
-        tracing::warn!(error = %second, "an upload was left behind: the bucket's lifecycle rule removes it");
-    }
+    super::best_effort(
+        "the bucket's lifecycle rule removes what an aborted upload leaves",
+        upload.abort().await,
+    );
     error
 }

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::format::{Census, Fingerprint, Order, Part, PartEntry, Plan, Settlement, Sha256Digest, TablePlan};
 
-use super::books::{Ledger, LedgerError};
+use super::books::Ledger;
+use super::error::LedgerError;
 
 /// What one table's receipts add up to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

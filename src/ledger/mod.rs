@@ -6,11 +6,13 @@
 mod balance;
 mod books;
 mod coverage;
+mod error;
 mod proof;
 
 pub use balance::{Balanced, DestinationShare, TableTotal};
-pub use books::{Ledger, LedgerError, Taken};
+pub use books::{Ledger, Taken};
 pub use coverage::{CoverageError, check_coverage};
+pub use error::LedgerError;
 pub use proof::{Proven, Witness};
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::format::{
 use crate::mutant::{self, Mutant};
 
 use super::balance::Balanced;
-use super::books::LedgerError;
+use super::error::LedgerError;
 
 /// What a verifier said of its own verdict, outside the store: in a pod's termination message, or as the
 /// return value of its task.

@@ -37,6 +37,16 @@ impl ToolVersion {
         Self { major: version_num / 10_000, minor: version_num % 10_000 }
     }
 
+    /// Reads what a plan records of a `pg_dump`, as [`Display`](std::fmt::Display) writes it; `server_version_num`
+    /// stands in for what can't be read.
+    #[must_use]
+    pub fn recorded(text: &str, server_version_num: u32) -> Self {
+        let parsed = text
+            .split_once('.')
+            .and_then(|(major, minor)| Some(Self { major: major.parse().ok()?, minor: minor.parse().ok()? }));
+        parsed.unwrap_or_else(|| Self::of_server(server_version_num))
+    }
+
     /// Reads what `--version` prints: `pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`. A development
     /// version (`18beta1`) counts as minor 0.
     fn parse(output: &str) -> Option<Self> {

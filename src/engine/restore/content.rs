@@ -6,7 +6,7 @@ use super::super::backups::Backup;
 use super::super::documents::{self, Held};
 use super::super::error::EngineError;
 use super::super::reading::{self, Pinned};
-use super::{RestoreJob, RestoredTable, tool_version};
+use super::{RestoreJob, RestoredTable};
 use crate::format::{
     CatalogDocument, CatalogKind, EndpointPlan, Fingerprint, Key, Order, Part, PlanDocument, QualifiedName,
     Settlement, StoredObject, TablePlan, Tickets, decode,
@@ -89,7 +89,7 @@ impl Content {
         let endpoint = self.endpoints.first();
         endpoint.map_or_else(
             || ToolVersion::of_server(self.server.version_num),
-            |endpoint| tool_version(&endpoint.pg_dump, endpoint.version_num),
+            |endpoint| ToolVersion::recorded(&endpoint.pg_dump, endpoint.version_num),
         )
     }
 

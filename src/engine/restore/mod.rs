@@ -24,7 +24,7 @@ use crate::source::target::{
     Archive, ArchiveOptions, ClaimedSchemas, DatabaseOptions, DatabaseProperties, Fence, Leftovers,
     NewDatabase, RestoreId, RestorePlan, create_roles, existing_schemas, missing_roles,
 };
-use crate::source::{ClientEncoding, EndpointConfig, Selection, ServerFacts, Session, ToolVersion, Tools};
+use crate::source::{ClientEncoding, EndpointConfig, Selection, ServerFacts, Session, Tools};
 
 use build::Material;
 use content::Content;
@@ -274,12 +274,4 @@ fn identity(job: &RestoreJob, backup: &Backup) -> Result<RestoreId, EngineError>
         text.push_str(&format!(" {:?}", job.selection));
     }
     Ok(RestoreId::new(&Sha256Digest::of(text.as_bytes()).to_string())?)
-}
-
-/// Parses `15.18` as plans record it.
-fn tool_version(text: &str, server: u32) -> ToolVersion {
-    let parsed = text.split_once('.').and_then(|(major, minor)| {
-        Some(ToolVersion { major: major.parse().ok()?, minor: minor.parse().ok()? })
-    });
-    parsed.unwrap_or_else(|| ToolVersion::of_server(server))
 }
