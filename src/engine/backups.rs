@@ -169,6 +169,7 @@ impl Backup {
         let objects = self.manifest.destinations.iter().map(|it| u64::from(it.count)).sum();
         progress.begin(Stage::Verify, objects, self.manifest.stored_bytes);
         let mut verified = Verified { run: self.run, ..Verified::default() };
+        let mut unopened = None;
         match reopening::balance_again(self, destinations).await {
             Ok(()) => {}
             Err(error @ (EngineError::Ledger(_) | EngineError::Damaged(_))) => {
@@ -176,9 +177,12 @@ impl Backup {
                 let damage = Damage { object, table: None, offsets: None, finding: error.to_string() };
                 verified.damages.push((destinations.default().name.clone(), damage));
             }
-            // A document that is not the one that was written: named below, with everything else.
-            Err(error) if place_of(&error).is_some() => {}
-            Err(error) => return Err(error),
+            Err(error) => {
+                let Some((store, key)) = place_of(&error) else { return Err(error) };
+                let held = destinations.all().iter().find(|it| it.store.url() == store);
+                let destination = held.map_or(&destinations.default().name, |it| &it.name).clone();
+                unopened = Some((destination, verifier::as_damage(&key, error)?));
+            }
         }
         for destination in &self.manifest.destinations {
             let question = Question {
@@ -199,6 +203,12 @@ impl Backup {
             verified.rows += found.answers.iter().map(|answer| answer.fingerprint.rows).sum::<u64>();
             let damages = found.damages.into_iter().map(|damage| (destination.name.clone(), damage));
             verified.damages.extend(damages);
+        }
+        // Also if its second reading went well: the books were not balanced.
+        let named =
+            |it: &(String, Damage)| verified.damages.iter().any(|(_, damage)| damage.object == it.1.object);
+        if let Some(unopened) = unopened.filter(|it| !named(it)) {
+            verified.damages.push(unopened);
         }
         Ok(verified)
     }
