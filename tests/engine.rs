@@ -11,6 +11,7 @@ mod engine {
     mod damaging;
     mod difference;
     mod forged;
+    mod gaps;
     mod kill;
     mod mutants;
     mod page;

@@ -59,6 +59,18 @@ pub enum EngineError {
         /// The object.
         key: Key,
     },
+    /// The register lacks a document that it must have had.
+    #[error("{store}/{key} is missing: {why}")]
+    RegisterGap {
+        /// The default destination.
+        store: String,
+        /// The object.
+        key: Key,
+        /// The run.
+        run: u32,
+        /// Why it must have been there.
+        why: String,
+    },
     /// A document is not the one that another document names.
     #[error(
         "{store}/{key} is another object than the one that was recorded: {found:?}, expected {expected:?}"
@@ -225,7 +237,7 @@ impl EngineError {
             Self::Codec { .. } => "StreamMalformed",
             Self::Format { source: FormatError::Version { .. }, .. } => "FormatVersion",
             Self::Format { .. } | Self::DocumentTooLarge { .. } => "DocumentDamaged",
-            Self::Missing { .. } => "ObjectMissing",
+            Self::Missing { .. } | Self::RegisterGap { .. } => "ObjectMissing",
             Self::Digest { .. } => "ObjectChanged",
             Self::TargetUnfit { .. } => "TargetUnfit",
             Self::Usage { .. } => "Usage",
@@ -266,6 +278,12 @@ impl EngineError {
             }
             Self::Ledger(LedgerError::Damaged { .. }) | Self::Damaged(_) | Self::Missing { .. } | Self::Digest { .. } => {
                 "what is stored is not what was written: look at the bucket's own log, and take a new backup".into()
+            }
+            Self::RegisterGap { key, run, .. } if *key == Key::run(*run) => format!(
+                "look at the bucket's own log; an older backup is chosen by its number, and vouchsafe unlock --run {run} voids this run, so that others can follow"
+            ),
+            Self::RegisterGap { .. } => {
+                "look at the bucket's own log; an older backup is chosen by its number, and a new one can be taken".into()
             }
             Self::Ledger(_) | Self::Task(_) => {
                 "this must not happen: keep the log, and report it with the run's number".into()

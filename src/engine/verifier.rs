@@ -225,6 +225,7 @@ pub(crate) fn as_damage(key: &Key, error: EngineError) -> Result<Damage, EngineE
             Ok(damage(format!("its SHA-256 is {found}, and {expected} was written")))
         }
         EngineError::Format { source, .. } => Ok(damage(source.to_string())),
+        EngineError::RegisterGap { why, .. } => Ok(damage(format!("the object is missing: {why}"))),
         error @ EngineError::DocumentTooLarge { .. } => Ok(damage(error.to_string())),
         EngineError::Store(error) => Unread::from(error).into_damage(key.to_string(), None),
         other => Err(other),

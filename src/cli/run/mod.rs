@@ -193,6 +193,7 @@ impl Run {
                 .await
                 .map_err(|_| EngineError::DeadlineExceeded(limit))??,
         };
+        output::warn_of_undecided(restored.newer_undecided);
         let report = RestoreReport::of(&restored);
         output::write(output, &report, || report.text())
     }
