@@ -17,6 +17,7 @@ mod engine {
     mod page;
     mod places;
     mod round;
+    mod sequences;
     mod setup;
     mod shop;
     mod signals;
