@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, reason = "shared by the modules of this test")]
 
 mod engine {
+    mod asked;
     mod bad_input;
     #[path = "../target/compare.rs"]
     mod compare;

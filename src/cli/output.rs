@@ -143,6 +143,7 @@ impl From<EngineError> for Failure {
             EngineError::Usage { .. } => USAGE,
             EngineError::Interrupted => INTERRUPTED,
             EngineError::Damaged(_)
+            | EngineError::SealedDamaged { .. }
             | EngineError::NotEqual(_)
             | EngineError::Digest { .. }
             | EngineError::Missing { .. }

@@ -225,7 +225,7 @@ impl Backup {
             let found = verifier::examine(store, &question, tools, parallelism, progress).await?;
             verified.objects_read += found.objects_read;
             verified.bytes_read += found.bytes_read;
-            verified.rows += found.answers.iter().map(|answer| answer.fingerprint.rows).sum::<u64>();
+            verified.rows += found.rows;
             let damages = found.damages.into_iter().map(|damage| (destination.name.clone(), damage));
             verified.damages.extend(damages);
         }

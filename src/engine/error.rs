@@ -158,6 +158,14 @@ pub enum EngineError {
         /// Why.
         source: Box<EngineError>,
     },
+    /// The run is sealed, and what the seal is bound to is damaged since.
+    #[error("run {run} is sealed, and its backup can't be opened: {source}")]
+    SealedDamaged {
+        /// The run.
+        run: u32,
+        /// What is wrong.
+        source: Box<EngineError>,
+    },
     /// No such backup.
     #[error("{0}")]
     NoBackup(String),
@@ -213,6 +221,18 @@ impl EngineError {
         Self::Format { store: store.url().to_owned(), key: key.clone(), source }
     }
 
+    /// Whether it says that a stored document or object is not what it should be, and the store itself answers.
+    pub(crate) const fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::Damaged(_)
+                | Self::Missing { .. }
+                | Self::Digest { .. }
+                | Self::DocumentTooLarge { .. }
+                | Self::Format { .. }
+        )
+    }
+
     pub(crate) fn codec(what: impl Into<String>, source: CodecError) -> Self {
         Self::Codec { what: what.into(), source }
     }
@@ -249,7 +269,7 @@ impl EngineError {
             Self::DecidedElsewhere { .. } => "DecidedElsewhere",
             Self::OutcomeUnknown { .. } => "OutcomeUnknown",
             Self::NoBackup(_) => "NoBackup",
-            Self::Damaged(_) => "DamageFound",
+            Self::Damaged(_) | Self::SealedDamaged { .. } => "DamageFound",
             Self::NotEqual(_) => "RestoreDiffers",
             Self::ManifestUnexpected { .. } => "ManifestUnexpected",
             Self::DeadlineExceeded(_) => "DeadlineExceeded",
@@ -284,6 +304,9 @@ impl EngineError {
             ),
             Self::RegisterGap { .. } => {
                 "look at the bucket's own log; an older backup is chosen by its number, and a new one can be taken".into()
+            }
+            Self::SealedDamaged { run, .. } => {
+                format!("vouchsafe verify {run} says what is damaged; take a new backup")
             }
             Self::Ledger(_) | Self::Task(_) => {
                 "this must not happen: keep the log, and report it with the run's number".into()

@@ -6,7 +6,7 @@ const SEQUENCES: &str = "
     CREATE TABLE orders(id serial PRIMARY KEY, note text); INSERT INTO orders(note) SELECT 'x' FROM generate_series(1, 5);
     CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
     CREATE TRIGGER touched BEFORE UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION touch();
-    SELECT lo_from_bytea(4711, decode(repeat('00ff', 5000), 'hex'));";
+    CREATE TABLE events(x int); SELECT lo_from_bytea(4711, decode(repeat('00ff', 5000), 'hex'));";
 
 /// Something in the target moves a sequence after it was set: the restore says so.
 #[test]

@@ -126,7 +126,10 @@ impl Content {
         for (name, values) in of_name {
             let found = session
                 .client()
-                .query_opt("SELECT seqincrement FROM pg_sequence WHERE seqrelid = to_regclass($1)", &[&name.quoted()])
+                .query_opt(
+                    "SELECT seqincrement FROM pg_sequence WHERE seqrelid = to_regclass($1)",
+                    &[&name.quoted()],
+                )
                 .await
                 .map_err(|error| session.error(format!("looking for sequence {name}"), error))?;
             let increment = found.map(|row| row.get::<_, i64>(0));

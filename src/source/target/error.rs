@@ -160,7 +160,9 @@ impl TargetError {
             Self::Session(error) => error.hint(),
             Self::ArchiveMalformed { .. } => "verify the backup: the object's digest should have caught this",
             Self::ArchiveUnsupported { .. } => "use a newer vouchsafe",
-            Self::ExtensionUnrecorded { .. } => "archive and catalogs are of different states; use another backup",
+            Self::ExtensionUnrecorded { .. } => {
+                "archive and catalogs are of different states; use another backup"
+            }
             Self::ArchiveLacks { .. } => "archive and tables are of different snapshots; use another backup",
             Self::ArchiveDisputed { .. } => "name the pg_restore of the version that wrote the archive",
             Self::ToolFailed { .. } => {
