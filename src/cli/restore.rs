@@ -95,6 +95,7 @@ impl Restore {
             progress: progress::shown(output),
         };
         let restored = restore(&job).await?;
+        output::warn_of_undecided(restored.newer_undecided);
         let report = RestoreReport::of(&restored);
         output::write(output, &report, || report.text())
     }

@@ -18,9 +18,10 @@ pub(super) struct Show {
 impl Show {
     pub(super) async fn execute(self, output: OutputFormat) -> Result<(), Failure> {
         let opened = self.stores.open(None).await?;
-        let run = backups::choose(&opened.register, self.run).await?;
-        let backup = backups::open(&opened.destinations, &opened.register, run).await?;
-        let report = ShowReport::of(&backup);
+        let chosen = backups::choose(&opened.register, self.run).await?;
+        let backup = backups::open(&opened.destinations, &opened.register, chosen.run).await?;
+        let report = ShowReport::of(&backup, chosen.newer_undecided);
+        output::warn_of_undecided(chosen.newer_undecided);
         output::write(output, &report, || report.text())
     }
 }

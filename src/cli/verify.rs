@@ -30,6 +30,7 @@ impl Verify {
         let verifying =
             backups::verify(&opened.destinations, &opened.register, self.run, &tools, parallelism, &progress);
         let verified = interrupt.race(verifying).await?;
+        output::warn_of_undecided(verified.newer_undecided);
         let report = VerifyReport::of(&verified);
         output::write(output, &report, || report.text())?;
         if verified.damages.is_empty() {
