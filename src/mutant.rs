@@ -19,6 +19,8 @@ pub enum Mutant {
     AcceptAnotherPlansReceipt,
     /// A worker exports the span before the one it was asked for.
     ExportTheNeighboursRange,
+    /// A catalog is stored without its last entry, and its receipt counts what was stored.
+    LoseACatalogsLastEntry,
     /// A verifier answers from the receipts without reading.
     VerifierThatEchoes,
     /// A verifier answers with the nonce of an earlier question.
@@ -33,13 +35,14 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every mutant, for the test that runs them all.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::ReturnTheOtherError,
         Self::SwallowTheFinalFlush,
         Self::SkipATicket,
         Self::CountFromReceipts,
         Self::AcceptAnotherPlansReceipt,
         Self::ExportTheNeighboursRange,
+        Self::LoseACatalogsLastEntry,
         Self::VerifierThatEchoes,
         Self::StaleVerdict,
         Self::SealBeforeTheLastVerdict,

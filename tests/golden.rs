@@ -22,7 +22,7 @@ const FILES: [(&str, &str); 20] = [
     ("catalog-large-objects.json", "bacd7f42518916f7be9e06e858f8a55533272c1d703ba94a62c7a42ec1b41ba7"),
     ("catalog-roles.json", "3e681a152c9a1207d31da42e28682bbcb9948511270b2cef0e3a3c7aec5a2845"),
     ("catalog-sequences.json", "c8a162bef393d928cf99ae5389d7c7b291444add8a5702aafcb3a39928ba69a4"),
-    ("census.json.zst", "d73d864e3eca22228a4619f5fb833aee0500b91240dbc1c7509af1edd135d1a4"),
+    ("census.json.zst", "a3347ebc68941033c8eefdd5ddbcdbbbf592a49e8e3177ba64c8164073f7be4e"),
     ("collection.json", "3f6eef4366ddb98a0af198b1281df58e19e226064f96e0a46864553a40eb7b62"),
     ("manifest.json.zst", "f8098a9b618271da15aff87c10f2718f3312e6d37eb2de3c0d0edf14c9379a4e"),
     ("outcome-sealed.json", "b983bde7506ce3b1d41e023007c05d35f6057eda402153bf805deb63363a33a2"),

@@ -11,6 +11,7 @@ use super::register::Turn;
 use super::resolve::HeldSource;
 use crate::format::{CatalogDocument, Key, Nonce, Order, Plan, Sha256Digest, Tickets, encode};
 use crate::kill_point;
+use crate::mutant::{self, Mutant};
 use crate::source::{inventory, schema};
 
 /// Settles every schema and catalog ticket of the plan. They lie in the default destination.
@@ -39,7 +40,10 @@ pub(crate) async fn export(
             }
             Order::Catalog { endpoint, what } => {
                 let source = &sources[*endpoint as usize];
-                let entries = inventory::entries(source.held.snapshot.session(), *what).await?;
+                let mut entries = inventory::entries(source.held.snapshot.session(), *what).await?;
+                if mutant::is(Mutant::LoseACatalogsLastEntry) {
+                    entries.pop();
+                }
                 let count = entries.len() as u64;
                 let (run, plan) = (turn.run, turn.plan);
                 let document = CatalogDocument { run, plan, endpoint: *endpoint, what: *what, entries };

@@ -22,6 +22,7 @@ pub(crate) async fn take(
 ) -> Result<Census, EngineError> {
     let mut counts = Vec::new();
     let mut large_object_pages = Vec::new();
+    let mut catalog_counts = Vec::new();
     let mut equal_spans = Vec::new();
     for (position, endpoint) in plan.endpoints.iter().enumerate() {
         let known = endpoints.iter().find(|known| known.name == endpoint.name);
@@ -32,6 +33,7 @@ pub(crate) async fn take(
         let lanes = Arc::new(lanes);
         counts.extend(count(plan, position, &lanes).await?);
         large_object_pages.push(lanes[0].count_large_object_pages().await?);
+        catalog_counts.push(lanes[0].count_catalogs().await?);
         for (first, second) in ledger.equal_spans() {
             equal_spans.extend(explain(ledger, position, first, second, &lanes[0]).await?);
         }
@@ -44,6 +46,7 @@ pub(crate) async fn take(
     counts.sort_by_key(|count: &TableCount| count.table);
     if mutant::is(Mutant::CountFromReceipts) {
         counts = ledger.rows_read();
+        catalog_counts = ledger.entries_read();
     }
     Ok(Census {
         run: plan.run,
@@ -51,6 +54,7 @@ pub(crate) async fn take(
         plan_document,
         counts,
         large_object_pages,
+        catalog_counts,
         catalogs,
         equal_spans,
     })

@@ -245,10 +245,10 @@ impl EngineError {
         /// The stable CamelCase word of this failure; each has an entry in docs/troubleshooting.md.
         pub words {
             Self::Ledger(LedgerError::ForeignTickets { .. }) => "TicketsForeign",
-            Self::Ledger(LedgerError::Coverage { .. }) => "CoverageIncomplete",
+            Self::Ledger(LedgerError::Coverage { .. } | LedgerError::Uncovered { .. }) => "CoverageIncomplete",
             Self::Ledger(LedgerError::Receipt { .. }) => "ReceiptRefused",
             Self::Ledger(LedgerError::Open { .. }) => "TicketsOpen",
-            Self::Ledger(LedgerError::Counts { .. }) => "CountsDisagree",
+            Self::Ledger(LedgerError::Counts { .. } | LedgerError::Entries { .. }) => "CountsDisagree",
             Self::Ledger(LedgerError::Census(_)) => "CensusRefused",
             Self::Ledger(LedgerError::CatalogChanged(_)) => "CatalogChanged",
             Self::Ledger(LedgerError::EqualSpans(..)) => "EqualSpans",

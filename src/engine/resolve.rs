@@ -176,9 +176,7 @@ impl Draft {
     fn add_catalogs(&mut self, endpoint: u32) {
         let default = self.default.clone();
         self.add_ticket(&default, Order::Schema { endpoint });
-        for what in
-            [CatalogKind::Roles, CatalogKind::Sequences, CatalogKind::LargeObjects, CatalogKind::Database]
-        {
+        for what in CatalogKind::ALL {
             self.add_ticket(&default, Order::Catalog { endpoint, what });
         }
     }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::digest::{Fingerprint, Sha256Digest};
 use super::envelope::Document;
 use super::key::{Key, Nonce, PlanId};
+use super::plan::CatalogKind;
 
 /// A stored object as its writer committed it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,6 +107,34 @@ pub struct TableCount {
     pub rows: u64,
 }
 
+/// What the database itself counted for one endpoint's catalogs, in the snapshot, by queries that share nothing with
+/// those that listed the entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CatalogCounts {
+    /// Roles that the database's objects refer to, and those that these are members of.
+    pub roles: u64,
+    /// Sequences that the schema archive makes.
+    pub sequences: u64,
+    /// Large objects, with pages or without.
+    pub large_objects: u64,
+    /// Extensions, tablespaces, and one entry each for the server and the database's properties.
+    pub database: u64,
+}
+
+impl CatalogCounts {
+    /// The count of one catalog.
+    #[must_use]
+    pub const fn of(&self, what: CatalogKind) -> u64 {
+        match what {
+            CatalogKind::Roles => self.roles,
+            CatalogKind::Sequences => self.sequences,
+            CatalogKind::LargeObjects => self.large_objects,
+            CatalogKind::Database => self.database,
+        }
+    }
+}
+
 /// Two tickets of one table with equal, non-empty fingerprints, explained by the server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -131,6 +160,8 @@ pub struct Census {
     pub counts: Vec<TableCount>,
     /// Pages of large objects counted by the database, by endpoint.
     pub large_object_pages: Vec<u64>,
+    /// Entries that each endpoint's catalogs must have, by endpoint.
+    pub catalog_counts: Vec<CatalogCounts>,
     /// Digest of each endpoint's catalogs after the last COPY; equal to the plan's.
     pub catalogs: Vec<Sha256Digest>,
     /// Tickets whose fingerprints are equal, and why that is right.

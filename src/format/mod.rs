@@ -18,8 +18,8 @@ pub use digest::{Fingerprint, Sha256Digest};
 pub use envelope::{Document, FormatError, decode, encode};
 pub use key::{Key, KeyError, Nonce, PlanDocument, PlanId};
 pub use ledger_documents::{
-    Answer, Census, Damage, EqualSpans, Part, PartEntry, Receipt, Settlement, StoredObject, TableCount,
-    Verdict,
+    Answer, CatalogCounts, Census, Damage, EqualSpans, Part, PartEntry, Receipt, Settlement, StoredObject,
+    TableCount, Verdict,
 };
 pub use manifest::{ErrorEntry, Manifest, ManifestDestination, ManifestTable};
 pub use plan::{

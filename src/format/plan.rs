@@ -169,6 +169,9 @@ pub enum CatalogKind {
 }
 
 impl CatalogKind {
+    /// All of them, in the order in which they are planned.
+    pub const ALL: [Self; 4] = [Self::Roles, Self::Sequences, Self::LargeObjects, Self::Database];
+
     /// The word in the object's name.
     #[must_use]
     pub const fn word(self) -> &'static str {

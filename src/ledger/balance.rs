@@ -49,8 +49,8 @@ impl Ledger {
     /// Closes the books.
     ///
     /// # Errors
-    /// If a ticket is open, a count differs from the census, the catalogs changed, or equal spans are not
-    /// explained.
+    /// If a ticket is open, a count of rows or of a catalog's entries differs from the census, the catalogs changed, or
+    /// equal spans are not explained.
     pub fn balance(self, plan_document: Sha256Digest, census: &Census) -> Result<Balanced, LedgerError> {
         let open = self.open_tickets();
         if !open.is_empty() {
@@ -66,6 +66,7 @@ impl Ledger {
         }
         if census.catalogs.len() != self.plan.endpoints.len()
             || census.large_object_pages.len() != self.plan.endpoints.len()
+            || census.catalog_counts.len() != self.plan.endpoints.len()
         {
             return Err(LedgerError::Census("it has not one answer for each endpoint".into()));
         }
@@ -77,6 +78,7 @@ impl Ledger {
         let tables = self.totals();
         self.compare_counts(&tables, census)?;
         self.compare_large_objects(census)?;
+        self.compare_catalogs(census)?;
         let explained: BTreeSet<(u32, u32)> = census.equal_spans.iter().map(|equal| equal.tickets).collect();
         for (first, second) in self.equal_spans() {
             if !explained.contains(&(first, second)) {
@@ -105,7 +107,7 @@ impl Ledger {
         Ok(Balanced { plan, shares, tables, tables_by_ticket })
     }
 
-    fn entries(&self) -> impl Iterator<Item = (&Order, &PartEntry)> {
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&Order, &PartEntry)> {
         self.sides.values().flat_map(|side| {
             let tickets = side.tickets.tickets.iter();
             tickets.filter_map(|ticket| Some((&ticket.order, side.entries.get(&ticket.id)?)))

@@ -62,7 +62,8 @@ impl Ledger {
     /// stored.
     ///
     /// # Errors
-    /// If the tickets are not exactly those of the plan, or do not tile its tables.
+    /// If the tickets are not exactly those of the plan, do not tile its tables, or leave out an endpoint's schema, a
+    /// catalog or large objects.
     pub fn open(plan: Plan, tickets: Vec<(Tickets, Sha256Digest)>) -> Result<Self, LedgerError> {
         let mut sides = BTreeMap::new();
         for (tickets, digest) in tickets {
@@ -85,6 +86,7 @@ impl Ledger {
         }
         let ledger = Self { plan, sides };
         ledger.check_tables()?;
+        ledger.check_endpoints()?;
         Ok(ledger)
     }
 

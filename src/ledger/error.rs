@@ -24,6 +24,14 @@ pub enum LedgerError {
         /// How.
         source: CoverageError,
     },
+    /// An endpoint's schema, a catalog or its large objects are not ordered as they must be.
+    #[error("the tickets do not cover endpoint {endpoint}: {why}")]
+    Uncovered {
+        /// The endpoint.
+        endpoint: String,
+        /// What is missing, doubled or elsewhere.
+        why: String,
+    },
     /// A receipt that does not count.
     #[error("receipt {receipt} does not count: {why}")]
     Receipt {
@@ -54,6 +62,20 @@ pub enum LedgerError {
         /// Rows in the receipts.
         read: u64,
         /// Rows that the database counted.
+        counted: u64,
+    },
+    /// A catalog has not as many entries as the database counted.
+    #[error(
+        "the catalog of {catalog} of endpoint {endpoint} has {listed} entries, and the database counts {counted}"
+    )]
+    Entries {
+        /// Which catalog.
+        catalog: &'static str,
+        /// The endpoint.
+        endpoint: String,
+        /// Entries in the receipt.
+        listed: u64,
+        /// Entries that the database counted.
         counted: u64,
     },
     /// The census is not one of this plan.

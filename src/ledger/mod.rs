@@ -6,6 +6,7 @@
 mod balance;
 mod books;
 mod coverage;
+mod endpoints;
 mod error;
 mod proof;
 

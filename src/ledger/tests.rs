@@ -9,8 +9,8 @@ use self::fixture::{
 };
 use super::{CoverageError, LedgerError, Taken};
 use crate::format::{
-    Damage, Decision, EqualSpans, Fingerprint, Key, Nonce, PlanId, Settlement, SpanRange, StoredObject,
-    TableCount, Verdict, VerdictReference,
+    CatalogCounts, CatalogKind, Damage, Decision, EqualSpans, Fingerprint, Key, Nonce, Order, PlanId,
+    Settlement, SpanRange, StoredObject, TableCount, Ticket, Verdict, VerdictReference,
 };
 
 /// Spoils one thing.
@@ -28,7 +28,7 @@ fn taken(world: &World, destination: &str, change: impl Fn(&mut World)) -> Resul
 #[test]
 fn books_that_agree_are_balanced_and_sealed_with_every_verdict() {
     let balanced = world().balance().unwrap();
-    assert_eq!(balanced.shares().map(|share| share.part.entries.len()).sum::<usize>(), 9);
+    assert_eq!(balanced.shares().map(|share| share.part.entries.len()).sum::<usize>(), 12);
     // 1, 2 and 3 hold 11, 12 and 13 rows; see the fixture.
     assert_eq!(balanced.tables()[0].fingerprint, Fingerprint { rows: 36, sum: 36 << 70 });
     assert_eq!(balanced.tables()[0].raw_bytes, 360);
@@ -48,13 +48,13 @@ fn books_that_agree_are_balanced_and_sealed_with_every_verdict() {
 
 #[test]
 fn a_ticket_without_a_receipt_is_open_whichever_it_is() {
-    for missing in 0..9 {
+    for missing in 0..12 {
         let mut world = world();
         let of_ticket = world.receipts.iter().find(|(_, receipt)| receipt.ticket == missing);
         let destination = of_ticket.unwrap().0.to_owned();
         world.receipts.retain(|(_, receipt)| receipt.ticket != missing);
         assert_eq!(world.ledger().open_tickets(), [missing]);
-        let open = LedgerError::Open { destination, planned: 9, open: vec![missing] };
+        let open = LedgerError::Open { destination, planned: 12, open: vec![missing] };
         assert_eq!(world.balance().unwrap_err(), open, "without ticket {missing}");
     }
 }
@@ -120,12 +120,12 @@ fn catalogs_that_contradict_each_other_are_refused() {
 fn receipts_that_cannot_settle_their_ticket_are_refused() {
     let world = world();
     let refused: [(&str, Change); 6] = [
-        ("there", |it| it.receipt(8).ticket = 1), // of the other destination
-        ("there", |it| it.receipt(8).ticket = 9), // of none
+        ("there", |it| it.receipt(8).ticket = 1),  // of the other destination
+        ("there", |it| it.receipt(8).ticket = 12), // of none
         ("there", |it| it.receipt(8).settlement = catalog(8, 1)),
         ("there", |it| it.receipt(8).settlement = rows(8, 0, 0)), // an object without rows
-        ("here", |it| it.receipt(5).settlement = rows(5, 1, 1)),
-        ("here", |it| it.receipt(5).settlement = Settlement::Empty),
+        ("here", |it| it.receipt(11).settlement = rows(11, 1, 1)),
+        ("here", |it| it.receipt(11).settlement = Settlement::Empty),
     ];
     for (position, (destination, change)) in refused.into_iter().enumerate() {
         let found = taken(&world, destination, change);
@@ -165,6 +165,62 @@ fn tickets_that_are_not_those_of_the_plan_are_refused() {
         change(&mut world);
         let found = world.open().map(|_| ());
         assert!(matches!(found, Err(LedgerError::ForeignTickets { .. })), "{position}: {found:?}");
+    }
+}
+
+/// Puts one more ticket into the default destination's, and into the plan's numbers.
+fn order_more(world: &mut World, order: Order) {
+    let id = world.plan.tickets;
+    world.tickets[0].tickets.push(Ticket { id, order });
+    world.plan.tickets += 1;
+    world.plan.destinations[0].count += 1;
+}
+
+#[test]
+fn an_endpoint_whose_schema_catalogs_or_large_objects_are_not_all_ordered_is_refused() {
+    let database = Order::Catalog { endpoint: 0, what: CatalogKind::Database };
+    // Ticket 0 is the schema, 4 the large objects, 5 the sequences, 9 to 11 the other catalogs.
+    for (position, name) in [(0, "schema"), (5, "sequences"), (6, "roles"), (7, "large-objects")] {
+        let mut world = world();
+        world.tickets[0].tickets[position].order = database.clone();
+        let why = format!("its {name} is not ordered");
+        assert_eq!(world.open().unwrap_err(), LedgerError::Uncovered { endpoint: "default".into(), why });
+    }
+    let changes: [(Change, &str); 7] = [
+        (
+            |it| it.tickets[0].tickets[8].order = it.tickets[0].tickets[7].order.clone(),
+            "its large-objects is ordered more than once",
+        ),
+        (|it| order_more(it, Order::Schema { endpoint: 0 }), "its schema is ordered more than once"),
+        (
+            |it| order_more(it, Order::Catalog { endpoint: 0, what: CatalogKind::Database }),
+            "its database is ordered more than once",
+        ),
+        (
+            |it| {
+                it.plan.destinations[0].default = false;
+                it.plan.destinations[1].default = true;
+            },
+            "its schema is not ordered in the default destination",
+        ),
+        (
+            |it| it.tickets[0].tickets[4].order = Order::LargeObjects { endpoint: 0, from: 1, to: 900 },
+            "its large objects from 901 on are not ordered",
+        ),
+        (
+            |it| it.tickets[0].tickets[4].order = Order::LargeObjects { endpoint: 0, from: 2, to: u32::MAX },
+            "its large objects 2 to 4294967295 are ordered where 1 is next",
+        ),
+        (
+            |it| order_more(it, Order::LargeObjects { endpoint: 0, from: 7, to: 9 }),
+            "its large objects 7 to 9 are ordered where the end is next",
+        ),
+    ];
+    for (change, why) in changes {
+        let mut world = world();
+        change(&mut world);
+        let why = why.to_owned();
+        assert_eq!(world.open().unwrap_err(), LedgerError::Uncovered { endpoint: "default".into(), why });
     }
 }
 
@@ -238,13 +294,33 @@ fn counts_must_be_those_of_the_database() {
 }
 
 #[test]
+fn catalogs_must_be_as_long_as_the_database_counts() {
+    let changes: [(fn(&mut CatalogCounts), &str); 4] = [
+        (|it| it.roles += 1, "roles"),
+        (|it| it.sequences += 1, "sequences"),
+        (|it| it.large_objects += 1, "large-objects"),
+        (|it| it.database += 1, "database"),
+    ];
+    for (change, name) in changes {
+        let mut world = world();
+        change(&mut world.census.catalog_counts[0]);
+        let found = world.balance().map(|_| ());
+        let named = matches!(&found, Err(LedgerError::Entries { catalog, endpoint, listed, counted })
+            if *catalog == name && endpoint == "default" && listed + 1 == *counted);
+        assert!(named, "{name}: {found:?}");
+    }
+}
+
+#[test]
 fn a_census_of_something_else_is_refused() {
-    let changes: [Change; 8] = [
+    let changes: [Change; 10] = [
         |it| it.census.run += 1,
         |it| it.census.plan = PlanId::from_random(78),
         |it| it.census.plan_document = digest("another plan"),
         |it| it.census.catalogs.clear(),
         |it| it.census.large_object_pages.push(0),
+        |it| it.census.catalog_counts.clear(),
+        |it| it.census.catalog_counts.push(it.census.catalog_counts[0]),
         |it| it.census.counts.truncate(2),
         |it| it.census.counts.push(TableCount { table: 3, rows: 0 }),
         |it| it.census.counts.swap(0, 1),

@@ -59,9 +59,9 @@ pub async fn list(session: &Session) -> Result<Vec<LargeObject>, SourceError> {
         .collect())
 }
 
-/// Cuts the large objects into ranges of OIDs, ends included, of at least `target_bytes` each but for the last. An
-/// object is never cut: one that is larger than the target makes a range of that size. Objects without a page
-/// are in no range's rows, but in [`list`].
+/// Cuts all OIDs into ranges, ends included, whose objects have at least `target_bytes` each but for the last; none if
+/// no object has a page. An object is never cut: one that is larger than the target makes a range of that size.
+/// Objects without a page are in no range's rows, but in [`list`].
 ///
 /// # Errors
 /// [`SourceError::PrivilegesMissing`] if there are large objects and this role may not read `pg_largeobject`; a
@@ -83,19 +83,24 @@ pub async fn ranges(session: &Session, target_bytes: u64) -> Result<Vec<(u32, u3
     Ok(pack(sizes, target_bytes))
 }
 
-/// Joins neighbours, in ascending order, until a range holds `target` bytes.
+/// Joins neighbours, in ascending order, until a range holds `target` bytes. Each range begins where the one before
+/// ends, and the last goes to the last OID: that no object lies between two can then be seen from the ranges alone.
 fn pack(sizes: impl Iterator<Item = (u32, u64)>, target: u64) -> Vec<(u32, u32)> {
     let mut ranges: Vec<(u32, u32)> = Vec::new();
     let mut room = 0;
     for (oid, bytes) in sizes {
         match ranges.last_mut() {
             Some(last) if room > 0 => last.1 = oid,
-            _ => {
-                ranges.push((oid, oid));
+            last => {
+                let from = last.map_or(FIRST_OID, |last| last.1 + 1);
+                ranges.push((from, oid));
                 room = target.max(1);
             }
         }
         room = u64::saturating_sub(room, bytes);
+    }
+    if let Some(last) = ranges.last_mut() {
+        last.1 = u32::MAX;
     }
     ranges
 }
@@ -123,6 +128,9 @@ async fn require_readable(session: &Session) -> Result<(), SourceError> {
         }
     }
 }
+
+/// The first OID that an object can have.
+const FIRST_OID: u32 = 1;
 
 impl Reader {
     /// Starts to read the pages of the large objects `from..=to`: rows of `(loid, pageno, data)` in binary COPY, in
@@ -153,24 +161,25 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::btree_map;
     use proptest::prelude::*;
 
     #[test]
     fn neighbours_are_joined_up_to_the_target() {
         let sizes = [(5, 10), (7, 10), (9, 50), (12, 1)];
-        assert_eq!(pack(sizes.into_iter(), 20), [(5, 7), (9, 9), (12, 12)]);
-        assert_eq!(pack(sizes.into_iter(), u64::MAX), [(5, 12)]);
+        assert_eq!(pack(sizes.into_iter(), 20), [(1, 7), (8, 9), (10, u32::MAX)]);
+        assert_eq!(pack(sizes.into_iter(), u64::MAX), [(1, u32::MAX)]);
         assert_eq!(pack(std::iter::empty(), 20), []);
     }
 
     proptest! {
         #[test]
-        fn every_object_is_in_one_range(sizes: std::collections::BTreeMap<u32, u64>, target: u64) {
+        fn every_object_is_in_one_range(sizes in btree_map(1_u32.., 0_u64.., 0..40), target: u64) {
             let ranges = pack(sizes.clone().into_iter(), target);
             for oid in sizes.keys() {
                 prop_assert_eq!(ranges.iter().filter(|(from, to)| (*from..=*to).contains(oid)).count(), 1);
             }
-            prop_assert!(ranges.windows(2).all(|pair| pair[0].1 < pair[1].0));
+            prop_assert!(ranges.windows(2).all(|pair| pair[0].1 + 1 == pair[1].0));
         }
     }
 }

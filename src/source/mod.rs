@@ -6,6 +6,7 @@
 //! the bytes go.
 
 pub mod catalog;
+mod catalog_counts;
 mod columns;
 pub mod connection;
 mod dial;

@@ -7,12 +7,13 @@ use std::path::Path;
 use vouchsafe::format::{Decision, Receipt, Settlement, decode};
 use vouchsafe::mutant::Mutant;
 
-use super::shop::{Ended, Shop, end, run};
+use super::shop::{Ended, SHOP, Shop, end, run};
 
 /// Mutants that are caught in any backup of the shop, by the reason that their guard gives.
-const CAUGHT_ANYWHERE: [(Mutant, &str); 7] = [
+const CAUGHT_ANYWHERE: [(Mutant, &str); 8] = [
     (Mutant::SkipATicket, "TicketsOpen"),
     (Mutant::ExportTheNeighboursRange, "EqualSpans"),
+    (Mutant::LoseACatalogsLastEntry, "CountsDisagree"),
     (Mutant::SwallowTheFinalFlush, "DamageFound"),
     (Mutant::VerifierThatEchoes, "VerdictRefused"),
     (Mutant::StaleVerdict, "VerdictRefused"),
@@ -121,6 +122,23 @@ async fn counts_from_receipts_are_a_false_success_that_the_databases_counts_prev
     let count = "SELECT count(*) FROM orders";
     assert_eq!(shop.sql(count), "58");
     assert_eq!(shop.server.psql(&restored, count).unwrap(), "0", "then the mutant does nothing");
+}
+
+/// The only large object is the last entry of its catalog. With the guard gone its pages have nothing to belong to,
+/// and a restore must not leave them out in silence.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_without_their_object_are_refused_before_the_target_is_touched() {
+    let shop = Shop::with("pages", &format!("{SHOP} SELECT lo_from_bytea(4711, decode('00ff', 'hex'))"));
+    let lost = format!("{:?}", Mutant::LoseACatalogsLastEntry);
+    must_be_void(&shop, 1, &run(shop.backup_as(&lost)), "CountsDisagree").await;
+    let ended = run(shop.backup_as(&format!("{lost},{:?}", Mutant::CountFromReceipts)));
+    ended.must_succeed();
+    let restored = format!("{}_restored", shop.database);
+    let ended = run(shop.restore(&restored));
+    assert_eq!((ended.code, &*ended.reason()), (Some(3), "DamageFound"), "{ended:?}");
+    assert!(ended.stdout.contains("its catalog lists no large object"), "{ended:?}");
+    let there = format!("SELECT count(*) FROM pg_database WHERE starts_with(datname, '{restored}')");
+    assert_eq!(shop.sql(&there), "0");
 }
 
 /// Receipts of an earlier run, under names that come first in the listing of the next one.

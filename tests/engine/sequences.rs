@@ -1,6 +1,6 @@
 //! Values of sequences: read again after a restore, and united from several servers.
 
-use super::shop::{Shop, run};
+use super::shop::{SHOP, Shop, run};
 
 const SEQUENCES: &str = "
     CREATE TABLE orders(id serial PRIMARY KEY, note text); INSERT INTO orders(note) SELECT 'x' FROM generate_series(1, 5);
@@ -24,6 +24,25 @@ fn a_sequence_that_moved_after_it_was_set_is_named() {
     let ended = run(restore);
     assert_eq!((ended.code, &*ended.reason()), (Some(3), "RestoreDiffers"), "{ended:?}");
     assert!(ended.stdout.contains("sequence public.orders_id_seq: it stands at 6"), "{ended:?}");
+}
+
+/// Something in the target takes a sequence away before it is set: a value that has no place is no detail.
+#[test]
+fn a_recorded_sequence_that_the_target_lacks_is_named() {
+    let shop = Shop::with("sequences_gone", SHOP);
+    run(shop.backup_under(&[], "1Mi")).must_succeed();
+    let target = shop.server.fresh_database("sequences_gone_target");
+    // pg_restore makes `numbers` before `orders`.
+    let taking = "CREATE SCHEMA taking;
+        CREATE FUNCTION taking.take() RETURNS event_trigger LANGUAGE plpgsql AS
+          'BEGIN DROP SEQUENCE IF EXISTS public.numbers; END';
+        CREATE EVENT TRIGGER taking ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION taking.take()";
+    shop.server.psql(&target, taking).unwrap();
+    let mut restore = shop.restore(&target);
+    restore.arg("--into-empty-schemas");
+    let ended = run(restore);
+    assert_eq!((ended.code, &*ended.reason()), (Some(3), "RestoreDiffers"), "{ended:?}");
+    assert!(ended.stdout.contains("sequence public.numbers: its value is in the backup"), "{ended:?}");
 }
 
 /// Of two servers: one is further up, one further down, and of equal values one was handed out.

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use vouchsafe::format::{
-    Answer, Attempt, Beat, CatalogKind, Census, Collection, CopyFormat, Damage, DatabaseIdentity, Decision,
-    DestinationPlan, EndpointPlan, EqualSpans, ErrorEntry, Fingerprint, Key, Manifest, ManifestDestination,
-    ManifestTable, Nonce, Omitted, Order, Outcome, Part, PartEntry, Plan, PlanId, ProcessIdentity,
-    QualifiedName, Receipt, Run, RunKind, Settlement, Sha256Digest, SpanRange, StoredObject, TableCount,
-    TableFacts, TablePlan, Ticket, Tickets, Verdict, VerdictReference,
+    Answer, Attempt, Beat, CatalogCounts, CatalogKind, Census, Collection, CopyFormat, Damage,
+    DatabaseIdentity, Decision, DestinationPlan, EndpointPlan, EqualSpans, ErrorEntry, Fingerprint, Key,
+    Manifest, ManifestDestination, ManifestTable, Nonce, Omitted, Order, Outcome, Part, PartEntry, Plan,
+    PlanId, ProcessIdentity, QualifiedName, Receipt, Run, RunKind, Settlement, Sha256Digest, SpanRange,
+    StoredObject, TableCount, TableFacts, TablePlan, Ticket, Tickets, Verdict, VerdictReference,
 };
 
 use crate::check;
@@ -235,6 +235,10 @@ fn check_ledger() {
             plan_document: digest("plan"),
             counts: vec![TableCount { table: 0, rows: u64::MAX }],
             large_object_pages: vec![0, 3],
+            catalog_counts: vec![
+                CatalogCounts { roles: 1, sequences: 2, large_objects: u64::MAX, database: 4 },
+                CatalogCounts { roles: 5, sequences: 0, large_objects: 0, database: 2 },
+            ],
             catalogs: vec![digest("catalog")],
             equal_spans: vec![EqualSpans { tickets: (1, 2), server: "equal".into() }],
         },

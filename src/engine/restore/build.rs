@@ -12,7 +12,7 @@ use super::{RestoreJob, RestoredTable, compare, large_objects, load};
 use crate::format::QualifiedName;
 use crate::kill_point;
 use crate::source::target::{Archive, RestorePlan, create_extensions, refresh_views, set_sequences};
-use crate::source::{ClientEncoding, Session};
+use crate::source::{ClientEncoding, Selection, Session};
 
 /// What is restored from, and in which order.
 pub(super) struct Material<'a> {
@@ -51,8 +51,10 @@ impl Material<'_> {
         let mut sequences = Vec::new();
         if !job.schema_only {
             // Another schema's sequence of an existing database may have the name of one that was not chosen.
-            sequences = content.sequences_in(&session).await?;
-            sequences.retain(|sequence| !site.holds_others() || self.is_ours(&sequence.name));
+            let ours = |name: &QualifiedName| !site.holds_others() || self.is_ours(name);
+            let whole = job.selection == Selection::default();
+            sequences = content.sequences_in(&session, |name| whole && ours(name)).await?;
+            sequences.retain(|sequence| ours(&sequence.name));
             set_sequences(&session, &sequences).await?;
             kill_point::passed("restored", "sequences");
             large_objects::restore(&loader, site, &session, block_size).await?;

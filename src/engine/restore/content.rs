@@ -39,6 +39,8 @@ pub(super) struct Content {
     pub(super) roles: Vec<Role>,
     /// Of each server: they are united in [`Content::sequences_in`].
     pub(super) sequences: Vec<SequenceValue>,
+    /// Those of the server whose archive is restored: its definitions make each of them.
+    pub(super) archived_sequences: HashSet<QualifiedName>,
     pub(super) large_objects: Vec<LargeObject>,
     pub(super) populated_views: HashSet<QualifiedName>,
 }
@@ -63,6 +65,12 @@ impl Content {
             }
         }
         let archive = draft.archive.ok_or_else(|| EngineError::Damaged("the backup has no schema".into()))?;
+        if draft.large_objects.is_empty() && !draft.pages.is_empty() {
+            // Nothing would be made of them, and nothing compared.
+            return Err(EngineError::Damaged(
+                "the backup holds pages of large objects, and its catalog lists no large object".into(),
+            ));
+        }
         let server = draft.server.ok_or_else(|| EngineError::Damaged("the backup names no server".into()))?;
         Ok(Self {
             endpoints: plan.endpoints,
@@ -75,6 +83,7 @@ impl Content {
             extensions: draft.extensions,
             roles: draft.roles,
             sequences: draft.sequences,
+            archived_sequences: draft.archived_sequences,
             large_objects: draft.large_objects,
             populated_views: plan.populated_views.into_iter().collect(),
         })
@@ -115,14 +124,19 @@ impl Content {
             .collect()
     }
 
-    /// Values of the sequences that the session's database has: a selection leaves some out. Of several servers
-    /// the furthest counts, in the direction of the sequence, so that no value is handed out twice.
-    pub(super) async fn sequences_in(&self, session: &Session) -> Result<Vec<SequenceValue>, EngineError> {
+    /// Values of the sequences that the session's database has: a selection leaves some out, but never one that is
+    /// `required`. Of several servers the furthest counts, in the direction of the sequence, so that no value is
+    /// handed out twice.
+    pub(super) async fn sequences_in(
+        &self,
+        session: &Session,
+        required: impl Fn(&QualifiedName) -> bool,
+    ) -> Result<Vec<SequenceValue>, EngineError> {
         let mut of_name: BTreeMap<&QualifiedName, Vec<&SequenceValue>> = BTreeMap::new();
         for value in &self.sequences {
             of_name.entry(&value.name).or_default().push(value);
         }
-        let mut there = Vec::new();
+        let (mut there, mut missing) = (Vec::new(), Vec::new());
         for (name, values) in of_name {
             let found = session
                 .client()
@@ -132,10 +146,17 @@ impl Content {
                 )
                 .await
                 .map_err(|error| session.error(format!("looking for sequence {name}"), error))?;
-            let increment = found.map(|row| row.get::<_, i64>(0));
-            there.extend(increment.and_then(|increment| furthest(&values, increment)).cloned());
+            match found.map(|row| row.get::<_, i64>(0)) {
+                Some(increment) => there.extend(furthest(&values, increment).cloned()),
+                None if self.archived_sequences.contains(name) && required(name) => {
+                    missing.push(format!(
+                        "sequence {name}: its value is in the backup, and it was not restored"
+                    ));
+                }
+                None => {}
+            }
         }
-        Ok(there)
+        if missing.is_empty() { Ok(there) } else { Err(EngineError::NotEqual(missing.join("; "))) }
     }
 }
 
@@ -158,6 +179,7 @@ struct Draft {
     extensions: Vec<ExtensionVersion>,
     roles: Vec<Role>,
     sequences: Vec<SequenceValue>,
+    archived_sequences: HashSet<QualifiedName>,
     large_objects: Vec<LargeObject>,
 }
 
@@ -215,7 +237,13 @@ impl Draft {
         for entry in entries {
             match what {
                 CatalogKind::Roles => self.roles.push(parse(entry)?),
-                CatalogKind::Sequences => self.sequences.push(parse(entry)?),
+                CatalogKind::Sequences => {
+                    let value: SequenceValue = parse(entry)?;
+                    if endpoint == 0 {
+                        self.archived_sequences.insert(value.name.clone());
+                    }
+                    self.sequences.push(value);
+                }
                 CatalogKind::LargeObjects => self.large_objects.push(parse(entry)?),
                 CatalogKind::Database if endpoint > 0 => {}
                 CatalogKind::Database => match parse(entry)? {

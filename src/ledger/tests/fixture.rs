@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 
 use crate::format::{
-    Answer, CatalogKind, Census, CopyFormat, DatabaseIdentity, DestinationPlan, EndpointPlan, Fingerprint,
-    Key, Manifest, ManifestDestination, Nonce, Order, PartEntry, Plan, PlanId, QualifiedName, Receipt,
-    Settlement, Sha256Digest, SpanRange, StoredObject, TableCount, TableFacts, TablePlan, Ticket, Tickets,
-    Verdict,
+    Answer, CatalogCounts, CatalogKind, Census, CopyFormat, DatabaseIdentity, DestinationPlan, EndpointPlan,
+    Fingerprint, Key, Manifest, ManifestDestination, Nonce, Order, PartEntry, Plan, PlanId, QualifiedName,
+    Receipt, Settlement, Sha256Digest, SpanRange, StoredObject, TableCount, TableFacts, TablePlan, Ticket,
+    Tickets, Verdict,
 };
 use crate::ledger::{Balanced, Ledger, LedgerError, Proven, Witness};
 
@@ -93,8 +93,10 @@ pub(super) fn world_cut(spans: &[SpanRange]) -> World {
     let row = |table, range: &SpanRange| Order::Rows { table, range: range.clone() };
     let mut here = vec![Order::Schema { endpoint: 0 }];
     here.extend(spans.iter().map(|span| row(0, span)));
-    here.push(Order::LargeObjects { endpoint: 0, from: 1, to: 900 });
+    here.push(Order::LargeObjects { endpoint: 0, from: 1, to: u32::MAX });
     here.push(Order::Catalog { endpoint: 0, what: CatalogKind::Sequences });
+    let catalogs = [CatalogKind::Roles, CatalogKind::LargeObjects, CatalogKind::Database]
+        .map(|what| Order::Catalog { endpoint: 0, what });
     let there =
         [row(1, &keys(None, Some("7"))), row(1, &keys(Some("7"), None)), row(2, &SpanRange::Whole)].to_vec();
     let spans = u32::try_from(spans.len()).unwrap();
@@ -119,7 +121,10 @@ pub(super) fn world_cut(spans: &[SpanRange]) -> World {
             tickets: tickets.collect(),
         }
     };
-    let tickets = vec![side("here", here), side("there", there)];
+    let mut tickets = vec![side("here", here), side("there", there)];
+    // Numbered last, so that those of rows stand at the same numbers as ever.
+    let last = side("here", catalogs.to_vec());
+    tickets[0].tickets.extend(last.tickets);
     let destinations = tickets.iter().map(|tickets| DestinationPlan {
         name: tickets.destination.clone(),
         url: "file:///backups".into(),
@@ -163,6 +168,12 @@ pub(super) fn world_cut(spans: &[SpanRange]) -> World {
             receipts.push((name, receipt));
         }
     }
+    let entries = CatalogCounts {
+        roles: entries_of(&tickets, CatalogKind::Roles),
+        sequences: entries_of(&tickets, CatalogKind::Sequences),
+        large_objects: entries_of(&tickets, CatalogKind::LargeObjects),
+        database: entries_of(&tickets, CatalogKind::Database),
+    };
     let counts = (0..).zip(counts).map(|(table, rows)| TableCount { table, rows });
     let census = Census {
         run: RUN,
@@ -170,14 +181,21 @@ pub(super) fn world_cut(spans: &[SpanRange]) -> World {
         plan_document: digest("plan"),
         counts: counts.collect(),
         large_object_pages: vec![PAGES],
+        catalog_counts: vec![entries],
         catalogs: vec![digest("catalog")],
         equal_spans: Vec::new(),
     };
     World { plan, tickets, receipts, census }
 }
 
+/// As many as the receipt of its ticket says, which goes by the ticket's number.
+fn entries_of(tickets: &[Tickets], kind: CatalogKind) -> u64 {
+    let is_it = |ticket: &&Ticket| matches!(ticket.order, Order::Catalog { what, .. } if what == kind);
+    u64::from(tickets[0].tickets.iter().find(is_it).unwrap().id) + 10
+}
+
 /// The run as it should be. Tickets 1 to 3 are spans of blocks of `orders`, 6 and 7 of keys of `events`,
-/// and 8 is `empty`.
+/// 8 is `empty`, and 9 to 11 are catalogs.
 pub(super) fn world() -> World {
     world_cut(&[blocks(None, Some(40)), blocks(Some(40), Some(80)), blocks(Some(80), None)])
 }
