@@ -8,6 +8,8 @@ mod bench;
 mod catalogs;
 #[path = "source/changes.rs"]
 mod changes;
+#[path = "source/counts.rs"]
+mod counts;
 #[path = "source/entering.rs"]
 mod entering;
 #[path = "source/inventory.rs"]

@@ -117,6 +117,8 @@ impl Shop {
         command.arg("--store").arg(format!("file://{}", self.here.path().display()));
         command.arg("--store").arg(format!("region=eu=file://{}", self.there.path().display()));
         command.env("PGPASSWORD", PASSWORD).env("VOUCHSAFE_LISTING_PATIENCE_MS", "1000");
+        // What a process goes on without shows here, but where a test provokes just that.
+        command.env("VOUCHSAFE_STRICT", "1");
         command.env_remove("VOUCHSAFE_MUTANT").env_remove("VOUCHSAFE_LOG");
         command.env_remove("VOUCHSAFE_KILL_AT").env_remove("VOUCHSAFE_STOP_AT");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
