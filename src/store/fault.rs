@@ -135,6 +135,8 @@ impl Rule {
 /// A request that was met by a fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fired {
+    /// The rule's position among those that were given.
+    pub rule: usize,
     /// Its number among all requests.
     pub request: u64,
     /// What it asked for.
@@ -182,12 +184,13 @@ impl Plan {
         if self.healed.load(Ordering::SeqCst) {
             return (request, None);
         }
-        let rule = self.rules.iter().find(|rule| {
+        let rule = self.rules.iter().enumerate().find(|(_, rule)| {
             let named = rule.name_contains.as_ref().is_none_or(|part| object.contains(part));
             named && rule.fault.fits(operation) && rule.when.meets(&log.requests)
         });
-        let trap = rule.map(|rule| {
-            let fired = Fired { request, operation, object: object.to_owned(), fault: rule.fault };
+        let trap = rule.map(|(position, rule)| {
+            let (object, fault) = (object.to_owned(), rule.fault);
+            let fired = Fired { rule: position, request, operation, object, fault };
             Trap { plan: Arc::clone(self), fired }
         });
         (request, trap)

@@ -107,6 +107,8 @@ pub enum WireReach {
 /// A request that was met by a fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WireFired {
+    /// The rule's position among those that were set.
+    pub rule: usize,
     /// Its number among all requests.
     pub request: u64,
     /// Method and target: `PUT /bucket/key?partNumber=1`.
@@ -264,18 +266,18 @@ impl Shared {
     }
 
     /// Counts a request, and says what is to go wrong with it. The first rule that matches wins.
-    fn next(&self, request: &Request) -> (u64, Option<WireFault>) {
+    fn next(&self, request: &Request) -> (u64, Option<(usize, WireFault)>) {
         let mut state = self.state();
         let number = state.requests.len() as u64;
         let line = request.line();
         state.requests.push(line.clone());
         state.statuses.push(0);
         let mut found = None;
-        for armed in &mut state.rules {
+        for (position, armed) in state.rules.iter_mut().enumerate() {
             let fault = armed.rule.fault;
             // Each counts, also when an earlier one has won.
             if armed.meets(number, &line, fits(fault, request)) && found.is_none() {
-                found = Some(fault);
+                found = Some((position, fault));
             }
         }
         (number, found)
@@ -289,8 +291,8 @@ impl Shared {
         }
     }
 
-    fn fire(&self, number: u64, request: &Request, fault: WireFault) {
-        self.state().fired.push(WireFired { request: number, line: request.line(), fault });
+    fn fire(&self, rule: usize, number: u64, request: &Request, fault: WireFault) {
+        self.state().fired.push(WireFired { rule, request: number, line: request.line(), fault });
     }
 }
 
@@ -346,8 +348,13 @@ fn serve(client: &TcpStream, shared: &Shared) -> io::Result<End> {
     client.set_nodelay(true)?;
     let mut reader = io::BufReader::with_capacity(1 << 16, client);
     while let Some(request) = http::read_request(&mut reader)? {
-        let (number, fault) = shared.next(&request);
-        let fire = |fault| shared.fire(number, &request, fault);
+        let (number, met) = shared.next(&request);
+        let fault = met.map(|(_, fault)| fault);
+        let fire = |fault| {
+            if let Some((rule, _)) = met {
+                shared.fire(rule, number, &request, fault);
+            }
+        };
         if let Some(fault @ (WireFault::ResetInRequest | WireFault::StallInRequest)) = fault {
             http::read_half(&mut reader, &request)?;
             fire(fault);

@@ -329,6 +329,17 @@ async fn faults_by_seed_are_the_same_again_and_by_name_meet_only_that() {
 }
 
 #[tokio::test]
+async fn a_rule_that_fires_twice_does_not_stand_for_one_that_never_does() {
+    let often = Rule::new(When::Of(Operation::Head, 0..2), Fault::Before(StoreErrorKind::NotFound));
+    let never = Rule::new(When::Of(Operation::Get, 5..6), Fault::Before(StoreErrorKind::NotFound));
+    let faulty = Faulty::new(Kind::Folder, vec![often, never]).await;
+    for _ in 0..3 {
+        drop(faulty.faults.head(&key(OLD), None).await);
+    }
+    assert_eq!(faulty.faults.fired().iter().map(|fired| fired.rule).collect::<Vec<_>>(), [0, 0]);
+}
+
+#[tokio::test]
 async fn deleting_again_after_a_lost_acknowledgement_is_success() {
     let rule = Rule::new(When::Of(Operation::Delete, 0..1), Fault::After(StoreErrorKind::Unavailable));
     let faulty = Faulty::new(Kind::Folder, vec![rule]).await;

@@ -70,9 +70,7 @@ async fn backup(world: &Arc<World>, level: Level, case: &Case, sample: bool) -> 
     let job = world.backup_job(case.source, &rig.stores);
     let ended = back_up(&job).await;
     rig.heal();
-    if rig.fired() < case.marks.len() as u64 {
-        return Err(format!("{} of its faults fired; it ended {ended:?}", rig.fired()));
-    }
+    rig.all_fired(&case.marks).map_err(|unfired| format!("{unfired}; it ended {ended:?}"))?;
     let must = case.marks[0].fault.must_in_backup(level, case.marks[0].kind);
     let outcome = judge::outcome(world, &prefixes[0], 1).await;
     let shown = format!("{} and the register says {outcome:?}", said(&ended));

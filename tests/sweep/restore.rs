@@ -41,9 +41,7 @@ async fn read(world: &Arc<World>, level: Level, folder: &str, case: &Case) -> Re
     rig.heal();
     let left = world.databases(&database).await;
     let judged = async {
-        if rig.fired() < case.marks.len() as u64 {
-            return Err(format!("{} of its faults fired; it ended {ended:?}", rig.fired()));
-        }
+        rig.all_fired(&case.marks).map_err(|unfired| format!("{unfired}; it ended {ended:?}"))?;
         let end = match &ended {
             Ok(_) if left.contains(&database) => {
                 world.must_equal(Source::Small, &database).await?;

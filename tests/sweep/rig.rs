@@ -1,5 +1,7 @@
 //! The way from the engine to the store of one case, with the faults in it.
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -111,12 +113,20 @@ impl Rig {
         }
     }
 
-    /// How many faults have fired.
-    pub fn fired(&self) -> u64 {
+    /// Which of the marks have fired, by position: one that fires several times does not stand for another.
+    pub fn fired(&self) -> BTreeSet<usize> {
         match &self.faults {
-            Faults::Trait(store) => store.fired().len() as u64,
-            Faults::Wire(proxy) => proxy.fired().len() as u64,
+            Faults::Trait(store) => store.fired().iter().map(|fired| fired.rule).collect(),
+            Faults::Wire(proxy) => proxy.fired().iter().map(|fired| fired.rule).collect(),
         }
+    }
+
+    /// Whether each of `marks`, in their order, has fired; else those that haven't.
+    pub fn all_fired<M: fmt::Display>(&self, marks: &[M]) -> Result<(), String> {
+        let fired = self.fired();
+        let unfired = marks.iter().enumerate().filter(|(position, _)| !fired.contains(position));
+        let unfired: Vec<String> = unfired.map(|(_, mark)| mark.to_string()).collect();
+        if unfired.is_empty() { Ok(()) } else { Err(format!("never fired: {}", unfired.join(", "))) }
     }
 
     /// From now on nothing goes wrong.
