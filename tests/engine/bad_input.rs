@@ -167,7 +167,8 @@ async fn what_was_rolled_back_is_found_and_not_restored() {
 /// A span takes a second at this rate, all of them two minutes; and a backup without a schema is none.
 #[tokio::test]
 async fn a_pg_dump_that_fails_ends_the_export_of_rows() {
-    let rows = "CREATE TABLE t AS SELECT md5(i::text) || md5((-i)::text) AS x FROM generate_series(1, 12000) AS i";
+    let rows =
+        "CREATE TABLE t AS SELECT md5(i::text) || md5((-i)::text) AS x FROM generate_series(1, 12000) AS i";
     let shop = Shop::with("doomed", rows);
     let tools = tempfile::tempdir().unwrap();
     let bin = shop.server.client_bin_dir();
