@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::options::{self, StoreArguments, ToolArguments};
+use super::output::Work;
 use super::report::BackupReport;
 use super::{Failure, OutputFormat, output, progress, signals};
 use crate::engine::job::{DEFAULT_SPAN_BYTES, listing_patience, owner_of};
@@ -90,7 +91,8 @@ impl Backup {
             interrupt,
             progress: progress::shown(output),
         };
-        let sealed = back_up(&job).await?;
+        let sealed =
+            back_up(&job).await.map_err(|error| Failure::of_work(error, Work::Backup, &job.interrupt))?;
         let report = BackupReport::of(&sealed);
         output::write(output, &report, || report.text())
     }

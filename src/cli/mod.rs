@@ -9,6 +9,7 @@ mod documented;
 mod list;
 mod options;
 mod output;
+mod parsing;
 mod progress;
 mod report;
 mod restore;
@@ -22,6 +23,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 pub use documented::{documents, reasons};
 pub use output::Failure;
+pub use parsing::parse;
 
 /// Backs PostgreSQL up, and says Succeeded only after every stored byte was read back.
 ///
@@ -32,8 +34,9 @@ pub struct Arguments {
     /// How results are written; progress goes to standard error.
     #[arg(long, global = true, value_enum, default_value_t = OutputFormat::Text)]
     output: OutputFormat,
-    /// What is logged to standard error, as in RUST_LOG.
-    #[arg(long, global = true, env = "VOUCHSAFE_LOG", default_value = "warn", hide_env_values = true)]
+    /// What is logged to standard error: off, error, warn, info, debug, trace, or MODULE=LEVEL with commas between.
+    #[arg(long, value_name = "FILTER", global = true, env = "VOUCHSAFE_LOG", default_value = "warn")]
+    #[arg(hide_env_values = true, value_parser = parsing::log)]
     log: String,
     #[command(subcommand)]
     command: Command,

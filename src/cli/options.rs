@@ -12,6 +12,7 @@ use super::Failure;
 use crate::api::quantity::{parse_duration, parse_size};
 use crate::engine::errors::ErrorBook;
 use crate::engine::{Destination, Destinations, EngineError, Register};
+use crate::hint::WayIn;
 use crate::plan::locality::Locality;
 use crate::source::{EndpointConfig, PasswordSources, Tools};
 use crate::store::location::StoreUrlError;
@@ -148,7 +149,7 @@ pub(super) fn endpoint(text: &str) -> Result<EndpointConfig, Failure> {
     let parsed = EndpointConfig::parse(text, &PasswordSources::from_environment());
     parsed.map_err(|error| match EngineError::Source(error) {
         error if error.reason() == "InvalidEndpoint" => {
-            Failure::usage(super::output::chain(&error), error.hint())
+            Failure::usage(super::output::chain(&error), error.hint(WayIn::Flags))
         }
         error => error.into(),
     })

@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::backup::selection;
 use super::options::{self, StoreArguments, ToolArguments};
+use super::output::Work;
 use super::report::RestoreReport;
 use super::{Failure, OutputFormat, output, progress, signals};
 use crate::engine::restore::{RestoreJob, RestorePlace, RestorePolicy, restore};
@@ -94,7 +95,8 @@ impl Restore {
             interrupt,
             progress: progress::shown(output),
         };
-        let restored = restore(&job).await?;
+        let work = if self.into_empty_schemas { Work::IntoSchemas } else { Work::Restore };
+        let restored = restore(&job).await.map_err(|error| Failure::of_work(error, work, &job.interrupt))?;
         let report = RestoreReport::of(&restored);
         output::write(output, &report, || report.text())
     }

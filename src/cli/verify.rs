@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::options::{StoreArguments, ToolArguments};
-use super::output::Reason;
+use super::output::{Reason, Work};
 use super::report::VerifyReport;
 use super::{Failure, OutputFormat, output, progress, signals};
 use crate::engine::backups;
@@ -29,7 +29,8 @@ impl Verify {
         let parallelism = usize::from(self.parallelism);
         let verifying =
             backups::verify(&opened.destinations, &opened.register, self.run, &tools, parallelism, &progress);
-        let verified = interrupt.race(verifying).await?;
+        let verified = interrupt.race(verifying).await;
+        let verified = verified.map_err(|error| Failure::of_work(error, Work::Reading, &interrupt))?;
         let report = VerifyReport::of(&verified);
         output::write(output, &report, || report.text())?;
         if verified.damages.is_empty() {

@@ -11,6 +11,7 @@ use crate::format::{
     CatalogKind, DatabaseIdentity, DestinationPlan, EndpointPlan, Key, Omitted, Order, Plan, PlanDocument,
     QualifiedName, Sha256Digest, SpanRange, TablePlan, Ticket, Tickets,
 };
+use crate::hint::Hint;
 use crate::plan::locality::{Locality, choose_destination};
 use crate::plan::placement::{Placed, Unplaced, place};
 use crate::plan::spans;
@@ -133,7 +134,10 @@ fn check_alike(sources: &[HeldSource]) -> Result<(), EngineError> {
                     "sources {} and {} differ in table {name}: one lacks it, or it has other columns",
                     first.endpoint.name, other.endpoint.name
                 ),
-                "bring their schemas to the same state, or leave the table out",
+                Hint::of(
+                    "bring their schemas to the same state, or leave the table out by --exclude-table",
+                    "bring their schemas to the same state, or leave the table out by spec.source.postgres.exclude.tables",
+                ),
             ));
         }
     }
@@ -202,7 +206,10 @@ impl Draft {
         if job.placement.unplaced == Unplaced::Default || source.large_objects.is_empty() {
             return Ok(self.default.clone());
         }
-        Err(EngineError::usage("no placement rule can match large objects", "set unplaced to Default"))
+        Err(EngineError::usage(
+            "no placement rule can match large objects",
+            Hint::of("add --unplaced-to-default", "set spec.source.postgres.unplaced to Default"),
+        ))
     }
 
     /// The destination of a locality, by the longest prefix.
@@ -220,7 +227,10 @@ impl Draft {
         let chosen = chosen.map_err(|error| {
             EngineError::usage(
                 error.to_string(),
-                "add a --store for that locality, or choose localityPolicy Default",
+                Hint::of(
+                    "add a --store for that locality, or --unmatched-to-default",
+                    "add a destination for that locality to the BackupStore, or set its localityPolicy to Default",
+                ),
             )
         })?;
         Ok(chosen.name.to_owned())
@@ -244,7 +254,13 @@ impl Draft {
             source.endpoint.locality.as_ref(),
         );
         let localities = localities.map_err(|error| {
-            EngineError::usage(error.to_string(), "add a rule for them, or set unplaced to Default")
+            EngineError::usage(
+                error.to_string(),
+                Hint::of(
+                    "add a --place for them, or --unplaced-to-default",
+                    "add a rule for them to spec.source.postgres.placement, or set unplaced to Default",
+                ),
+            )
         })?;
         let mut sampler = None;
         for (table, locality) in exported.iter().zip(localities) {
