@@ -16,6 +16,7 @@ mod engine {
     mod page;
     mod places;
     mod round;
+    mod said;
     mod setup;
     mod shop;
     mod signals;

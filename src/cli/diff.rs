@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::options::{self, StoreArguments};
-use super::output::Reason;
+use super::output::{Reason, Work};
 use super::{Failure, OutputFormat, output, progress, signals};
 use crate::engine::backups;
 use crate::engine::diff::{TableDifference, with_backup, with_database};
@@ -49,7 +49,9 @@ impl Diff {
                 let endpoint = options::endpoint(url)?;
                 let plan = backup.plan(&opened.register).await?;
                 let progress = progress::shown(output);
-                interrupt.race(with_database(&backup, &plan, &endpoint, parallelism, &progress)).await?
+                let compared = with_database(&backup, &plan, &endpoint, parallelism, &progress);
+                let compared = interrupt.race(compared).await;
+                compared.map_err(|error| Failure::of_work(error, Work::Reading, &interrupt))?
             }
             other => {
                 let run = other.map(str::parse::<u32>).transpose().map_err(|_| {
@@ -60,13 +62,12 @@ impl Diff {
                 with_backup(&backup, &other)
             }
         };
-        let rows = |side: &Option<crate::format::Fingerprint>| side.map(|it| it.rows);
         let differences = differences
             .iter()
             .map(|TableDifference { name, left, right }| Difference {
                 table: name.to_string(),
-                rows: rows(left),
-                other_rows: rows(right),
+                rows: *left,
+                other_rows: *right,
             })
             .collect();
         let document = DiffReport { differences };
@@ -82,11 +83,14 @@ impl Diff {
         if differences.is_empty() {
             return Ok(());
         }
-        let message = format!("{} tables differ", differences.len());
+        let message = match differences.len() {
+            1 => "1 table differs".to_owned(),
+            several => format!("{several} tables differ"),
+        };
         Err(Failure::not_proven(
             Reason::Different,
             message,
-            "equal row counts with other contents differ, too",
+            "absent: that side has no such table; equal numbers of rows mean other contents",
         ))
     }
 }

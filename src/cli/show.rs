@@ -6,6 +6,7 @@ use super::options::StoreArguments;
 use super::report::ShowReport;
 use super::{Failure, OutputFormat, output};
 use crate::engine::backups;
+use crate::engine::inside::inside;
 
 #[derive(Args, Debug)]
 pub(super) struct Show {
@@ -20,7 +21,8 @@ impl Show {
         let opened = self.stores.open(None).await?;
         let run = backups::choose(&opened.register, self.run).await?;
         let backup = backups::open(&opened.destinations, &opened.register, run).await?;
-        let report = ShowReport::of(&backup);
+        let inside = inside(&backup, &opened.destinations).await?;
+        let report = ShowReport::of(&backup, inside);
         output::write(output, &report, || report.text())
     }
 }

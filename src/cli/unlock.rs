@@ -23,7 +23,7 @@ pub(super) struct Unlock {
 /// What it writes.
 #[derive(Debug, JsonSchema, Serialize)]
 pub(super) struct UnlockReport {
-    run: u32,
+    run: Option<u32>,
     outcome: String,
     evidence: String,
 }
@@ -35,7 +35,14 @@ impl Unlock {
         let Unlocked { run, outcome, evidence } = unlocked;
         let report = UnlockReport { run, outcome, evidence };
         output::write(output, &report, || {
-            format!("run {} is {}: {}", report.run, report.outcome, report.evidence)
+            let UnlockReport { run, outcome, evidence } = &report;
+            match run {
+                None => format!("no run is open: {evidence}"),
+                Some(run) if evidence == backups::DECIDED_BEFORE => {
+                    format!("no run is open: run {run} is {outcome}; {evidence}")
+                }
+                Some(run) => format!("run {run} is {outcome}: {evidence}"),
+            }
         })
     }
 }

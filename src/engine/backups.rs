@@ -298,35 +298,48 @@ async fn look_up(register: &Register, listed: &mut Listed) -> Result<(), EngineE
     Ok(())
 }
 
+/// What [`unlock`] says of a run that was not open.
+pub const DECIDED_BEFORE: &str = "it was decided before";
+
 /// The reason of a run that was voided by [`unlock`].
 pub const UNLOCKED: &str = "Unlocked";
 
 /// What became of a run that was to be unlocked.
 #[derive(Clone, Debug)]
 pub struct Unlocked {
-    /// The run.
-    pub run: u32,
+    /// The run; absent if there is none at all.
+    pub run: Option<u32>,
     /// How it is decided now.
     pub outcome: String,
     /// Why that is right.
     pub evidence: String,
 }
 
-/// Voids an open run that nobody is at. Safe in any case: a wrongly voided run just can't seal.
+/// Voids an open run that nobody is at. Safe in any case: a wrongly voided run just can't seal. If no run is open,
+/// there is nothing to do, and it says so.
 ///
 /// # Errors
-/// [`EngineError::Busy`] if somebody is at it and `force` is not set.
+/// [`EngineError::Busy`] if somebody is at it and `force` is not set; [`EngineError::NoBackup`] if the run that was
+/// asked for is not there.
 pub async fn unlock(register: &Register, run: Option<u32>, force: bool) -> Result<Unlocked, EngineError> {
+    let newest = register.newest().await?;
     let run = match run {
+        None if newest == 0 => {
+            let evidence = format!("there is no run at {}", register.store().url());
+            return Ok(Unlocked { run: None, outcome: "none".into(), evidence });
+        }
+        None => newest,
+        Some(run) if run == 0 || run > newest => {
+            return Err(EngineError::NoBackup(format!(
+                "there is no run {run} in {}",
+                register.store().url()
+            )));
+        }
         Some(run) => run,
-        None => register.newest().await?,
     };
-    if run == 0 || run > register.newest().await? {
-        return Err(EngineError::NoBackup(format!("there is no run {run} in {}", register.store().url())));
-    }
     if let Some(decided) = register.outcome(run).await? {
         let outcome = super::error::describe(&decided.outcome.decision);
-        return Ok(Unlocked { run, outcome, evidence: "it was decided before".into() });
+        return Ok(Unlocked { run: Some(run), outcome, evidence: DECIDED_BEFORE.into() });
     }
     let claim = register.run(run).await?;
     let attempts = register.attempts(run).await?;
@@ -342,5 +355,5 @@ pub async fn unlock(register: &Register, run: Option<u32>, force: bool) -> Resul
         format!("nobody is at it: {}", super::register::whereabouts(last.map(|attempt| &attempt.process)))
     };
     let decided = register.void(run, UNLOCKED, evidence.clone()).await?;
-    Ok(Unlocked { run, outcome: super::error::describe(&decided.outcome.decision), evidence })
+    Ok(Unlocked { run: Some(run), outcome: super::error::describe(&decided.outcome.decision), evidence })
 }

@@ -40,6 +40,7 @@ pub use locks::{LockHolder, LockLimits};
 pub use password::PasswordSources;
 pub use preflight::preflight;
 pub use reader::{CopyStream, Reader, ServerHash};
+pub use relations::tables_with_rows;
 pub use schema::{SchemaArchive, SchemaFacts};
 pub use selection::{SchemaPattern, Selection, TablePattern};
 pub use server::{ServerFacts, refuse_pooler};

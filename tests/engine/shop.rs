@@ -108,7 +108,7 @@ impl Shop {
     }
 
     /// The same for a command that needs none of PostgreSQL's programs.
-    fn subcommand(&self, before: &[&str], subcommand: &[&str]) -> Command {
+    pub(super) fn subcommand(&self, before: &[&str], subcommand: &[&str]) -> Command {
         let program = env!("CARGO_BIN_EXE_vouchsafe");
         let words: Vec<&str> = before.iter().copied().chain([program]).collect();
         let mut command = Command::new(words[0]);
