@@ -298,9 +298,9 @@ impl EngineError {
             },
             Self::CollectionIdentityChanged { .. } => {
                 way.says(
-                    "a server that was restored or cloned needs a collection of its own: choose another prefix in the URL \
+                    "a server that was restored or cloned, or a --source of another locality than before, needs a collection of its own: choose another prefix in the URL \
                      after --store",
-                    "a server that was restored or cloned needs a collection of its own: choose another spec.collection",
+                    "a server that was restored or cloned, or endpoints of other names than before, need a collection of their own: choose another spec.collection",
                 )
                 .into()
             }

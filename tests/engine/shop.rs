@@ -68,6 +68,12 @@ impl Ended {
         document["failure"]["reason"].as_str().unwrap_or_else(|| panic!("no failure: {self:?}")).to_owned()
     }
 
+    /// The failure's hint, from the same.
+    pub(super) fn hint(&self) -> String {
+        let document: serde_json::Value = serde_json::from_str(&self.stdout).unwrap();
+        document["failure"]["hint"].as_str().unwrap_or_else(|| panic!("no failure: {self:?}")).to_owned()
+    }
+
     /// Panics unless the command succeeded.
     pub(super) fn must_succeed(&self) {
         assert_eq!(self.code, Some(0), "{self:?}");
