@@ -164,3 +164,83 @@ fn a_file_that_is_no_yaml_is_refused_by_name_line_and_column() {
     assert!(message.contains("spec.source.postgres.endpoints[one].hots"), "{message}");
     assert!(message.contains(&file.display().to_string()), "{message}");
 }
+
+/// The commands of a text, each as the words that a shell makes of it: lines that begin with `vouchsafe`, with those
+/// that a backslash joins.
+fn commands(text: &str) -> Vec<Vec<String>> {
+    let joined = text.replace("\\\n", " ");
+    let lines = joined.lines().map(str::trim).filter(|line| line.starts_with("vouchsafe "));
+    let words = |line: &str| {
+        // What the next program of a pipe makes of it is not looked at.
+        let line = line.trim_end_matches('|');
+        // The words alone: nothing is run, redirected or piped.
+        let script =
+            format!("vouchsafe() {{ printf '%s\\0' vouchsafe \"$@\" >&3; }}; {{ {line}\n}} 3>&1 >&2");
+        let script = script.replace(" > /", " | cat #/");
+        let output = Command::new("sh").args(["-c", &script]).env("STORE", "file:///x").output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.split_terminator('\0').map(str::to_owned).collect()
+    };
+    lines.map(words).collect()
+}
+
+#[track_caller]
+fn must_parse(text: &str, least: usize) {
+    let commands = commands(text);
+    assert!(commands.len() >= least, "{commands:?}");
+    for words in commands {
+        let parsed = vouchsafe::cli::parse(words.iter().map(Into::into));
+        assert!(words.len() > 1 && parsed.is_ok(), "{words:?}");
+    }
+}
+
+#[rstest]
+#[case("", 4)]
+#[case("backup", 3)]
+#[case("restore", 3)]
+#[case("run", 2)]
+#[case("list", 2)]
+#[case("show", 2)]
+#[case("verify", 2)]
+#[case("diff", 2)]
+#[case("unlock", 2)]
+#[case("completions", 1)]
+fn examples_of_help_are_right_and_fit_a_terminal(#[case] subcommand: &str, #[case] least: usize) {
+    let words: Vec<&str> = [subcommand, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
+    let help = String::from_utf8(run(&words).stdout).unwrap();
+    must_parse(&help, least);
+    let (_, after) = help.split_once("Output:").unwrap();
+    let examples = after.lines().skip_while(|line| !line.ends_with(':'));
+    let wide: Vec<&str> = examples.filter(|line| line.chars().count() > 80).collect();
+    assert!(wide.is_empty(), "a terminal of 80 columns would break these: {wide:?}");
+}
+
+#[test]
+fn commands_in_the_documentation_are_right() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let pages = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let pages = pages.filter(|path| path.extension().is_some_and(|it| it == "md"));
+    let mut all = String::new();
+    for page in pages.chain([root.join("README.md")]) {
+        let text = std::fs::read_to_string(page).unwrap();
+        for block in text.split("```sh\n").skip(1) {
+            all.push_str(block.split("```").next().unwrap());
+        }
+    }
+    must_parse(&all, 15);
+}
+
+#[test]
+fn the_file_of_the_page_about_run_is_taken() {
+    let page = include_str!("../docs/run.md");
+    let yaml = page.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let yaml = yaml.replace("/var/backups/shop", "/nowhere/at/all");
+    let file = folder.path().join("shop.yaml");
+    std::fs::write(&file, yaml).unwrap();
+    for name in ["Backup/shop-1", "Restore/shop-back"] {
+        let output = run(&["run", "-f", file.to_str().unwrap(), "--name", name, "--output=json"]);
+        // All of it is right but for the folder, which is looked for last.
+        assert_eq!(failure(&output)[0], "NoSuchBucket", "{output:?}");
+    }
+}

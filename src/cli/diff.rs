@@ -12,13 +12,13 @@ use crate::engine::diff::{TableDifference, with_backup, with_database};
 
 #[derive(Args, Debug)]
 pub(super) struct Diff {
-    /// The run
+    /// The number of the run, as list shows it
     run: u32,
-    /// Another run, or a database postgres://role@host:port/database; absent: the newest sealed run
+    /// The number of another run, or a database `postgres://role@host:port/database`; absent: the newest sealed run
     other: Option<String>,
     #[command(flatten)]
     stores: StoreArguments,
-    /// Connections to the database
+    /// Connections to the database: 1 to 64
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     parallelism: u16,
 }

@@ -10,7 +10,7 @@ use crate::engine::inside::inside;
 
 #[derive(Args, Debug)]
 pub(super) struct Show {
-    /// The run; absent: the newest sealed one
+    /// The number of the run, as list shows it; absent: the newest sealed one
     run: Option<u32>,
     #[command(flatten)]
     stores: StoreArguments,

@@ -12,7 +12,7 @@ use crate::engine::backups::{self, Unlocked};
 pub(super) struct Unlock {
     #[command(flatten)]
     stores: StoreArguments,
-    /// The open run; absent: the newest one
+    /// The number of the open run, as list shows it; absent: the newest one
     #[arg(long, value_name = "N")]
     run: Option<u32>,
     /// Void it although somebody is at it: their work is lost, and nothing else

@@ -10,11 +10,11 @@ use crate::engine::backups;
 
 #[derive(Args, Debug)]
 pub(super) struct Verify {
-    /// The run; absent: the newest sealed one
+    /// The number of the run, as list shows it; absent: the newest sealed one
     run: Option<u32>,
     #[command(flatten)]
     stores: StoreArguments,
-    /// Objects read at once
+    /// Objects read at once: 1 to 64
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     parallelism: u16,
     #[command(flatten)]
