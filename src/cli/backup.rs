@@ -115,7 +115,7 @@ impl Backup {
             let (locality, url) = options::split_source(text);
             let locality = locality.map(options::parse_locality).transpose()?;
             let name = locality.as_ref().map_or_else(|| DEFAULT_ENDPOINT.to_owned(), Locality::to_string);
-            Ok(Endpoint { name, locality, config: options::endpoint(url)? })
+            Ok(Endpoint { name, locality, config: options::endpoint("--source", url)? })
         });
         endpoints.collect()
     }

@@ -46,7 +46,7 @@ impl Diff {
         let parallelism = usize::from(self.parallelism);
         let differences = match self.other.as_deref() {
             Some(url) if url.contains("://") => {
-                let endpoint = options::endpoint(url)?;
+                let endpoint = options::endpoint("OTHER", url)?;
                 let plan = backup.plan(&opened.register).await?;
                 let progress = progress::shown(output);
                 let compared = with_database(&backup, &plan, &endpoint, parallelism, &progress);
@@ -55,7 +55,10 @@ impl Diff {
             }
             other => {
                 let run = other.map(str::parse::<u32>).transpose().map_err(|_| {
-                    Failure::usage("neither a run nor a URL", "write diff 3 4, or diff 3 postgres://…")
+                    Failure::usage(
+                        "OTHER: neither the number of a run nor a URL",
+                        "write diff 3 4, or diff 3 postgres://role@host/database",
+                    )
                 })?;
                 let run = backups::choose(&opened.register, run).await?;
                 let other = backups::open(&opened.destinations, &opened.register, run).await?;

@@ -145,12 +145,13 @@ impl ToolArguments {
     }
 }
 
-/// Parses the URL of a server; passwords come from PGPASSWORD or PGPASSFILE.
-pub(super) fn endpoint(text: &str) -> Result<EndpointConfig, Failure> {
+/// Parses the URL of a server, given as `option`; passwords come from PGPASSWORD or PGPASSFILE. The text itself is
+/// not repeated: it may hold a password.
+pub(super) fn endpoint(option: &str, text: &str) -> Result<EndpointConfig, Failure> {
     let parsed = EndpointConfig::parse(text, &PasswordSources::from_environment());
     parsed.map_err(|error| match EngineError::Source(error) {
         error if error.reason() == "InvalidEndpoint" => {
-            Failure::usage(super::output::chain(&error), error.hint(WayIn::Flags))
+            Failure::usage(format!("{option}: {}", super::output::chain(&error)), error.hint(WayIn::Flags))
         }
         error => error.into(),
     })

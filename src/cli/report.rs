@@ -354,7 +354,7 @@ impl VerifyReport {
 
     pub(super) fn text(&self) -> String {
         let mut text = format!(
-            "run {}: {} objects, {} and {} rows read back\n",
+            "run {}: {} objects, {} and {} rows (with pages of large objects) read back\n",
             self.run,
             self.objects_read,
             output::bytes(self.bytes_read),

@@ -67,7 +67,7 @@ pub(super) struct Restore {
 impl Restore {
     pub(super) async fn execute(self, output: OutputFormat) -> Result<(), Failure> {
         let interrupt = signals::interrupt()?;
-        let target = options::endpoint(&self.target)?;
+        let target = options::endpoint("--target", &self.target)?;
         let selection = selection(&self.include_schema, &self.include_table, &self.exclude_table)?;
         let opened = self.stores.open(None).await?;
         let job = RestoreJob {

@@ -39,7 +39,7 @@ impl Unlock {
             match run {
                 None => format!("no run is open: {evidence}"),
                 Some(run) if evidence == backups::DECIDED_BEFORE => {
-                    format!("no run is open: run {run} is {outcome}; {evidence}")
+                    format!("no run is open: run {run} is {outcome}")
                 }
                 Some(run) => format!("run {run} is {outcome}: {evidence}"),
             }
