@@ -105,7 +105,10 @@ pub async fn open(destinations: &Destinations, register: &Register, run: u32) ->
     let manifest: Held<Manifest> = documents::get_bound(store, &key, manifest_sha256).await?;
     let manifest = manifest.document;
     if (manifest.run, manifest.plan) != (run, plan) {
-        return Err(EngineError::Damaged(format!("the manifest of run {run} is another run's")));
+        return Err(EngineError::Damaged(format!(
+            "{}/{key}: it is the manifest of another run",
+            store.url()
+        )));
     }
     let sealed = outcome.document.decided;
     let backup = Backup { run, plan, sealed, manifest, manifest_sha256, verdicts };

@@ -115,7 +115,7 @@ async fn settled_by(
         && let Err(unread) = reading::check_digest(&*order.store, object, Pinned::Recorded).await
     {
         let damage = unread.into_damage(object.key.to_string(), None)?;
-        let finding = format!("{} of an earlier attempt: {}", damage.object, damage.finding);
+        let finding = format!("{}, of an earlier attempt: {damage}", order.store.url());
         return Err(EngineError::Damaged(finding));
     }
     Ok(Some(receipt.ticket))

@@ -2,10 +2,12 @@
 
 use std::process::Command;
 
+use rustix::process::{Pid, Signal, kill_process};
 use testbed::{PASSWORD, PgVersion, shared};
 use vouchsafe::format::{QualifiedName, shown_identifier};
 
-use super::shop::{Ended, SHOP, Shop, objects_of, run};
+use super::shop::{Ended, SHOP, Shop, end, objects_of, run};
+use super::zombie::stopped_at;
 
 /// A command of the shop's, as text.
 fn text_of(mut command: Command) -> Ended {
@@ -137,4 +139,47 @@ fn hints_of_settings_name_their_flags() {
     let selected = hint(selected, "SelectionUnknown");
     assert!(selected.contains("--include-table"), "{selected}");
     assert!(hint(shop.restore(&shop.database), "TargetUnfit").contains("--target"));
+}
+
+/// A restore that is not the backup names the table, with rows and hash of both sides.
+#[test]
+fn a_difference_of_a_restore_is_told_in_rows_and_hashes() {
+    let shop = Shop::open("said_differs");
+    run(shop.backup()).must_succeed();
+    let target = format!("{}_restored", shop.database);
+    let child = stopped_at("loaded span", shop.restore(&target));
+    let unfinished =
+        format!("SELECT datname FROM pg_database WHERE starts_with(datname, '{target}_vouchsafe_')");
+    let unfinished = shop.server.psql("postgres", &unfinished).unwrap();
+    shop.server.psql(unfinished.trim(), "INSERT INTO empty VALUES (1)").unwrap();
+    kill_process(Pid::from_child(&child), Signal::CONT).unwrap();
+    let ended = end(child);
+    assert_eq!((ended.code, &*ended.reason()), (Some(3), "RestoreDiffers"), "{ended:?}");
+    assert!(ended.stdout.contains("public.empty: it has 1 row with hash "), "{ended:?}");
+    assert!(
+        ended.stdout.contains(&format!("and the backup 0 rows with hash {}", "0".repeat(32))),
+        "{ended:?}"
+    );
+}
+
+/// A catalog that is damaged, and a folder that can't be used, are told by their places.
+#[test]
+fn places_are_named() {
+    let shop = Shop::open("said_places");
+    run(shop.backup()).must_succeed();
+    let mut restore = shop.restore("said_places_restored");
+    restore.env("TMPDIR", "/nowhere/at/all");
+    let ended = run(restore);
+    assert_eq!((ended.code, &*ended.reason()), (Some(1), "LocalFile"), "{ended:?}");
+    assert!(ended.stdout.contains("making a folder in /nowhere/at/all"), "{ended:?}");
+    let catalog = (objects_of(shop.here.path(), false).into_iter())
+        .find(|path| path.to_string_lossy().contains("/schema/roles."))
+        .unwrap();
+    let mut bytes = std::fs::read(&catalog).unwrap();
+    bytes[10] ^= 1;
+    std::fs::write(&catalog, bytes).unwrap();
+    for ended in [run(shop.subcommand(&[], &["show"])), run(shop.restore("said_places_restored"))] {
+        assert_eq!((ended.code, &*ended.reason()), (Some(3), "DamageFound"), "{ended:?}");
+        assert!(ended.stdout.contains(catalog.file_name().unwrap().to_str().unwrap()), "{ended:?}");
+    }
 }
