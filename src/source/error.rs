@@ -238,9 +238,9 @@ impl SourceError {
             Self::ServerUnreachable { .. } => "check host, port and network policies",
             Self::TlsFailed { .. } => way.says(
                 "give the authority that signed the server's certificate, by ?sslrootcert=FILE in the URL after --source \
-                 or --target, and as host a name that the certificate carries",
+                 or --target, and as host a name that the certificate carries; for a server without TLS, ?sslmode=disable",
                 "give the authority that signed the server's certificate, by tls.ca, and as host a name that the \
-                 certificate carries",
+                 certificate carries; for a server without TLS, tls.mode: Disable",
             ),
             Self::AuthenticationFailed { .. } => way.says(
                 "set PGPASSWORD or PGPASSFILE; check the role and pg_hba.conf",
