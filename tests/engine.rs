@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, reason = "shared by the modules of this test")]
 
 mod engine {
+    mod asked;
     mod bad_input;
     #[path = "../target/compare.rs"]
     mod compare;
@@ -11,12 +12,14 @@ mod engine {
     mod damaging;
     mod difference;
     mod forged;
+    mod gaps;
     mod kill;
     mod mutants;
     mod page;
     mod places;
     mod round;
     mod said;
+    mod sequences;
     mod setup;
     mod shop;
     mod signals;

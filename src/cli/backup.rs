@@ -9,6 +9,7 @@ use super::options::{self, StoreArguments, ToolArguments};
 use super::output::Work;
 use super::report::BackupReport;
 use super::{Failure, OutputFormat, output, progress, signals};
+use crate::engine::interrupt::Deadline;
 use crate::engine::job::{DEFAULT_SPAN_BYTES, listing_patience, owner_of};
 use crate::engine::{BackupJob, Endpoint, Placement, back_up};
 use crate::plan::locality::{Locality, LocalityPolicy};
@@ -65,6 +66,7 @@ pub(super) struct Backup {
 impl Backup {
     pub(super) async fn execute(self, output: OutputFormat) -> Result<(), Failure> {
         let interrupt = signals::interrupt()?;
+        let deadline = self.deadline.map(Deadline::within);
         let endpoints = self.endpoints()?;
         let placement = self.placement()?;
         let selection = selection(&self.include_schema, &self.include_table, &self.exclude_table)?;
@@ -87,7 +89,7 @@ impl Backup {
             span_bytes,
             tools: self.tools.tools(),
             listing_patience: listing_patience(),
-            deadline: self.deadline,
+            deadline,
             errors: opened.errors,
             interrupt,
             progress: progress::shown(output),

@@ -41,8 +41,8 @@ impl Diff {
     pub(super) async fn execute(self, output: OutputFormat) -> Result<(), Failure> {
         let interrupt = signals::interrupt()?;
         let opened = self.stores.open(None).await?;
-        let run = backups::choose(&opened.register, Some(self.run)).await?;
-        let backup = backups::open(&opened.destinations, &opened.register, run).await?;
+        let chosen = backups::choose(&opened.register, Some(self.run)).await?;
+        let backup = backups::open(&opened.destinations, &opened.register, chosen.run).await?;
         let parallelism = usize::from(self.parallelism);
         let differences = match self.other.as_deref() {
             Some(url) if url.contains("://") => {
@@ -60,8 +60,9 @@ impl Diff {
                         "write diff 3 4, or diff 3 postgres://role@host/database",
                     )
                 })?;
-                let run = backups::choose(&opened.register, run).await?;
-                let other = backups::open(&opened.destinations, &opened.register, run).await?;
+                let chosen = backups::choose(&opened.register, run).await?;
+                output::warn_of_undecided(chosen.newer_undecided);
+                let other = backups::open(&opened.destinations, &opened.register, chosen.run).await?;
                 with_backup(&backup, &other)
             }
         };

@@ -197,9 +197,11 @@ impl From<EngineError> for Failure {
             EngineError::Usage { .. } => USAGE,
             EngineError::Interrupted => INTERRUPTED,
             EngineError::Damaged(_)
+            | EngineError::SealedDamaged { .. }
             | EngineError::NotEqual(_)
             | EngineError::Digest { .. }
             | EngineError::Missing { .. }
+            | EngineError::RegisterGap { .. }
             | EngineError::DocumentTooLarge { .. }
             | EngineError::Format { .. } => NOT_PROVEN,
             _ => FAILED,
@@ -207,6 +209,17 @@ impl From<EngineError> for Failure {
         let hint = error.hint(WayIn::Flags);
         let body = FailureBody { reason: error.reason(), message: chain(&error), hint };
         Self { code, body, hint_of_fields: Some(error.hint(WayIn::Fields)), reported: false }
+    }
+}
+
+/// Says on standard error that a newer run than the chosen one is not decided, whatever the output is.
+pub(super) fn warn_of_undecided(newer: Option<u32>) {
+    if let Some(run) = newer {
+        let text = format!(
+            "warning: run {run} is newer and not decided: it is under way, was left open, or has lost its outcome; \
+             vouchsafe list shows it"
+        );
+        let _nobody_reads = writeln!(std::io::stderr().lock(), "{text}");
     }
 }
 

@@ -186,6 +186,7 @@ impl RunReport {
 #[serde(rename_all = "camelCase")]
 pub(super) struct ShowReport {
     run: u32,
+    newer_undecided: Option<u32>,
     sealed: String,
     manifest_sha256: String,
     rows: u64,
@@ -241,7 +242,7 @@ struct TableReport {
 
 impl ShowReport {
     /// `inside`: of each server, in the order of the manifest.
-    pub(super) fn of(backup: &Backup, inside: Vec<Inside>) -> Self {
+    pub(super) fn of(backup: &Backup, newer_undecided: Option<u32>, inside: Vec<Inside>) -> Self {
         let manifest = &backup.manifest;
         let servers = manifest.endpoints.iter().zip(inside).map(|(endpoint, inside)| ServerReport {
             name: endpoint.name.clone(),
@@ -265,6 +266,7 @@ impl ShowReport {
         });
         Self {
             run: backup.run,
+            newer_undecided,
             sealed: backup.sealed.to_string(),
             manifest_sha256: backup.manifest_sha256.to_string(),
             rows: manifest.rows,
@@ -312,6 +314,7 @@ impl ShowReport {
 #[serde(rename_all = "camelCase")]
 pub(super) struct VerifyReport {
     run: u32,
+    newer_undecided: Option<u32>,
     proven: bool,
     objects_read: u64,
     bytes_read: u64,
@@ -344,6 +347,7 @@ impl VerifyReport {
         });
         Self {
             run: verified.run,
+            newer_undecided: verified.newer_undecided,
             proven: verified.damages.is_empty(),
             objects_read: verified.objects_read,
             bytes_read: verified.bytes_read,
@@ -377,6 +381,7 @@ impl VerifyReport {
 #[serde(rename_all = "camelCase")]
 pub(super) struct RestoreReport {
     run: u32,
+    newer_undecided: Option<u32>,
     outcome: &'static str,
     manifest_sha256: String,
     database: String,
@@ -389,6 +394,7 @@ impl RestoreReport {
     pub(super) fn of(restored: &Restored) -> Self {
         Self {
             run: restored.run,
+            newer_undecided: restored.newer_undecided,
             outcome: if restored.dry_run { "Planned" } else { "Succeeded" },
             manifest_sha256: restored.manifest_sha256.to_string(),
             database: restored.database.clone(),

@@ -19,10 +19,11 @@ pub(super) struct Show {
 impl Show {
     pub(super) async fn execute(self, output: OutputFormat) -> Result<(), Failure> {
         let opened = self.stores.open(None).await?;
-        let run = backups::choose(&opened.register, self.run).await?;
-        let backup = backups::open(&opened.destinations, &opened.register, run).await?;
+        let chosen = backups::choose(&opened.register, self.run).await?;
+        let backup = backups::open(&opened.destinations, &opened.register, chosen.run).await?;
         let inside = inside(&backup, &opened.destinations).await?;
-        let report = ShowReport::of(&backup, inside);
+        let report = ShowReport::of(&backup, chosen.newer_undecided, inside);
+        output::warn_of_undecided(chosen.newer_undecided);
         output::write(output, &report, || report.text())
     }
 }

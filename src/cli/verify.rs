@@ -31,6 +31,7 @@ impl Verify {
             backups::verify(&opened.destinations, &opened.register, self.run, &tools, parallelism, &progress);
         let verified = interrupt.race(verifying).await;
         let verified = verified.map_err(|error| Failure::of_work(error, Work::Reading, &interrupt))?;
+        output::warn_of_undecided(verified.newer_undecided);
         let report = VerifyReport::of(&verified);
         output::write(output, &report, || report.text())?;
         if verified.damages.is_empty() {

@@ -52,6 +52,8 @@ pub struct Listed {
 pub struct Verified {
     /// The run.
     pub run: u32,
+    /// A newer one that is not decided, if this one was chosen as the newest sealed.
+    pub newer_undecided: Option<u32>,
     /// What is wrong, with the destination in which it lies.
     pub damages: Vec<(String, Damage)>,
     /// Objects read, documents included.
@@ -62,28 +64,51 @@ pub struct Verified {
     pub rows: u64,
 }
 
+/// A sealed run that was chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chosen {
+    /// Its number.
+    pub run: u32,
+    /// A newer run that is not decided: under way, left open, or without its outcome. Nobody can tell a lost
+    /// outcome from one that isn't written yet, so whoever takes the older run must be told.
+    pub newer_undecided: Option<u32>,
+}
+
 /// The newest sealed run, or `run` if it is given.
 ///
 /// # Errors
-/// [`EngineError::NoBackup`] if there is none, or the given one is not sealed.
-pub async fn choose(register: &Register, run: Option<u32>) -> Result<u32, EngineError> {
+/// [`EngineError::NoBackup`] if there is none, or the given one is not sealed; [`EngineError::RegisterGap`] if a
+/// run that must have been decided has lost its outcome: what follows the chosen one is then not known.
+pub async fn choose(register: &Register, run: Option<u32>) -> Result<Chosen, EngineError> {
     if let Some(run) = run {
         return match register.outcome(run).await? {
             Some(decided) => match decided.outcome.decision {
-                Decision::Sealed { .. } => Ok(run),
+                Decision::Sealed { .. } => Ok(Chosen { run, newer_undecided: None }),
                 Decision::Void { reason, message } => {
                     Err(EngineError::NoBackup(format!("run {run} holds no backup: {reason}: {message}")))
                 }
             },
-            None => Err(EngineError::NoBackup(format!("run {run} is not there, or not decided"))),
+            None => {
+                let newest = register.newest().await?;
+                if (1..=newest).contains(&run) {
+                    register.must_be_open(run, newest).await?;
+                }
+                Err(EngineError::NoBackup(format!("run {run} is not there, or not decided")))
+            }
         };
     }
     let newest = register.newest().await?;
+    let mut newer_undecided = None;
     for run in (1..=newest).rev() {
-        if let Some(decided) = register.outcome(run).await?
-            && matches!(decided.outcome.decision, Decision::Sealed { .. })
-        {
-            return Ok(run);
+        match register.outcome(run).await? {
+            None => {
+                register.must_be_open(run, newest).await?;
+                newer_undecided = Some(run);
+            }
+            Some(decided) if matches!(decided.outcome.decision, Decision::Sealed { .. }) => {
+                return Ok(Chosen { run, newer_undecided });
+            }
+            Some(_) => {}
         }
     }
     let store = register.store().url();
@@ -203,7 +228,7 @@ impl Backup {
             let found = verifier::examine(store, &question, tools, parallelism, progress).await?;
             verified.objects_read += found.objects_read;
             verified.bytes_read += found.bytes_read;
-            verified.rows += found.answers.iter().map(|answer| answer.fingerprint.rows).sum::<u64>();
+            verified.rows += found.rows;
             let damages = found.damages.into_iter().map(|damage| (destination.name.clone(), damage));
             verified.damages.extend(damages);
         }
@@ -237,15 +262,19 @@ pub async fn verify(
         let damages = vec![(held.map_or(default, |it| &it.name).clone(), damage)];
         Ok(Verified { run, damages, objects_read: 1, ..Verified::default() })
     };
-    let run = match choose(register, run).await {
-        Ok(run) => run,
-        Err(error @ EngineError::Format { .. }) => {
+    let Chosen { run, newer_undecided } = match choose(register, run).await {
+        Ok(chosen) => chosen,
+        Err(error @ (EngineError::Format { .. } | EngineError::RegisterGap { .. })) => {
             let (store, key) = place_of(&error).unzip();
-            return damaged(run.unwrap_or_default(), store.as_deref(), &key.unwrap_or_else(Key::runs), error);
+            let run = match &error {
+                EngineError::RegisterGap { run, .. } => *run,
+                _ => run.unwrap_or_default(),
+            };
+            return damaged(run, store.as_deref(), &key.unwrap_or_else(Key::runs), error);
         }
         Err(error) => return Err(error),
     };
-    match open(destinations, register, run).await {
+    let verified = match open(destinations, register, run).await {
         Ok(backup) => backup.examine(destinations, tools, (Depth::Rows, parallelism), progress).await,
         Err(EngineError::Damaged(finding)) => {
             let object = Key::outcome(run).to_string();
@@ -256,7 +285,8 @@ pub async fn verify(
             Some((store, key)) => damaged(run, Some(&store), &key, error),
             None => Err(error),
         },
-    }
+    };
+    Ok(Verified { newer_undecided, ..verified? })
 }
 
 /// The destination's URL and the name of the object that an error is about.
@@ -264,6 +294,7 @@ fn place_of(error: &EngineError) -> Option<(String, Key)> {
     match error {
         EngineError::Format { store, key, .. }
         | EngineError::Missing { store, key }
+        | EngineError::RegisterGap { store, key, .. }
         | EngineError::Digest { store, key, .. }
         | EngineError::DocumentTooLarge { store, key, .. } => Some((store.clone(), key.clone())),
         _ => None,
@@ -276,9 +307,10 @@ fn place_of(error: &EngineError) -> Option<(String, Key)> {
 /// If the store does not answer.
 pub async fn list(register: &Register) -> Result<Vec<Listed>, EngineError> {
     let mut runs = Vec::new();
-    for run in 1..=register.newest().await? {
+    let newest = register.newest().await?;
+    for run in 1..=newest {
         let mut listed = Listed { run, claimed: None, outcome: None, manifest: None, damage: None };
-        if let Err(error) = look_up(register, &mut listed).await {
+        if let Err(error) = look_up(register, &mut listed, newest).await {
             let key = place_of(&error).map_or_else(|| Key::run(run), |(_, key)| key);
             let damage = verifier::as_damage(&key, error)?;
             listed.damage = Some(format!("{}: {}", damage.object, damage.finding));
@@ -288,11 +320,14 @@ pub async fn list(register: &Register) -> Result<Vec<Listed>, EngineError> {
     Ok(runs)
 }
 
-async fn look_up(register: &Register, listed: &mut Listed) -> Result<(), EngineError> {
+async fn look_up(register: &Register, listed: &mut Listed, newest: u32) -> Result<(), EngineError> {
     let run = listed.run;
     let claim = register.run(run).await?;
     listed.claimed = Some((claim.claimed, claim.owner));
     listed.outcome = register.outcome(run).await?.map(|decided| decided.outcome);
+    if listed.outcome.is_none() {
+        register.must_be_open(run, newest).await?;
+    }
     if let Some(Outcome { decision: Decision::Sealed { plan, manifest, .. }, .. }) = &listed.outcome {
         let key = Key::of_plan(run, plan, PlanDocument::Manifest);
         let held = documents::get_bound::<Manifest>(&**register.store(), &key, *manifest).await?;
@@ -323,7 +358,8 @@ pub struct Unlocked {
 ///
 /// # Errors
 /// [`EngineError::Busy`] if somebody is at it and `force` is not set; [`EngineError::NoBackup`] if the run that was
-/// asked for is not there.
+/// asked for is not there; [`EngineError::RegisterGap`] if a later run shows that it was decided, and its outcome is
+/// gone.
 pub async fn unlock(register: &Register, run: Option<u32>, force: bool) -> Result<Unlocked, EngineError> {
     let newest = register.newest().await?;
     let run = match run {
@@ -344,13 +380,21 @@ pub async fn unlock(register: &Register, run: Option<u32>, force: bool) -> Resul
         let outcome = super::error::describe(&decided.outcome.decision);
         return Ok(Unlocked { run: Some(run), outcome, evidence: DECIDED_BEFORE.into() });
     }
-    let claim = register.run(run).await?;
+    if run < newest {
+        register.must_be_open(run, newest).await?;
+    }
+    let owner = match register.run(run).await {
+        Ok(claim) => claim.owner,
+        // Nobody goes on with it, and nobody can claim a number after it.
+        Err(EngineError::Missing { .. } | EngineError::Format { .. }) => "an unknown owner".to_owned(),
+        Err(error) => return Err(error),
+    };
     let attempts = register.attempts(run).await?;
     let last = attempts.last().map(|held| &held.document);
     let alive = !force && register.is_alive(run, last).await?;
     if alive {
         let process = last.map(|attempt| attempt.process.clone());
-        return Err(EngineError::Busy { run, owner: claim.owner, process });
+        return Err(EngineError::Busy { run, owner, process });
     }
     let evidence = if force {
         "voided by force".to_owned()

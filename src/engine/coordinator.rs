@@ -5,7 +5,7 @@ use super::catalogs;
 use super::census;
 use super::documents::{self, Held};
 use super::error::EngineError;
-use super::interrupt::Interruption;
+use super::interrupt::{Deadline, Interruption};
 use super::job::BackupJob;
 use super::metadata::{self, Metadata};
 use super::opening;
@@ -48,6 +48,22 @@ pub struct Sealed {
 /// Any [`EngineError`]. When this returns one after a run was claimed, the run is void, or (after SIGTERM, a
 /// lost turn or an unreachable store) left open for its owner.
 pub async fn back_up(job: &BackupJob) -> Result<Sealed, EngineError> {
+    let Some(Deadline { limit, at }) = job.deadline else { return carry_out(job).await };
+    // As a signal does: uploads are aborted and waited for, and the run is void.
+    let (interrupt, stop) = job.interrupt.of_part();
+    let timed = BackupJob { interrupt, ..job.clone() };
+    let made = carry_out(&timed);
+    tokio::pin!(made);
+    tokio::select! {
+        made = &mut made => made,
+        () = tokio::time::sleep_until(at) => {
+            stop.send(Interruption::Deadline(limit));
+            made.await
+        }
+    }
+}
+
+async fn carry_out(job: &BackupJob) -> Result<Sealed, EngineError> {
     job.check()?;
     job.progress.begin(Stage::Resolve, 0, 0);
     let opened = job.interrupt.race(opening::open(job)).await?;
@@ -57,25 +73,8 @@ pub async fn back_up(job: &BackupJob) -> Result<Sealed, EngineError> {
         Claimed::New(turn) => (turn, None),
         Claimed::Open(open) => take_over(job, open, fresh).await?,
     };
-    let deadline = job.deadline.map(|limit| tokio::time::Instant::now() + limit);
     for plans in 1.. {
-        let mut beating = job.register.beat(&turn);
-        let made = make(job, &turn, resumed.take());
-        let made = async {
-            tokio::select! {
-                made = made => made,
-                lost = &mut beating => Err(lost.unwrap_or_else(|error| {
-                    EngineError::Task(format!("the heartbeat died: {error}"))
-                })),
-            }
-        };
-        let made = match (deadline, job.deadline) {
-            (Some(at), Some(limit)) => {
-                tokio::time::timeout_at(at, made).await.unwrap_or(Err(EngineError::DeadlineExceeded(limit)))
-            }
-            _ => made.await,
-        };
-        beating.abort();
+        let made = make_while_ours(job, &turn, resumed.take()).await;
         let error = match made {
             Ok(sealed) => return Ok(sealed),
             Err(error) => error,
@@ -107,7 +106,8 @@ async fn end(job: &BackupJob, turn: &Turn, error: EngineError) -> EngineError {
     match &error {
         EngineError::LostTurn { .. }
         | EngineError::DecidedElsewhere { .. }
-        | EngineError::OutcomeUnknown { .. } => {
+        | EngineError::OutcomeUnknown { .. }
+        | EngineError::SealedDamaged { .. } => {
             return error;
         }
         EngineError::Interrupted if job.interrupt.asked() == Some(Interruption::Leave) => return error,
@@ -142,9 +142,14 @@ async fn take_over(
 ) -> Result<(Turn, Option<Settled>), EngineError> {
     let (plan, reason, settled) = match open.plan {
         None => (fresh, "the earlier attempt made no plan".to_owned(), None),
-        Some(plan) => match settled(job, open.run, plan).await? {
-            Ok(settled) => (plan, "every snapshot-bound ticket is settled".to_owned(), Some(settled)),
-            Err(why) => (fresh, format!("starting over: the snapshot was lost before {why}"), None),
+        Some(plan) => match settled(job, open.run, plan).await {
+            Ok(Ok(settled)) => (plan, "every snapshot-bound ticket is settled".to_owned(), Some(settled)),
+            Ok(Err(why)) => (fresh, format!("starting over: the snapshot was lost before {why}"), None),
+            // Read again it would be as damaged: it must not keep the run from its owner for ever.
+            Err(damaged) if damaged.is_damage() => {
+                (fresh, format!("starting over: of the earlier plan, {damaged}"), None)
+            }
+            Err(error) => return Err(error),
         },
     };
     job.progress.note(format!("going on with run {}: {reason}", open.run));
@@ -174,6 +179,29 @@ async fn next_plan(job: &BackupJob, turn: &Turn, reason: String) -> Result<Turn,
     job.register.still_ours(turn).await?;
     let plan = PlanId::from_random(rand::random());
     job.register.take_turn(turn.as_open(), plan, false, reason).await
+}
+
+/// One attempt, stopped as by a signal when its run is no longer its own.
+async fn make_while_ours(
+    job: &BackupJob,
+    turn: &Turn,
+    resumed: Option<Settled>,
+) -> Result<Sealed, EngineError> {
+    let (interrupt, stop) = job.interrupt.of_part();
+    let part = BackupJob { interrupt, ..job.clone() };
+    let mut beating = job.register.beat(turn);
+    let made = make(&part, turn, resumed);
+    tokio::pin!(made);
+    let ended = tokio::select! {
+        ended = &mut made => ended,
+        lost = &mut beating => {
+            stop.send(Interruption::Leave);
+            let lost = lost.unwrap_or_else(|error| EngineError::Task(format!("the heartbeat died: {error}")));
+            made.await.map_err(|_| lost)
+        }
+    };
+    beating.abort();
+    ended
 }
 
 /// One attempt, from the plan to the seal.
@@ -308,7 +336,13 @@ async fn prove(job: &BackupJob, turn: &Turn, settled: Settled) -> Result<Sealed,
     kill_point::passed("sealed", "run");
     // As any reader would: what can't be opened was not made. The seal stands, so the run can't be voided.
     let opened = backups::open(&job.destinations, &job.register, turn.run).await;
-    opened.map_err(|source| EngineError::OutcomeUnknown { run: turn.run, source: Box::new(source) })?;
+    opened.map_err(|error| {
+        let (run, damaged, source) = (turn.run, error.is_damage(), Box::new(error));
+        match damaged {
+            true => EngineError::SealedDamaged { run, source },
+            false => EngineError::OutcomeUnknown { run, source },
+        }
+    })?;
     Ok(Sealed {
         run: turn.run,
         manifest: metadata.manifest.document,

@@ -58,6 +58,18 @@ pub enum EngineError {
         /// The object.
         key: Key,
     },
+    /// The register lacks a document that it must have had.
+    #[error("{store}/{key} is missing: {why}")]
+    RegisterGap {
+        /// The default destination.
+        store: String,
+        /// The object.
+        key: Key,
+        /// The run.
+        run: u32,
+        /// Why it must have been there.
+        why: String,
+    },
     /// A document is not the one that another document names.
     #[error(
         "{store}/{key} is another object than the one that was recorded: its SHA-256 is {found}, and {expected} was written"
@@ -145,6 +157,14 @@ pub enum EngineError {
         /// Why.
         source: Box<EngineError>,
     },
+    /// The run is sealed, and what the seal is bound to is damaged since.
+    #[error("run {run} is sealed, and its backup can't be opened: {source}")]
+    SealedDamaged {
+        /// The run.
+        run: u32,
+        /// What is wrong.
+        source: Box<EngineError>,
+    },
     /// No such backup.
     #[error("{0}")]
     NoBackup(String),
@@ -204,6 +224,18 @@ impl EngineError {
         Self::Format { store: store.url().to_owned(), key: key.clone(), source }
     }
 
+    /// Whether it says that a stored document or object is not what it should be, and the store itself answers.
+    pub(crate) const fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::Damaged(_)
+                | Self::Missing { .. }
+                | Self::Digest { .. }
+                | Self::DocumentTooLarge { .. }
+                | Self::Format { .. }
+        )
+    }
+
     pub(crate) fn codec(what: impl Into<String>, source: CodecError) -> Self {
         Self::Codec { what: what.into(), source }
     }
@@ -228,7 +260,7 @@ impl EngineError {
             Self::Codec { .. } => "StreamMalformed",
             Self::Format { source: FormatError::Version { .. }, .. } => "FormatVersion",
             Self::Format { .. } | Self::DocumentTooLarge { .. } => "DocumentDamaged",
-            Self::Missing { .. } => "ObjectMissing",
+            Self::Missing { .. } | Self::RegisterGap { .. } => "ObjectMissing",
             Self::Digest { .. } => "ObjectChanged",
             Self::TargetUnfit { .. } => "TargetUnfit",
             Self::Usage { .. } => "Usage",
@@ -240,7 +272,7 @@ impl EngineError {
             Self::DecidedElsewhere { .. } => "DecidedElsewhere",
             Self::OutcomeUnknown { .. } => "OutcomeUnknown",
             Self::NoBackup(_) => "NoBackup",
-            Self::Damaged(_) => "DamageFound",
+            Self::Damaged(_) | Self::SealedDamaged { .. } => "DamageFound",
             Self::NotEqual(_) => "RestoreDiffers",
             Self::ManifestUnexpected { .. } => "ManifestUnexpected",
             Self::DeadlineExceeded(_) => "DeadlineExceeded",
@@ -282,6 +314,15 @@ impl EngineError {
             }
             Self::Ledger(LedgerError::Damaged { .. }) | Self::Damaged(_) | Self::Missing { .. } | Self::Digest { .. } => {
                 "what is stored is not what was written: look at the bucket's own log, and take a new backup".into()
+            }
+            Self::RegisterGap { key, run, .. } if *key == Key::run(*run) => format!(
+                "look at the bucket's own log; an older backup is chosen by its number, and vouchsafe unlock --run {run} voids this run, so that others can follow"
+            ),
+            Self::RegisterGap { .. } => {
+                "look at the bucket's own log; an older backup is chosen by its number, and a new one can be taken".into()
+            }
+            Self::SealedDamaged { run, .. } => {
+                format!("vouchsafe verify {run} says what is damaged; take a new backup")
             }
             Self::Ledger(_) | Self::Task(_) => {
                 "this must not happen: keep the log, and report it with the run's number".into()

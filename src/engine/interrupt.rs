@@ -1,6 +1,7 @@
 //! Asking a run to stop.
 
 use std::future::Future;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -13,6 +14,25 @@ pub enum Interruption {
     Cancel,
     /// Leave the run open for its owner: SIGTERM, an eviction.
     Leave,
+    /// Void the run and clean up: the time that it was given has passed.
+    Deadline(Duration),
+}
+
+/// Until when something must be done.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    /// The time that was given.
+    pub limit: Duration,
+    /// When it ends.
+    pub at: tokio::time::Instant,
+}
+
+impl Deadline {
+    /// `limit` from now on: to be made when a command begins.
+    #[must_use]
+    pub fn within(limit: Duration) -> Self {
+        Self { limit, at: tokio::time::Instant::now() + limit }
+    }
 }
 
 type Asked = watch::Receiver<Option<Interruption>>;
@@ -76,14 +96,22 @@ impl Interrupt {
     /// Runs `work` until it ends or the run is asked to stop.
     ///
     /// # Errors
-    /// [`EngineError::Interrupted`], or what `work` fails with.
+    /// [`EngineError::Interrupted`] or [`EngineError::DeadlineExceeded`], or what `work` fails with.
     pub async fn race<T>(
         &self,
         work: impl Future<Output = Result<T, EngineError>>,
     ) -> Result<T, EngineError> {
         tokio::select! {
             result = work => result,
-            () = self.wait() => Err(EngineError::Interrupted),
+            () = self.wait() => Err(self.stopped()),
+        }
+    }
+
+    /// What work that was asked to stop fails with.
+    pub(crate) fn stopped(&self) -> EngineError {
+        match self.asked() {
+            Some(Interruption::Deadline(limit)) => EngineError::DeadlineExceeded(limit),
+            Some(Interruption::Cancel | Interruption::Leave) | None => EngineError::Interrupted,
         }
     }
 }
@@ -104,5 +132,9 @@ mod tests {
         of_run.send(Interruption::Cancel);
         assert!(matches!(other.race(endless()).await, Err(EngineError::Interrupted)));
         assert_eq!(other.asked(), Some(Interruption::Cancel));
+        let (late, of_late) = Interrupt::new();
+        let limit = Duration::from_secs(7);
+        of_late.send(Interruption::Deadline(limit));
+        assert!(matches!(late.race(endless()).await, Err(EngineError::DeadlineExceeded(it)) if it == limit));
     }
 }

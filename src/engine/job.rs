@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::destinations::Destinations;
 use super::error::EngineError;
 use super::errors::ErrorBook;
-use super::interrupt::Interrupt;
+use super::interrupt::{Deadline, Interrupt};
 use super::progress::Progress;
 use super::register::Register;
 use crate::format::Sha256Digest;
@@ -84,7 +84,7 @@ pub struct BackupJob {
     /// How long receipts are waited for that a listing does not show; see [`listing_patience`].
     pub listing_patience: Duration,
     /// Time for all of it.
-    pub deadline: Option<Duration>,
+    pub deadline: Option<Deadline>,
     /// The errors that the stores' retries have met.
     pub errors: Arc<ErrorBook>,
     /// Where it is asked to stop.

@@ -1,6 +1,7 @@
 //! The engine: joins source and store. Coordinator, workers and verifiers meet only through the store, here
 //! in one process as later in pods. It knows nothing of Kubernetes.
 
+mod asked;
 mod audit;
 pub mod backups;
 mod catalogs;
@@ -16,6 +17,7 @@ pub mod interrupt;
 pub mod job;
 mod metadata;
 mod opening;
+mod placing;
 mod process;
 pub mod progress;
 mod reading;

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use super::asked::{self, Looked};
 use super::documents;
 use super::error::EngineError;
 use super::job::BackupJob;
 use crate::format::{Collection, DatabaseIdentity, Key, Nonce, Sha256Digest};
 use crate::hint::Hint;
 use crate::kill_point;
-use crate::source::preflight;
+use crate::source::{Preflight, look};
 use crate::store::{StoreErrorKind, probe};
 
 /// What the checks have established.
@@ -33,8 +34,11 @@ pub(crate) async fn open(job: &BackupJob) -> Result<Opened, EngineError> {
 
 async fn identify(job: &BackupJob) -> Result<BTreeMap<String, DatabaseIdentity>, EngineError> {
     let mut identities: BTreeMap<String, DatabaseIdentity> = BTreeMap::new();
+    let mut looked = Vec::new();
     for endpoint in &job.endpoints {
-        let facts = preflight(&endpoint.config, &job.selection).await?;
+        let Preflight { facts, outline, likeness } =
+            look(&endpoint.config, &job.selection, job.endpoints.len() > 1).await?;
+        looked.push(Looked { endpoint, outline, likeness });
         let pg_dump = job.tools.pg_dump_for(facts.version_num).await?;
         job.tools.pg_restore_for(pg_dump.version, facts.major()).await?;
         let identity = DatabaseIdentity {
@@ -54,6 +58,7 @@ async fn identify(job: &BackupJob) -> Result<BTreeMap<String, DatabaseIdentity>,
         }
         identities.insert(endpoint.name.clone(), identity);
     }
+    asked::check(job, &looked)?;
     Ok(identities)
 }
 

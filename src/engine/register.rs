@@ -2,6 +2,7 @@
 
 mod decision;
 mod first_turn;
+mod numbers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -108,39 +109,6 @@ impl Register {
         &self.store
     }
 
-    /// The number of the newest run, 0 if there is none. A listing gives the hint and reads decide, so a
-    /// stale listing is harmless.
-    ///
-    /// # Errors
-    /// If the store can't be read.
-    pub async fn newest(&self) -> Result<u32, EngineError> {
-        let mut newest = self.hint().await?;
-        while newest > 0 && !self.exists(&Key::run(newest)).await? {
-            newest -= 1;
-        }
-        while self.exists(&Key::run(newest + 1)).await? {
-            newest += 1;
-        }
-        Ok(newest)
-    }
-
-    async fn hint(&self) -> Result<u32, EngineError> {
-        let keys = documents::list_all(&*self.store, Some(&Key::runs())).await?;
-        let numbers = keys.iter().filter(|key| key.name() == "run.json").filter_map(|key| {
-            let number = key.as_str().strip_prefix("runs/")?.split('/').next()?.parse().ok()?;
-            (Key::run(number) == *key).then_some(number)
-        });
-        Ok(numbers.max().unwrap_or(0))
-    }
-
-    async fn exists(&self, key: &Key) -> Result<bool, EngineError> {
-        match self.store.head(key, None).await {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == StoreErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error.into()),
-        }
-    }
-
     /// The claim of a run.
     ///
     /// # Errors
@@ -224,6 +192,7 @@ impl Register {
             let newest = self.newest().await?;
             let previous = if newest == 0 { None } else { self.outcome(newest).await?.map(|it| it.sha256) };
             if newest > 0 && previous.is_none() {
+                self.must_be_open(newest, newest).await?;
                 return self.open_run(newest, owner).await.map(Claimed::Open);
             }
             let run = newest + 1;

@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use super::asked;
 use super::error::EngineError;
 use super::job::{BackupJob, Endpoint};
+use super::placing;
 use super::register::Turn;
 use crate::format::{
     CatalogKind, DatabaseIdentity, DestinationPlan, EndpointPlan, Key, Omitted, Order, Plan, PlanDocument,
     QualifiedName, Sha256Digest, SpanRange, TablePlan, Ticket, Tickets,
 };
-use crate::hint::Hint;
-use crate::plan::locality::{Locality, choose_destination};
-use crate::plan::placement::{Placed, Unplaced, place};
+use crate::plan::locality::Locality;
+use crate::plan::placement::Placed;
 use crate::plan::spans;
-use crate::source::{ExportTable, Held, LockLimits, Reader, Tool, large_objects, views};
+use crate::source::{ExportTable, Held, Likeness, LockLimits, Reader, Tool, large_objects, views};
 
 /// One source, held still: its locks and its snapshot live as long as this.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(crate) struct HeldSource {
     pub(crate) large_objects: Vec<(u32, u32)>,
     pub(crate) populated_views: Vec<QualifiedName>,
     pub(crate) taken: Timestamp,
+    /// Absent where there is one server alone.
+    pub(crate) likeness: Option<Likeness>,
 }
 
 /// Takes locks and a snapshot of every source.
@@ -37,9 +40,13 @@ pub(crate) async fn hold(job: &BackupJob) -> Result<Vec<HeldSource>, EngineError
         let session = held.snapshot.session();
         let large_objects = large_objects::ranges(session, job.span_bytes.get()).await?;
         let populated_views = views::populated(session).await?;
+        let likeness = match job.endpoints.len() {
+            1 => None,
+            _ => Some(Likeness::read(session, &job.selection).await?),
+        };
         let taken = Timestamp::now();
         let endpoint = endpoint.clone();
-        sources.push(HeldSource { endpoint, held, pg_dump, large_objects, populated_views, taken });
+        sources.push(HeldSource { endpoint, held, pg_dump, large_objects, populated_views, taken, likeness });
     }
     Ok(sources)
 }
@@ -73,7 +80,7 @@ pub(crate) async fn plan(
         let position = u32::try_from(position).map_err(|_| EngineError::Task("too many sources".into()))?;
         draft.add_tables(job, position, source).await?;
         draft.add_catalogs(position);
-        let place = draft.place_of_large_objects(job, source)?;
+        let place = placing::of_large_objects(job, &source.endpoint, !source.large_objects.is_empty())?;
         for (from, to) in &source.large_objects {
             draft.add_ticket(&place, Order::LargeObjects { endpoint: position, from: *from, to: *to });
         }
@@ -116,32 +123,10 @@ pub(crate) async fn plan(
     Ok(Planned { plan, tickets })
 }
 
-/// Rows of several servers are united at a restore, under the schema of the first: so each must have the same
-/// tables, with the same columns.
+/// Asked before the claim as well; the schemas may have changed since.
 fn check_alike(sources: &[HeldSource]) -> Result<(), EngineError> {
-    let Some((first, others)) = sources.split_first() else { return Ok(()) };
-    let shape = |source: &HeldSource| -> BTreeMap<QualifiedName, Vec<String>> {
-        let tables = source.held.catalog.tables.iter();
-        tables.map(|table| (table.facts.name.clone(), table.facts.columns.clone())).collect()
-    };
-    let expected = shape(first);
-    for other in others {
-        let found = shape(other);
-        let names = expected.keys().chain(found.keys());
-        if let Some(name) = names.into_iter().find(|name| expected.get(*name) != found.get(*name)) {
-            return Err(EngineError::usage(
-                format!(
-                    "sources {} and {} differ in table {name}: one lacks it, or it has other columns",
-                    first.endpoint.name, other.endpoint.name
-                ),
-                Hint::of(
-                    "bring their schemas to the same state, or leave the table out by --exclude-table",
-                    "bring their schemas to the same state, or leave the table out by spec.source.postgres.exclude.tables",
-                ),
-            ));
-        }
-    }
-    Ok(())
+    let alike = sources.iter().filter_map(|it| Some((&*it.endpoint.name, it.likeness.as_ref()?)));
+    asked::check_alike(&alike.collect::<Vec<_>>())
 }
 
 fn endpoints(sources: &[HeldSource]) -> Vec<EndpointPlan> {
@@ -198,44 +183,6 @@ impl Draft {
         }
     }
 
-    /// Large objects belong to no table, so no rule places them.
-    fn place_of_large_objects(&self, job: &BackupJob, source: &HeldSource) -> Result<String, EngineError> {
-        if job.placement.rules.is_empty() {
-            return self.destination_of(job, source.endpoint.locality.as_ref());
-        }
-        if job.placement.unplaced == Unplaced::Default || source.large_objects.is_empty() {
-            return Ok(self.default.clone());
-        }
-        Err(EngineError::usage(
-            "no placement rule can match large objects",
-            Hint::of("add --unplaced-to-default", "set spec.source.postgres.unplaced to Default"),
-        ))
-    }
-
-    /// The destination of a locality, by the longest prefix.
-    fn destination_of(&self, job: &BackupJob, locality: Option<&Locality>) -> Result<String, EngineError> {
-        let parsed: Vec<(&str, Option<Locality>, bool)> = (job.destinations.all().iter())
-            .map(|it| {
-                // Parsed when the store was opened; a name that is no locality simply takes none.
-                let locality = it.locality.as_deref().and_then(|text| text.parse().ok());
-                (it.name.as_str(), locality, job.destinations.is_default(&it.name))
-            })
-            .collect();
-        let known: Vec<_> =
-            parsed.iter().map(|(name, locality, default)| (*name, locality.as_ref(), *default)).collect();
-        let chosen = choose_destination(&known, locality, job.locality_policy);
-        let chosen = chosen.map_err(|error| {
-            EngineError::usage(
-                error.to_string(),
-                Hint::of(
-                    "add a --store for that locality, or --unmatched-to-default",
-                    "add a destination for that locality to the BackupStore, or set its localityPolicy to Default",
-                ),
-            )
-        })?;
-        Ok(chosen.name.to_owned())
-    }
-
     async fn add_tables(
         &mut self,
         job: &BackupJob,
@@ -246,25 +193,9 @@ impl Draft {
         let placed: Vec<Placed<'_>> = (exported.iter())
             .map(|table| Placed { name: &table.facts.name, root: table.facts.partition_root.as_ref() })
             .collect();
-        let localities = place(
-            &placed,
-            &job.placement.rules,
-            |pattern, name| pattern.matches(name),
-            job.placement.unplaced,
-            source.endpoint.locality.as_ref(),
-        );
-        let localities = localities.map_err(|error| {
-            EngineError::usage(
-                error.to_string(),
-                Hint::of(
-                    "add a --place for them, or --unplaced-to-default",
-                    "add a rule for them to spec.source.postgres.placement, or set unplaced to Default",
-                ),
-            )
-        })?;
+        let places = placing::of_tables(job, &source.endpoint, &placed)?;
         let mut sampler = None;
-        for (table, locality) in exported.iter().zip(localities) {
-            let destination = self.destination_of(job, locality)?;
+        for (table, destination) in exported.iter().zip(places) {
             let ranges = ranges(job, source, table, &mut sampler).await?;
             let id =
                 u32::try_from(self.tables.len()).map_err(|_| EngineError::Task("too many tables".into()))?;

@@ -68,6 +68,8 @@ pub struct Examination {
     pub objects_read: u64,
     /// Bytes read.
     pub bytes_read: u64,
+    /// Rows of tables among the answers, as the manifest counts them: pages of large objects are none.
+    pub rows: u64,
 }
 
 impl Examination {
@@ -178,6 +180,7 @@ pub async fn examine(
         found.damages.extend(of_ticket.damages);
         found.objects_read += of_ticket.objects_read;
         found.bytes_read += of_ticket.bytes_read;
+        found.rows += of_ticket.rows;
     }
     kill_point::passed("verified", "destination");
     Ok(found)
@@ -225,6 +228,7 @@ pub(crate) fn as_damage(key: &Key, error: EngineError) -> Result<Damage, EngineE
             Ok(damage(format!("its SHA-256 is {found}, and {expected} was written")))
         }
         EngineError::Format { source, .. } => Ok(damage(source.to_string())),
+        EngineError::RegisterGap { why, .. } => Ok(damage(format!("the object is missing: {why}"))),
         error @ EngineError::DocumentTooLarge { .. } => Ok(damage(error.to_string())),
         EngineError::Store(error) => Unread::from(error).into_damage(key.to_string(), None),
         other => Err(other),
@@ -275,6 +279,9 @@ async fn examine_entry(
     match read {
         Ok(answer) => {
             found.count(answer.length);
+            if matches!(order, Order::Rows { .. }) {
+                found.rows += answer.fingerprint.rows;
+            }
             found.answers.push(answer);
         }
         Err(unread) => {

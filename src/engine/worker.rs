@@ -154,7 +154,7 @@ impl Lane {
     async fn run(mut self) -> Result<(), EngineError> {
         loop {
             if self.order.interrupt.asked().is_some() {
-                return Err(EngineError::Interrupted);
+                return Err(self.order.interrupt.stopped());
             }
             let next = self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
             let Some(ticket) = next else { break };

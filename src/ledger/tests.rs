@@ -9,8 +9,8 @@ use self::fixture::{
 };
 use super::{CoverageError, LedgerError, Taken};
 use crate::format::{
-    Damage, Decision, EqualSpans, Fingerprint, Key, Nonce, PlanId, Settlement, SpanRange, TableCount,
-    Verdict, VerdictReference,
+    Damage, Decision, EqualSpans, Fingerprint, Key, Nonce, PlanId, Settlement, SpanRange, StoredObject,
+    TableCount, Verdict, VerdictReference,
 };
 
 /// Spoils one thing.
@@ -93,6 +93,27 @@ fn a_second_receipt_must_say_the_same_of_the_rows() {
     assert!(matches!(again(&mut world), Err(LedgerError::Receipt { receipt: r, .. }) if r == receipt));
     world.receipt(2).settlement = Settlement::Empty;
     assert!(matches!(again(&mut world), Err(LedgerError::Receipt { .. })));
+}
+
+/// A catalog is read once in the life of a plan: another one of the same ticket is no repetition.
+#[test]
+fn catalogs_that_contradict_each_other_are_refused() {
+    let again = |change: fn(&mut StoredObject, &mut u64)| {
+        let mut world = world();
+        let mut ledger = world.ledger();
+        let receipt = world.receipt(0);
+        receipt.worker = Nonce::from_random(2);
+        let Settlement::Catalog { object, entries } = &mut receipt.settlement else { panic!("no catalog") };
+        change(object, entries);
+        let key = receipt_key(receipt);
+        ledger.take("here", key.clone(), digest(key.as_str()), receipt.clone())
+    };
+    assert_eq!(again(|_, _| ()), Ok(Taken::Again));
+    for contradicting in
+        [again(|object, _| object.sha256 = digest("another")), again(|_, entries| *entries += 1)]
+    {
+        assert!(matches!(contradicting, Err(LedgerError::Receipt { .. })), "{contradicting:?}");
+    }
 }
 
 #[test]

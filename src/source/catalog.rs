@@ -97,8 +97,6 @@ impl Catalog {
         let mut columns = columns::read(session).await?;
         let keys = key_columns(session).await?;
         let unstable = unstable_hash_roots(session).await?;
-        let names: HashMap<u32, &QualifiedName> =
-            relations.all.iter().map(|relation| (relation.oid, &relation.name)).collect();
         let mut catalog = Self { standing: standing(&relations), ..Self::default() };
         catalog.omissions.extend(subscriptions(session).await?);
         catalog.omissions.extend(partitioned_exclusions(session).await?);
@@ -117,7 +115,6 @@ impl Catalog {
             let Columns { names: list, format, names_objects, unloadable } =
                 columns.remove(&relation.oid).unwrap_or_default();
             refuse_unloadable(session, relation, &unloadable).await?;
-            let root = relation.is_partition.then(|| relations.ancestors(relation.oid).last()).flatten();
             let (bytes, blocks) = sizes
                 .get(&relation.oid)
                 .copied()
@@ -132,7 +129,7 @@ impl Catalog {
                     bytes,
                     blocks,
                     extension_condition: relation.extension_condition.clone(),
-                    partition_root: root.and_then(|root| names.get(&root)).map(|name| (*name).clone()),
+                    partition_root: relations.root(relation).cloned(),
                     load_through_root: relation.is_partition
                         && relations.ancestors(relation.oid).any(|ancestor| unstable.contains(&ancestor)),
                     load_after_indexes: names_objects,
@@ -146,6 +143,11 @@ impl Catalog {
         catalog.omissions.sort_by(|one, other| one.object.cmp(&other.object));
         Ok(catalog)
     }
+}
+
+/// Whether the rows of a relation are exported.
+pub(crate) fn is_exported(relation: &Relation, selection: &Selection) -> bool {
+    relation.kind == 'r' && omission(relation, selection).is_none()
 }
 
 fn omission(relation: &Relation, selection: &Selection) -> Option<Omission> {

@@ -3,6 +3,8 @@
 use super::connection::{ClientEncoding, Session};
 use super::endpoint::EndpointConfig;
 use super::error::SourceError;
+use super::likeness::Likeness;
+use super::outline::Outline;
 use super::relations::Relations;
 use super::selection::Selection;
 use super::server::{ServerFacts, refuse_pooler};
@@ -15,6 +17,29 @@ use super::{large_objects, sequences};
 /// [`SourceError::PrivilegesMissing`] with the GRANT statements; [`SourceError::RowSecurityFilters`] naming a
 /// table whose rows this role would see only some of; whatever connecting may fail with.
 pub async fn preflight(endpoint: &EndpointConfig, selection: &Selection) -> Result<ServerFacts, SourceError> {
+    Ok(look(endpoint, selection, false).await?.facts)
+}
+
+/// What a look before a backup has found.
+#[derive(Clone, Debug)]
+pub struct Preflight {
+    /// The server.
+    pub facts: ServerFacts,
+    /// The database.
+    pub outline: Outline,
+    /// What other servers must have alike, if that was asked for.
+    pub likeness: Option<Likeness>,
+}
+
+/// The same, with what is there; `among_others`: there are several servers, which must be alike.
+///
+/// # Errors
+/// As for [`preflight`].
+pub async fn look(
+    endpoint: &EndpointConfig,
+    selection: &Selection,
+    among_others: bool,
+) -> Result<Preflight, SourceError> {
     refuse_pooler(endpoint).await?;
     let session = Session::connect(endpoint, "preflight", &ClientEncoding::Utf8).await?;
     let facts = ServerFacts::read(&session).await?;
@@ -26,6 +51,11 @@ pub async fn preflight(endpoint: &EndpointConfig, selection: &Selection) -> Resu
         return Err(SourceError::PrivilegesMissing { user: session.user().to_owned(), grants });
     }
     relations.require_unfiltered(session.user(), selection)?;
+    let outline = Outline::read(&session, &relations, selection).await?;
+    let likeness = match among_others {
+        true => Some(Likeness::read(&session, selection).await?),
+        false => None,
+    };
     session.close().await?;
-    Ok(facts)
+    Ok(Preflight { facts, outline, likeness })
 }

@@ -66,6 +66,8 @@ pub(crate) struct Relations {
     pub(crate) all: Vec<Relation>,
     /// Parents of each child, by OID: partitions have one, inheritance may give several.
     parents: HashMap<u32, Vec<u32>>,
+    /// Of each in `all`, by OID.
+    position: HashMap<u32, usize>,
 }
 
 impl Relations {
@@ -130,6 +132,8 @@ impl Relations {
             depth(relation.oid, &relations.parents, &mut depths);
         }
         relations.all.sort_by_key(|relation| (depths.get(&relation.oid).copied(), relation.oid));
+        let position = relations.all.iter().enumerate().map(|(position, relation)| (relation.oid, position));
+        relations.position = position.collect();
         Ok(relations)
     }
 
@@ -164,6 +168,12 @@ impl Relations {
                 Err(SourceError::RowSecurityFilters { table: table.name.clone(), user: user.to_owned() })
             }
         }
+    }
+
+    /// The root of the tree that a partition belongs to.
+    pub(crate) fn root(&self, relation: &Relation) -> Option<&QualifiedName> {
+        let root = relation.is_partition.then(|| self.ancestors(relation.oid).last()).flatten()?;
+        self.position.get(&root).map(|position| &self.all[*position].name)
     }
 
     /// Its ancestors in a tree of partitions, nearest first.

@@ -18,12 +18,22 @@ const BATCH: usize = 200;
 /// A failed query; [`SourceError::CatalogChanged`] if one was dropped meanwhile.
 pub async fn read(session: &Session) -> Result<Vec<SequenceValue>, SourceError> {
     let names = list(session).await?;
+    let mut values = values(session, &names.into_iter().map(|(name, _)| name).collect::<Vec<_>>()).await?;
+    values.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(values)
+}
+
+/// Where the sequences `names` stand now, in that order.
+///
+/// # Errors
+/// As for [`read`].
+pub async fn values(session: &Session, names: &[QualifiedName]) -> Result<Vec<SequenceValue>, SourceError> {
     let mut values = Vec::with_capacity(names.len());
     for batch in names.chunks(BATCH) {
         let selects: Vec<String> = batch
             .iter()
             .enumerate()
-            .map(|(at, (name, _))| format!("SELECT {at}::int4, last_value, is_called FROM {}", name.quoted()))
+            .map(|(at, name)| format!("SELECT {at}::int4, last_value, is_called FROM {}", name.quoted()))
             .collect();
         let rows = session.client().query(&selects.join(" UNION ALL "), &[]).await.map_err(|error| {
             match error.code().map(|code| code.code()) {
@@ -35,7 +45,7 @@ pub async fn read(session: &Session) -> Result<Vec<SequenceValue>, SourceError> 
         })?;
         for row in rows {
             let name = usize::try_from(row.get::<_, i32>(0)).ok().and_then(|at| batch.get(at));
-            if let Some((name, _)) = name {
+            if let Some(name) = name {
                 values.push(SequenceValue {
                     name: name.clone(),
                     last_value: row.get(1),
@@ -44,7 +54,6 @@ pub async fn read(session: &Session) -> Result<Vec<SequenceValue>, SourceError> 
             }
         }
     }
-    values.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(values)
 }
 

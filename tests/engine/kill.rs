@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
+use rstest::rstest;
 use vouchsafe::format::Sha256Digest;
 
 use super::shop::{Ended, SHOP, Shop, objects_of, run};
@@ -141,6 +142,32 @@ async fn killed_backup(shop: &Shop, place: &str, left: Left) {
     }
     shop.must_be_proven(sealed).await;
     shop.must_restore(sealed);
+}
+
+/// What a dead attempt has left is read before a turn is taken: damaged, it must not shut its owner out.
+#[rstest]
+#[case::plan("plan.json.zst", false)]
+#[case::tickets("tickets.json.zst", false)]
+#[case::missing_tickets("tickets.json.zst", true)]
+#[case::census("census.json.zst", false)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_damaged_after_its_attempt_died_is_replaced(#[case] document: &str, #[case] lost: bool) {
+    let shop = Shop::open("kill_damaged");
+    killed_at("balanced books", shop.backup());
+    let path = shop.wait_for_plan(1).join(document);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    match lost {
+        true => std::fs::remove_file(&path).unwrap(),
+        false => std::fs::write(&path, bytes).unwrap(),
+    }
+    run(shop.backup()).must_succeed();
+    assert_eq!((shop.newest().await, plans(&shop, 1)), (1, 2));
+    let attempt =
+        std::fs::read_to_string(shop.here.path().join("runs/00000001/attempts/000002.json")).unwrap();
+    assert!(attempt.contains("starting over") && attempt.contains(document), "{attempt}");
+    shop.must_be_proven(1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

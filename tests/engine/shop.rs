@@ -179,6 +179,10 @@ impl Shop {
         self.program(&[], &["verify"])
     }
 
+    pub(super) fn list(&self) -> Command {
+        self.subcommand(&[], &["list"])
+    }
+
     pub(super) fn unlock(&self, options: &[&str]) -> Command {
         let mut command = self.subcommand(&[], &["unlock"]);
         command.args(options);

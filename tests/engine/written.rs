@@ -36,13 +36,15 @@ enum Must {
     ClaimNothing,
     /// It is the register itself: how the run ended can't be known, and it is not called a success.
     NotKnow,
+    /// The run was sealed before: it is said to be, and that what it is bound to is damaged.
+    BeSealed,
     /// Nothing reads its content: a beat shows by its name alone that somebody is there, and no proof is bound to
     /// it. The run succeeds.
     Succeed,
 }
 
 /// Every kind of object that a backup writes; and when it is damaged, if that isn't right after its own upload.
-const KINDS: [(Place, &str, Option<&str>, Must); 26] = [
+const KINDS: [(Place, &str, Option<&str>, Must); 28] = [
     (Place::Default, "collection", None, Must::ClaimNothing),
     (Place::Default, "collection", Some("run"), Must::Void),
     (Place::Default, "run", None, Must::Void),
@@ -54,6 +56,8 @@ const KINDS: [(Place, &str, Option<&str>, Must); 26] = [
     (Place::Default, "plan", None, Must::Void),
     (Place::Default, "census", None, Must::Void),
     (Place::Default, "manifest", None, Must::Void),
+    (Place::Default, "manifest", Some("outcome"), Must::BeSealed),
+    (Place::Default, "verdicts", Some("outcome"), Must::BeSealed),
     (Place::Default, "tickets", None, Must::Void),
     (Place::Default, "part", None, Must::Void),
     (Place::Default, "receipts", None, Must::Void),
@@ -181,6 +185,10 @@ async fn meets(lane: &Lane, place: Place, order: Order, must: Must) -> Result<()
         Must::Succeed => ended.is_ok(),
         Must::ClaimNothing => ended.is_err() && named(&said) && newest == before,
         Must::NotKnow => matches!(&ended, Err(error) if error.reason() == "OutcomeUnknown") && named(&said),
+        Must::BeSealed => {
+            let sealed = matches!(&decision, Some(Decision::Sealed { .. }));
+            sealed && named(&said) && matches!(&ended, Err(error) if error.reason() == "DamageFound")
+        }
         Must::Void if (order.kind, order.damage) == ("run", Damage::Delete) => {
             // Without its claim there was no run to void, until it was mended just now: nobody is at it.
             backups::unlock(&lane.register(), Some(newest), true).await.unwrap();

@@ -84,7 +84,10 @@ async fn backup(world: &Arc<World>, level: Level, case: &Case, sample: bool) -> 
         (Err(error), Outcome::Void { reason }) if error.reason() == reason => End::Failed,
         (Err(_), Outcome::NoRun) => End::Failed,
         // The store has stopped answering, or has lied, where only the register could tell.
-        (Err(EngineError::OutcomeUnknown { .. }), Outcome::Sealed { plan }) => {
+        (
+            Err(EngineError::OutcomeUnknown { .. } | EngineError::SealedDamaged { .. }),
+            Outcome::Sealed { plan },
+        ) => {
             proven(world, &rig, case.source, (1, plan), &prefixes).await?;
             End::Undecided
         }

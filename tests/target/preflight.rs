@@ -4,7 +4,8 @@ use std::os::unix::fs::MetadataExt;
 
 use testbed::{PgVersion, Postgres, shared};
 use vouchsafe::source::target::{
-    ArchiveOptions, Demands, Destination, Finding, RestorePlan, Severity, preflight,
+    ArchiveOptions, Demands, Destination, ExtensionEntry, Finding, RestorePlan, Severity, TargetError,
+    create_extensions, preflight,
 };
 use vouchsafe::source::{ClientEncoding, EndpointConfig, Selection, Session};
 
@@ -41,6 +42,24 @@ fn has(findings: &[Finding], reason: &str, text: &str) -> bool {
     findings.iter().any(|finding| {
         finding.severity == Severity::Blocks && finding.reason == reason && finding.message.contains(text)
     })
+}
+
+/// Its version and schema are in the catalogs alone: without them it is not guessed, nor left to fail later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_extension_that_no_catalog_names_is_refused() {
+    let server = shared(PgVersion::V15);
+    let database = server.fresh_database("unrecorded");
+    let session =
+        Session::connect(&endpoint(server, &database), "restore", &ClientEncoding::Utf8).await.unwrap();
+    let order = [ExtensionEntry { dump_id: 7, name: "pgcrypto".into() }];
+    let refused = create_extensions(&session, &order, &[]).await.unwrap_err();
+    assert!(
+        matches!(&refused, TargetError::ExtensionUnrecorded { extension } if extension == "pgcrypto"),
+        "{refused}"
+    );
+    let made =
+        server.psql(&database, "SELECT count(*) FROM pg_extension WHERE extname = 'pgcrypto'").unwrap();
+    assert_eq!(made.trim(), "0");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

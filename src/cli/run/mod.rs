@@ -20,6 +20,7 @@ use crate::api::{
     self, MissingRoles, Privileges, RestoreMode, ValidatedBackup, ValidatedBackupSpec, ValidatedBackupStore,
     ValidatedFrom, ValidatedPostgres, ValidatedRestore, ValidatedTarget,
 };
+use crate::engine::interrupt::Deadline;
 use crate::engine::job::{DEFAULT_SPAN_BYTES, listing_patience, owner_of};
 use crate::engine::restore::{RestoreJob, RestorePlace, RestorePolicy, restore};
 use crate::engine::{BackupJob, Endpoint, EngineError, Placement, back_up};
@@ -78,6 +79,7 @@ impl Run {
             cancel,
         } = &backup.spec;
         may_run(*suspend, *cancel)?;
+        let deadline = deadline.map(Deadline::within);
         let scope = objects.of(identity.namespace.as_deref());
         let raw_store = scope.store(store, "spec.storeRef")?;
         let store = validated_store(raw_store)?;
@@ -105,7 +107,7 @@ impl Run {
             span_bytes: NonZeroU64::MIN.saturating_add(DEFAULT_SPAN_BYTES - 1),
             tools: self.tools.tools(),
             listing_patience: listing_patience(),
-            deadline: *deadline,
+            deadline,
             errors: opened.errors,
             interrupt,
             progress: progress::shown(output),
@@ -144,6 +146,7 @@ impl Run {
             cancel,
         } = validated;
         may_run(suspend, cancel)?;
+        let deadline = deadline.map(Deadline::within);
         let scope = objects.of(identity.namespace.as_deref());
         let (store, collection, run) = match from {
             ValidatedFrom::Run { store, collection, run } => (store, collection, run),
@@ -192,7 +195,7 @@ impl Run {
         let restored = match deadline {
             None => restore(&job).await,
             // Dropped as an interrupted one is: the wanted name is not there.
-            Some(limit) => tokio::time::timeout(limit, restore(&job))
+            Some(Deadline { limit, at }) => tokio::time::timeout_at(at, restore(&job))
                 .await
                 .unwrap_or(Err(EngineError::DeadlineExceeded(limit))),
         };
@@ -201,6 +204,7 @@ impl Run {
             RestoreMode::IntoEmptySchemas => Work::IntoSchemas,
         };
         let restored = restored.map_err(|error| Failure::of_work(error, work, &job.interrupt))?;
+        output::warn_of_undecided(restored.newer_undecided);
         let report = RestoreReport::of(&restored);
         output::write(output, &report, || report.text())
     }

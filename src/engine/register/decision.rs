@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::super::documents::{self, Held};
 use super::super::error::EngineError;
 use super::{Decided, OpenRun, Register, Turn};
-use crate::format::{Decision, Key, Nonce, Outcome, Run, Sha256Digest};
+use crate::format::{Decision, Key, Nonce, Outcome, Sha256Digest};
 use crate::mutant::{self, Mutant};
 use crate::store::StoreErrorKind;
 
@@ -39,13 +39,15 @@ impl Register {
         self.decide(turn, Decision::Void { reason: reason.to_owned(), message }).await
     }
 
-    /// Voids a run of which this process holds no turn.
+    /// Voids a run of which this process holds no turn. A claim that is damaged or gone must not keep the
+    /// collection closed for ever: the outcome then names the digest of what lies there, if only of nothing.
     ///
     /// # Errors
     /// As [`decide`](Self::decide).
     pub async fn void(&self, run: u32, reason: &str, message: String) -> Result<Decided, EngineError> {
-        let claim: Held<Run> = documents::get(&*self.store, &Key::run(run)).await?;
-        self.void_claim(run, claim.sha256, reason, message).await
+        let claim = documents::find_bytes(&*self.store, &Key::run(run)).await?;
+        let claim = Sha256Digest::of(claim.as_ref().map_or(&[], |(bytes, _)| &bytes[..]));
+        self.void_claim(run, claim, reason, message).await
     }
 
     /// The same for a claim that is known, whatever lies there now.

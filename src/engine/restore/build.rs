@@ -48,9 +48,10 @@ impl Material<'_> {
         site.record(&session).await?;
         kill_point::passed("restored", "postponed");
         loader.tables_after_indexes().await?;
+        let mut sequences = Vec::new();
         if !job.schema_only {
             // Another schema's sequence of an existing database may have the name of one that was not chosen.
-            let mut sequences = content.sequences_in(&session).await?;
+            sequences = content.sequences_in(&session).await?;
             sequences.retain(|sequence| !site.holds_others() || self.is_ours(&sequence.name));
             set_sequences(&session, &sequences).await?;
             kill_point::passed("restored", "sequences");
@@ -63,6 +64,7 @@ impl Material<'_> {
             true => Vec::new(),
             false => compare::compare(job, content, plan, &endpoint).await?,
         };
+        compare::compare_sequences(&session, &sequences).await?;
         kill_point::passed("compared", "tables");
         job.progress.begin(Stage::Finish, 0, 0);
         archive.restore(&endpoint, "access", &plan.access, 1).await?;

@@ -9,8 +9,8 @@ use super::content::Content;
 use super::{RestoreJob, RestoredTable};
 use crate::codec::RowHasher;
 use crate::format::{Fingerprint, QualifiedName, SpanRange, TablePlan};
-use crate::source::EndpointConfig;
-use crate::source::target::{Rereader, RestorePlan};
+use crate::source::target::{Rereader, RestorePlan, SequenceValue};
+use crate::source::{EndpointConfig, Session, sequences};
 
 /// Blocks that one piece covers: 64 MiB of 8 KiB blocks, so that lanes end at about the same time.
 const BLOCKS_PER_PIECE: u32 = 8192;
@@ -72,6 +72,28 @@ pub(super) async fn compare(
         })
         .collect();
     if differing.is_empty() { Ok(expected) } else { Err(EngineError::NotEqual(differing.join("; "))) }
+}
+
+/// Reads every sequence that was set again: a trigger or somebody else may have moved one meanwhile.
+pub(super) async fn compare_sequences(
+    session: &Session,
+    expected: &[SequenceValue],
+) -> Result<(), EngineError> {
+    let names: Vec<QualifiedName> = expected.iter().map(|value| value.name.clone()).collect();
+    let found = sequences::values(session, &names).await?;
+    let text = |value: Option<&SequenceValue>| match value {
+        Some(SequenceValue { last_value, is_called: true, .. }) => format!("{last_value}, handed out"),
+        Some(SequenceValue { last_value, is_called: false, .. }) => format!("{last_value}, not handed out"),
+        None => "nothing".to_owned(),
+    };
+    let differing: Vec<String> = (expected.iter().enumerate())
+        .filter(|(position, value)| found.get(*position) != Some(value))
+        .map(|(position, value)| {
+            let (found, expected) = (text(found.get(position)), text(Some(value)));
+            format!("sequence {}: it stands at {found}, and the backup has {expected}", value.name)
+        })
+        .collect();
+    if differing.is_empty() { Ok(()) } else { Err(EngineError::NotEqual(differing.join("; "))) }
 }
 
 async fn cut<'a>(

@@ -37,6 +37,7 @@ pub(super) struct Content {
     pub(super) properties: Option<DatabaseProperties>,
     pub(super) extensions: Vec<ExtensionVersion>,
     pub(super) roles: Vec<Role>,
+    /// Of each server: they are united in [`Content::sequences_in`].
     pub(super) sequences: Vec<SequenceValue>,
     pub(super) large_objects: Vec<LargeObject>,
     pub(super) populated_views: HashSet<QualifiedName>,
@@ -76,7 +77,7 @@ impl Content {
             properties: draft.properties,
             extensions: draft.extensions,
             roles: draft.roles,
-            sequences: draft.sequences.into_values().collect(),
+            sequences: draft.sequences,
             large_objects: draft.large_objects,
             populated_views: plan.populated_views.into_iter().collect(),
         })
@@ -117,21 +118,37 @@ impl Content {
             .collect()
     }
 
-    /// Values of the sequences that the session's database has: a selection leaves some out.
+    /// Values of the sequences that the session's database has: a selection leaves some out. Of several servers
+    /// the furthest counts, in the direction of the sequence, so that no value is handed out twice.
     pub(super) async fn sequences_in(&self, session: &Session) -> Result<Vec<SequenceValue>, EngineError> {
-        let mut there = Vec::new();
+        let mut of_name: BTreeMap<&QualifiedName, Vec<&SequenceValue>> = BTreeMap::new();
         for value in &self.sequences {
+            of_name.entry(&value.name).or_default().push(value);
+        }
+        let mut there = Vec::new();
+        for (name, values) in of_name {
             let found = session
                 .client()
-                .query_one("SELECT to_regclass($1) IS NOT NULL", &[&value.name.quoted()])
+                .query_opt(
+                    "SELECT seqincrement FROM pg_sequence WHERE seqrelid = to_regclass($1)",
+                    &[&name.quoted()],
+                )
                 .await
-                .map_err(|error| session.error(format!("looking for sequence {}", value.name), error))?;
-            if found.get(0) {
-                there.push(value.clone());
-            }
+                .map_err(|error| session.error(format!("looking for sequence {name}"), error))?;
+            let increment = found.map(|row| row.get::<_, i64>(0));
+            there.extend(increment.and_then(|increment| furthest(&values, increment)).cloned());
         }
         Ok(there)
     }
+}
+
+/// The value after which none of the others was handed out. Of equal ones, the one that was handed out.
+fn furthest<'a>(values: &[&'a SequenceValue], increment: i64) -> Option<&'a SequenceValue> {
+    let reached = |value: &SequenceValue| {
+        let along = if increment < 0 { -i128::from(value.last_value) } else { i128::from(value.last_value) };
+        (along, value.is_called)
+    };
+    values.iter().copied().max_by_key(|value| reached(value))
 }
 
 #[derive(Debug, Default)]
@@ -143,7 +160,7 @@ struct Draft {
     properties: Option<DatabaseProperties>,
     extensions: Vec<ExtensionVersion>,
     roles: Vec<Role>,
-    sequences: BTreeMap<QualifiedName, SequenceValue>,
+    sequences: Vec<SequenceValue>,
     large_objects: Vec<LargeObject>,
 }
 
@@ -205,20 +222,7 @@ impl Draft {
         for entry in entries {
             match what {
                 CatalogKind::Roles => self.roles.push(parse(entry)?),
-                CatalogKind::Sequences => {
-                    let value: SequenceValue = parse(entry)?;
-                    // Of several servers the furthest counts, so that no value is handed out twice.
-                    match self.sequences.entry(value.name.clone()) {
-                        std::collections::btree_map::Entry::Vacant(vacant) => {
-                            vacant.insert(value);
-                        }
-                        std::collections::btree_map::Entry::Occupied(mut known) => {
-                            if value.last_value > known.get().last_value {
-                                known.insert(value);
-                            }
-                        }
-                    }
-                }
+                CatalogKind::Sequences => self.sequences.push(parse(entry)?),
                 CatalogKind::LargeObjects => self.large_objects.push(parse(entry)?),
                 CatalogKind::Database if endpoint > 0 => {}
                 CatalogKind::Database => match parse(entry)? {
@@ -248,5 +252,26 @@ async fn whole(store: &dyn crate::store::ObjectStore, object: &StoredObject) -> 
             let damage = unread.into_damage(object.key.to_string(), None)?;
             Err(EngineError::Damaged(format!("{}/{damage}", store.url())))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_furthest_value_is_told_along_the_sequence() {
+        let value = |last_value, is_called| SequenceValue {
+            name: QualifiedName::new("s", "numbers"),
+            last_value,
+            is_called,
+        };
+        let (low, high, handed_out) = (value(-7, true), value(5, false), value(5, true));
+        assert_eq!(furthest(&[&low, &high, &handed_out], 1), Some(&handed_out));
+        assert_eq!(furthest(&[&handed_out, &high, &low], 10), Some(&handed_out));
+        assert_eq!(furthest(&[&handed_out, &low, &high], -1), Some(&low));
+        let (least, uncalled) = (value(i64::MIN, true), value(i64::MIN, false));
+        assert_eq!(furthest(&[&uncalled, &least, &low, &uncalled], -3), Some(&least));
+        assert_eq!(furthest(&[], 1), None);
     }
 }

@@ -104,6 +104,8 @@ pub struct RestoredTable {
 pub struct Restored {
     /// The run that was restored.
     pub run: u32,
+    /// A newer one that is not decided, if this one was chosen as the newest sealed.
+    pub newer_undecided: Option<u32>,
     /// SHA-256 of its manifest.
     pub manifest_sha256: Sha256Digest,
     /// The database.
@@ -131,7 +133,7 @@ fn in_temporary(doing: &str) -> String {
 }
 
 async fn carry_out(job: &RestoreJob) -> Result<Restored, EngineError> {
-    let backup = proving::prove(job).await?;
+    let (backup, newer_undecided) = proving::prove(job).await?;
     let content = Content::read(job, &backup).await?;
     kill_point::passed("proven", "backup");
     let folder =
@@ -178,6 +180,7 @@ async fn carry_out(job: &RestoreJob) -> Result<Restored, EngineError> {
     kill_point::passed("planned", "restore");
     let restored = |tables: Vec<RestoredTable>| Restored {
         run: backup.run,
+        newer_undecided,
         manifest_sha256: backup.manifest_sha256,
         database: database.clone(),
         tables,

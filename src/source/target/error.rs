@@ -25,6 +25,9 @@ pub enum TargetError {
     /// A table of the backup isn't defined in its archive.
     #[error("the schema's archive doesn't define {table}, whose rows the backup holds")]
     ArchiveLacks { table: QualifiedName },
+    /// The archive holds an extension that the recorded catalogs don't.
+    #[error("the schema's archive holds extension {extension:?}, and the backup's catalogs don't name it")]
+    ExtensionUnrecorded { extension: String },
     /// `pg_restore` sees another archive than we do.
     #[error("{program} and vouchsafe read different entries from the schema's archive: {difference}")]
     ArchiveDisputed { program: PathBuf, difference: String },
@@ -96,6 +99,7 @@ impl TargetError {
             Self::ArchiveMalformed { .. } => "ArchiveMalformed",
             Self::ArchiveUnsupported { .. } => "ArchiveUnsupported",
             Self::ArchiveLacks { .. } => "ArchiveLacks",
+            Self::ExtensionUnrecorded { .. } => "ExtensionUnrecorded",
             Self::ArchiveDisputed { .. } => "ArchiveDisputed",
             Self::ToolFailed { .. } => "ToolFailed",
             Self::DatabaseExists { .. } => "DatabaseExists",
@@ -130,6 +134,7 @@ impl TargetError {
             Self::ArchiveMalformed { .. }
             | Self::ArchiveUnsupported { .. }
             | Self::ArchiveLacks { .. }
+            | Self::ExtensionUnrecorded { .. }
             | Self::ArchiveDisputed { .. }
             | Self::ToolFailed { .. }
             | Self::DatabaseExists { .. }
@@ -156,6 +161,9 @@ impl TargetError {
             Self::Session(error) => error.hint(way),
             Self::ArchiveMalformed { .. } => "verify the backup: the object's digest should have caught this",
             Self::ArchiveUnsupported { .. } => "use a newer vouchsafe",
+            Self::ExtensionUnrecorded { .. } => {
+                "archive and catalogs are of different states; use another backup"
+            }
             Self::ArchiveLacks { .. } => "archive and tables are of different snapshots; use another backup",
             Self::ArchiveDisputed { .. } => {
                 "name the folder of the pg_restore of the version that wrote the archive, by --tools"

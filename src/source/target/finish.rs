@@ -38,7 +38,8 @@ pub struct ExtensionVersion {
 /// The archive's own `CREATE EXTENSION IF NOT EXISTS` would take the default always.
 ///
 /// # Errors
-/// The server refuses.
+/// The server refuses; [`TargetError::ExtensionUnrecorded`] if the catalogs don't say which version it was: what
+/// is made without it would fail later, or be something else.
 pub async fn create_extensions(
     session: &Session,
     order: &[super::ExtensionEntry],
@@ -47,7 +48,7 @@ pub async fn create_extensions(
     use crate::format::relation::quote_identifier;
     for entry in order {
         let Some(extension) = recorded.iter().find(|extension| extension.name == entry.name) else {
-            continue;
+            return Err(TargetError::ExtensionUnrecorded { extension: entry.name.clone() });
         };
         let doing = format!("creating extension {:?}", extension.name);
         let row = session
