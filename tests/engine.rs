@@ -19,6 +19,7 @@ mod engine {
     mod page;
     mod places;
     mod round;
+    mod said;
     mod sequences;
     mod setup;
     mod shop;

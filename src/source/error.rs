@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::format::relation::QualifiedName;
+use crate::hint::WayIn;
 
 /// The cause of a [`SourceError`] that has one.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -229,20 +230,30 @@ impl SourceError {
 
     /// What the reader can do.
     #[must_use]
-    pub const fn hint(&self) -> &'static str {
+    pub const fn hint(&self, way: WayIn) -> &'static str {
         match self {
             Self::InvalidEndpoint { .. } => {
                 "postgres://user@host:port/database?sslmode=verify-full&sslrootcert=FILE"
             }
             Self::ServerUnreachable { .. } => "check host, port and network policies",
-            Self::TlsFailed { .. } => {
-                "give the authority's certificate (sslrootcert), or the name that the certificate carries as host"
-            }
-            Self::AuthenticationFailed { .. } => {
-                "set PGPASSWORD or PGPASSFILE; check the role and pg_hba.conf"
-            }
-            Self::DatabaseMissing { .. } => "check the database's name",
-            Self::TooManyConnections { .. } => "free connections, or lower the parallelism",
+            Self::TlsFailed { .. } => way.says(
+                "give the authority that signed the server's certificate, by ?sslrootcert=FILE in the URL after --source \
+                 or --target, and as host a name that the certificate carries; for a server without TLS, ?sslmode=disable",
+                "give the authority that signed the server's certificate, by tls.ca, and as host a name that the \
+                 certificate carries; for a server without TLS, tls.mode: Disable",
+            ),
+            Self::AuthenticationFailed { .. } => way.says(
+                "set PGPASSWORD or PGPASSFILE; check the role and pg_hba.conf",
+                "check username and password in the Secret that credentialsSecret names, the role, and pg_hba.conf",
+            ),
+            Self::DatabaseMissing { .. } => way.says(
+                "check the database's name in the URL after --source, or of --target and --maintenance-database",
+                "check the field database",
+            ),
+            Self::TooManyConnections { .. } => way.says(
+                "free connections, or lower --parallelism",
+                "free connections, or lower spec.parallelism",
+            ),
             Self::ServerNotReady { .. } => "wait until the server accepts connections",
             Self::ConnectionLost { .. } => "look into the server's log for the reason",
             Self::StandbyRefused { .. } => "give the primary as endpoint",
@@ -261,7 +272,10 @@ impl SourceError {
             Self::RelationRewritten { .. } | Self::RelationMissing { .. } => {
                 "a new plan starts over; back up when nothing truncates, clusters or drops tables"
             }
-            Self::Unsupported { .. } => "change the object, or exclude it",
+            Self::Unsupported { .. } => way.says(
+                "change the object, or leave its table out by --exclude-table",
+                "change the object, or leave its table out by spec.source.postgres.exclude.tables",
+            ),
             Self::ToolMissing { .. } | Self::ToolUnfit { .. } => {
                 "install PostgreSQL's client programs of that version, or name their directory (--tools, VOUCHSAFE_PG_TOOLS)"
             }

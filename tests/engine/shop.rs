@@ -68,6 +68,12 @@ impl Ended {
         document["failure"]["reason"].as_str().unwrap_or_else(|| panic!("no failure: {self:?}")).to_owned()
     }
 
+    /// The failure's hint, from the same.
+    pub(super) fn hint(&self) -> String {
+        let document: serde_json::Value = serde_json::from_str(&self.stdout).unwrap();
+        document["failure"]["hint"].as_str().unwrap_or_else(|| panic!("no failure: {self:?}")).to_owned()
+    }
+
     /// Panics unless the command succeeded.
     pub(super) fn must_succeed(&self) {
         assert_eq!(self.code, Some(0), "{self:?}");
@@ -113,7 +119,7 @@ impl Shop {
     }
 
     /// The same for a command that needs none of PostgreSQL's programs.
-    fn subcommand(&self, before: &[&str], subcommand: &[&str]) -> Command {
+    pub(super) fn subcommand(&self, before: &[&str], subcommand: &[&str]) -> Command {
         let program = env!("CARGO_BIN_EXE_vouchsafe");
         let words: Vec<&str> = before.iter().copied().chain([program]).collect();
         let mut command = Command::new(words[0]);

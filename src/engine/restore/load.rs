@@ -13,7 +13,7 @@ use super::super::reading::{self, Pinned};
 use super::super::verifier::LARGE_OBJECT_COLUMNS;
 use super::RestoreJob;
 use super::content::{Content, SpanObject};
-use crate::format::{CopyFormat, QualifiedName, TablePlan};
+use crate::format::{CopyFormat, Damage, QualifiedName, TablePlan};
 use crate::kill_point;
 use crate::source::EndpointConfig;
 use crate::source::target::{Archive, Loader, PageWriter, RestorePlan, TableLoad};
@@ -251,15 +251,20 @@ impl Loading<'_> {
             };
             let read =
                 reading::read_rows(&*store, &span.object, Pinned::Current, shape, span.raw_bytes, 0, sink);
-            let damaged =
-                |finding: String| EngineError::Damaged(format!("run {run}, {}: {finding}", span.object.key));
+            let damaged = |damage: Damage| EngineError::Damaged(format!("run {run}, {damage}"));
             match read.await {
                 Ok(totals) if totals.fingerprint == span.fingerprint => Ok(()),
-                Ok(totals) => Err(damaged(format!("it holds {:?}", totals.fingerprint))),
-                Err(unread) => {
-                    let damage = unread.into_damage(span.object.key.to_string(), None)?;
-                    Err(damaged(damage.finding))
+                Ok(totals) => {
+                    let finding =
+                        format!("it holds {}, and {} were written", totals.fingerprint, span.fingerprint);
+                    Err(damaged(Damage {
+                        object: span.object.key.to_string(),
+                        table: None,
+                        offsets: None,
+                        finding,
+                    }))
                 }
+                Err(unread) => Err(damaged(unread.into_damage(span.object.key.to_string(), None)?)),
             }
         });
         Chunks { receiver, reading }
