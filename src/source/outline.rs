@@ -53,18 +53,18 @@ impl Outline {
             )
             .await
             .map_err(|error| session.error("listing schemas", error))?;
-        let row = session
-            .client()
-            .query_one(
-                "SELECT EXISTS (SELECT FROM pg_largeobject_metadata) AND EXISTS (SELECT FROM pg_largeobject)",
-                &[],
-            )
-            .await;
-        let row = row.map_err(|error| session.error("asking for large objects", error))?;
+        // Pages may be forbidden to a role that needs none, where there are no objects.
+        let objects = exists(session, "SELECT EXISTS (SELECT FROM pg_largeobject_metadata)").await?;
+        let pages = objects && exists(session, "SELECT EXISTS (SELECT FROM pg_largeobject)").await?;
         Ok(Self {
             schemas: rows.into_iter().map(|row| row.get(0)).collect(),
             tables: tables.collect(),
-            large_objects: row.get(0),
+            large_objects: pages,
         })
     }
+}
+
+async fn exists(session: &Session, sql: &str) -> Result<bool, SourceError> {
+    let row = session.client().query_one(sql, &[]).await;
+    Ok(row.map_err(|error| session.error("asking for large objects", error))?.get(0))
 }
