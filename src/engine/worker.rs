@@ -24,9 +24,6 @@ use crate::mutant::{self, Mutant};
 use crate::source::{CopyStream, Reader};
 use crate::store::{ObjectStore, Upload, UploadOptions};
 
-/// A larger message is cut for the encoder, so that what it hands out stays bounded.
-const ENCODER_BITE: usize = 1 << 20;
-
 /// What a worker is told when it is started.
 #[derive(Clone, Debug)]
 pub struct WorkerOrder {
@@ -279,13 +276,11 @@ async fn encode(
     let refused = |error| EngineError::codec(&what, error);
     let mut writer = SpanWriter::new(format, columns).map_err(refused)?;
     let mut out = Vec::new();
-    while let Some(message) = stream.try_next().await? {
-        for bite in message.chunks(ENCODER_BITE) {
-            writer.push(bite, &mut out).map_err(refused)?;
-            for chunk in out.drain(..) {
-                upload.write(chunk).await?;
-                kill_point::passed("uploading", "rows");
-            }
+    while let Some(block) = stream.try_next().await? {
+        writer.push(&block, &mut out).map_err(refused)?;
+        for chunk in out.drain(..) {
+            upload.write(chunk).await?;
+            kill_point::passed("uploading", "rows");
         }
     }
     let totals = writer.finish(&mut out).map_err(refused)?;

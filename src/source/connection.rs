@@ -8,6 +8,7 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 use super::dial::{ConnectionTask, dial};
 use super::endpoint::EndpointConfig;
 use super::error::SourceError;
+use super::tap::{CopyOut, Valve};
 
 /// The oldest server, as `server_version_num`.
 pub const OLDEST_VERSION: u32 = 130_000;
@@ -30,6 +31,7 @@ pub enum ClientEncoding {
 pub struct Session {
     client: Arc<Client>,
     task: ConnectionTask,
+    valve: Valve,
     endpoint: String,
     user: String,
     version_num: u32,
@@ -48,10 +50,11 @@ impl Session {
         role: &str,
         encoding: &ClientEncoding,
     ) -> Result<Self, SourceError> {
-        let (client, task) = dial(endpoint, role).await?;
+        let (client, task, valve) = dial(endpoint, role).await?;
         let mut session = Self {
             client: Arc::new(client),
             task,
+            valve,
             endpoint: endpoint.to_string(),
             user: endpoint.user.clone(),
             version_num: 0,
@@ -140,6 +143,18 @@ impl Session {
     /// `doing` names the failed statement.
     pub async fn run(&self, doing: &str, sql: &str) -> Result<(), SourceError> {
         self.client.batch_execute(sql).await.map_err(|error| self.error(doing, error))
+    }
+
+    /// Starts a `COPY … TO STDOUT`. One at a time.
+    pub(crate) async fn copy_out(&self, sql: &str) -> Result<CopyOut, tokio_postgres::Error> {
+        let blocks = self.valve.open();
+        match self.client.copy_out(sql).await {
+            Ok(driver) => Ok(CopyOut { blocks, driver: Box::pin(driver) }),
+            Err(error) => {
+                self.valve.close();
+                Err(error)
+            }
+        }
     }
 
     /// A failed statement's error.

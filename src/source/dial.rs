@@ -14,6 +14,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::endpoint::{EndpointConfig, Host, Tls};
 use super::error::{Cause, SourceError, is_io};
+use super::tap::{BLOCK_BYTES, Tap, TappedTls, Valve};
 use super::tls;
 
 /// A server that is silent for half a minute is asked every ten seconds, and given up after three answers that
@@ -21,9 +22,6 @@ use super::tls;
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_RETRIES: u32 = 3;
-
-/// Of what the server has sent, so much is taken at once.
-const READ_BUFFER_BYTES: usize = 256 << 10;
 
 /// The task that moves a connection's bytes. Dropped, it closes the socket.
 #[derive(Debug)]
@@ -50,7 +48,7 @@ impl Drop for ConnectionTask {
 pub(super) async fn dial(
     endpoint: &EndpointConfig,
     role: &str,
-) -> Result<(Client, ConnectionTask), SourceError> {
+) -> Result<(Client, ConnectionTask, Valve), SourceError> {
     let mut config = Config::new();
     config
         .user(&endpoint.user)
@@ -101,34 +99,37 @@ fn keep_alive(stream: &TcpStream) -> std::io::Result<()> {
     SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }
 
-/// Starts the protocol over `stream`, behind a large buffer: tokio-postgres reads 8 KiB at a time, and a COPY would
-/// be a quarter of a million system calls for two gigabytes.
+/// Starts the protocol over `stream`, behind a tap.
 async fn log_in<S>(
     config: &Config,
     stream: S,
     tls: Option<MakeRustlsConnect>,
     host: &str,
-) -> Result<(Client, ConnectionTask), tokio_postgres::Error>
+) -> Result<(Client, ConnectionTask, Valve), tokio_postgres::Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let stream = BufReader::with_capacity(READ_BUFFER_BYTES, stream);
+    let valve = Valve::default();
     match tls {
         None => {
             let mut config = config.clone();
             config.ssl_mode(SslMode::Disable);
-            let (client, connection) = config.connect_raw(stream, NoTls).await?;
-            Ok((client, ConnectionTask(Some(tokio::spawn(connection)))))
+            let tapped = Tap::new(stream, valve.clone());
+            let (client, connection) = config.connect_raw(tapped, NoTls).await?;
+            Ok((client, ConnectionTask(Some(tokio::spawn(connection))), valve))
         }
         Some(mut tls) => {
+            // Below TLS, which asks for a record at a time.
+            let stream = BufReader::with_capacity(BLOCK_BYTES, stream);
             let connect =
                 <MakeRustlsConnect as MakeTlsConnect<BufReader<S>>>::make_tls_connect(&mut tls, host);
             let connect = match connect {
                 Ok(connect) => connect,
                 Err(never) => match never {},
             };
+            let connect = TappedTls(connect, valve.clone());
             let (client, connection) = config.connect_raw(stream, connect).await?;
-            Ok((client, ConnectionTask(Some(tokio::spawn(connection)))))
+            Ok((client, ConnectionTask(Some(tokio::spawn(connection))), valve))
         }
     }
 }

@@ -28,6 +28,7 @@ pub mod sequences;
 pub mod server;
 pub mod snapshot;
 mod statements;
+mod tap;
 pub mod target;
 mod tls;
 pub mod tools;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::Stream;
 use futures::future::BoxFuture;
-use tokio_postgres::{Client, CopyOutStream};
+use tokio_postgres::Client;
 
 use crate::format::relation::{SpanRange, TableFacts};
 
@@ -18,6 +18,7 @@ use super::connection::{ClientEncoding, Session, quote_literal};
 use super::endpoint::EndpointConfig;
 use super::error::{Blocker, SourceError};
 use super::statements::{Dialect, bounds_statement, copy_statement, count_statement, hash_statement};
+use super::tap::CopyOut;
 
 /// How long, and how often, a reader waits for its lock on a table. Nobody holds what conflicts with it, as long as
 /// the coordinator's locks are held; but somebody may wait for ACCESS EXCLUSIVE, and we queue behind him. NOWAIT
@@ -220,9 +221,9 @@ impl Reader {
         let before = if by_index { format!("{BEFORE_SCAN}; {INDEXES_ON}") } else { BEFORE_SCAN.to_owned() };
         self.session.run(&doing, &before).await?;
         let client = self.session.shared_client();
-        let rows = client.copy_out(sql).await.map_err(|error| refused(error, &doing))?;
+        let rows = self.session.copy_out(sql).await.map_err(|error| refused(error, &doing))?;
         let user = self.session.user().to_owned();
-        Ok(CopyStream { state: CopyState::Rows(Box::pin(rows)), client, doing, user })
+        Ok(CopyStream { state: CopyState::Rows(rows), client, doing, user })
     }
 
     /// Counts the rows of a table, by a sequential scan: an index may be damaged in just the way that would make
@@ -321,7 +322,7 @@ pub struct ServerHash {
 }
 
 enum CopyState {
-    Rows(Pin<Box<CopyOutStream>>),
+    Rows(CopyOut),
     /// All rows have come; the server is asked whether it agrees.
     Confirming(BoxFuture<'static, Result<(), tokio_postgres::Error>>),
     Done,
@@ -347,7 +348,7 @@ impl Stream for CopyStream {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
             let result = match &mut self.state {
-                CopyState::Rows(rows) => match ready!(rows.as_mut().poll_next(cx)) {
+                CopyState::Rows(rows) => match ready!(Pin::new(rows).poll_next(cx)) {
                     Some(Ok(bytes)) => return Poll::Ready(Some(Ok(bytes))),
                     Some(Err(error)) => Err(error),
                     // tokio-postgres ends the stream at CopyDone and drops what follows: an error after it would

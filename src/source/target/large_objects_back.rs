@@ -49,7 +49,7 @@ pub async fn read_pages<E: From<TargetError>>(
             "COPY (SELECT loid, pageno, data FROM pg_largeobject{condition}) TO STDOUT (FORMAT binary)"
         );
         let failed = |error| E::from(TargetError::from(session.error(doing, error)));
-        let mut rows = Box::pin(session.client().copy_out(&sql).await.map_err(failed)?);
+        let mut rows = session.copy_out(&sql).await.map_err(failed)?;
         while let Some(bytes) = rows.try_next().await.map_err(failed)? {
             stream(Some(&bytes))?;
         }

@@ -3,17 +3,15 @@
 //! The database is ours alone, so there are neither locks nor a snapshot to share. The encoding is the one in
 //! which the rows were copied at the source, whatever the target's is.
 
-use std::pin::Pin;
-
 use bytes::Bytes;
 use futures::TryStreamExt;
-use tokio_postgres::CopyOutStream;
 
 use super::error::TargetError;
 use crate::format::relation::{SpanRange, TableFacts};
 use crate::source::connection::{ClientEncoding, Session, quote_literal};
 use crate::source::endpoint::EndpointConfig;
 use crate::source::statements::{Dialect, copy_statement};
+use crate::source::tap::CopyOut;
 
 /// A connection that reads back.
 #[derive(Debug)]
@@ -69,9 +67,9 @@ impl Rereader {
         let sql = copy_statement(&self.dialect, table, range)?;
         // A transaction, so that an error after the last row shows in the next statement.
         self.session.run(&doing, "BEGIN READ ONLY").await?;
-        let stream = self.session.client().copy_out(&sql).await;
+        let stream = self.session.copy_out(&sql).await;
         let stream = stream.map_err(|error| self.session.error(doing.clone(), error))?;
-        Ok(Rows { reader: self, stream: Box::pin(stream), doing })
+        Ok(Rows { reader: self, stream, doing })
     }
 
     /// Ends the session in good order.
@@ -86,7 +84,7 @@ impl Rereader {
 /// One table's rows on their way back.
 pub struct Rows<'a> {
     reader: &'a mut Rereader,
-    stream: Pin<Box<CopyOutStream>>,
+    stream: CopyOut,
     doing: String,
 }
 
