@@ -11,6 +11,7 @@ mod engine {
     mod damage;
     mod damaging;
     mod difference;
+    mod extensions;
     mod forged;
     mod gaps;
     mod kill;

@@ -19,8 +19,8 @@ use bytes::Bytes;
 use self::session::FaultSession;
 pub use self::when::{Name, Reach, When};
 use super::{
-    Committed, Download, ListPage, ObjectHead, ObjectStore, ObjectVersion, PartLimits, StoreError,
-    StoreErrorKind, UploadSession,
+    Committed, Download, FolderPage, ListPage, ObjectHead, ObjectStore, ObjectVersion, PartLimits,
+    StoreError, StoreErrorKind, UploadSession,
 };
 use crate::format::{Key, Sha256Digest};
 
@@ -338,6 +338,18 @@ impl ObjectStore for FaultStore {
             Fault::StaleList => listed = ListPage::default(),
             // A run, or what a list of something else would show there.
             _ => listed.objects.push((prefix.map_or_else(|| Key::run(9), ghost_below), 1)),
+        }
+        trap.fire();
+        Ok(listed)
+    }
+
+    async fn list_folders(&self, prefix: &Key, page: Option<&str>) -> Result<FolderPage, StoreError> {
+        let trap = self.plan.next(Operation::List, prefix.as_str());
+        let (mut listed, trap) = under(trap, self.inner.list_folders(prefix, page)).await?;
+        let Some(trap) = trap else { return Ok(listed) };
+        match trap.fault() {
+            Fault::StaleList => listed = FolderPage::default(),
+            _ => listed.folders.push(Key::run_prefix(9)),
         }
         trap.fire();
         Ok(listed)

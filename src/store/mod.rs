@@ -134,6 +134,15 @@ pub struct ListPage {
     pub next: Option<String>,
 }
 
+/// A page of a listing of folders.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FolderPage {
+    /// Names below which something lies, without a slash at their end. What is no [`Key`] is left out.
+    pub folders: Vec<Key>,
+    /// Where the next page starts; absent on the last one.
+    pub next: Option<String>,
+}
+
 /// Sizes that a store sets for uploads in parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartLimits {
@@ -186,6 +195,10 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
     /// Objects whose names lie below `prefix` (all, if absent), a page at a time. May be stale: what it shows
     /// is a hint, what it leaves out proves nothing.
     async fn list(&self, prefix: Option<&Key>, page: Option<&str>) -> Result<ListPage, StoreError>;
+
+    /// Names one segment longer than `prefix` below which something lies, a page at a time: what there is, without
+    /// listing all that is in it. A hint, as [`list`](Self::list) is; a folder may show a name with nothing below.
+    async fn list_folders(&self, prefix: &Key, page: Option<&str>) -> Result<FolderPage, StoreError>;
 
     /// Deletes the recorded version of an object; one that is already gone is success.
     ///

@@ -27,8 +27,8 @@ pub use self::observer::{ErrorClass, ErrorCounts, ErrorObserver, Resolution, is_
 use self::session::RetrySession;
 use super::digest::digest_of;
 use super::{
-    Committed, Download, ListPage, ObjectHead, ObjectStore, ObjectVersion, PartLimits, StoreError,
-    StoreErrorKind, UploadSession,
+    Committed, Download, FolderPage, ListPage, ObjectHead, ObjectStore, ObjectVersion, PartLimits,
+    StoreError, StoreErrorKind, UploadSession,
 };
 use crate::format::{Key, Sha256Digest};
 use crate::mutant::{self, Mutant};
@@ -266,6 +266,10 @@ impl ObjectStore for RetryStore {
 
     async fn list(&self, prefix: Option<&Key>, page: Option<&str>) -> Result<ListPage, StoreError> {
         attempt(&self.policy, || self.inner.list(prefix, page)).await
+    }
+
+    async fn list_folders(&self, prefix: &Key, page: Option<&str>) -> Result<FolderPage, StoreError> {
+        attempt(&self.policy, || self.inner.list_folders(prefix, page)).await
     }
 
     async fn delete(&self, key: &Key, version: &ObjectVersion) -> Result<(), StoreError> {

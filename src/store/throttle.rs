@@ -10,8 +10,8 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{
-    Committed, ContentDigest, Download, ListPage, ObjectHead, ObjectStore, ObjectVersion, PartLimits,
-    StoreError, UploadSession,
+    Committed, ContentDigest, Download, FolderPage, ListPage, ObjectHead, ObjectStore, ObjectVersion,
+    PartLimits, StoreError, UploadSession,
 };
 use crate::format::Key;
 
@@ -95,6 +95,10 @@ impl ObjectStore for ThrottledStore {
 
     async fn list(&self, prefix: Option<&Key>, page: Option<&str>) -> Result<ListPage, StoreError> {
         self.inner.list(prefix, page).await
+    }
+
+    async fn list_folders(&self, prefix: &Key, page: Option<&str>) -> Result<FolderPage, StoreError> {
+        self.inner.list_folders(prefix, page).await
     }
 
     async fn delete(&self, key: &Key, version: &ObjectVersion) -> Result<(), StoreError> {

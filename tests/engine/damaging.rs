@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use vouchsafe::format::Key;
 use vouchsafe::store::{
-    Committed, ContentDigest, Download, ListPage, ObjectHead, ObjectStore, ObjectVersion, PartLimits,
-    StoreError, UploadSession,
+    Committed, ContentDigest, Download, FolderPage, ListPage, ObjectHead, ObjectStore, ObjectVersion,
+    PartLimits, StoreError, UploadSession,
 };
 
 use super::shop::objects_of;
@@ -206,6 +206,10 @@ impl ObjectStore for DamagingStore {
 
     async fn list(&self, prefix: Option<&Key>, page: Option<&str>) -> Result<ListPage, StoreError> {
         self.inner.list(prefix, page).await
+    }
+
+    async fn list_folders(&self, prefix: &Key, page: Option<&str>) -> Result<FolderPage, StoreError> {
+        self.inner.list_folders(prefix, page).await
     }
 
     async fn delete(&self, key: &Key, version: &ObjectVersion) -> Result<(), StoreError> {

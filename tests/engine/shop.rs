@@ -87,6 +87,11 @@ impl Shop {
         let server = shared(PgVersion::V15);
         let database = server.fresh_database(stem);
         server.psql(&database, sql).unwrap();
+        Self::of(server, database)
+    }
+
+    /// Two empty folders for a database that is there.
+    pub(super) fn of(server: &'static Postgres, database: String) -> Self {
         let folder = || tempfile::tempdir().unwrap();
         Self { server, database, here: folder(), there: folder() }
     }
@@ -132,6 +137,13 @@ impl Shop {
         let mut command = self.program(before, &["backup"]);
         command.args(["--source", &self.url(&self.database), "--span-size", span]);
         command.args(["--place", "public.events=region=eu", "--unplaced-to-default"]);
+        command
+    }
+
+    /// `vouchsafe backup` with the programs of a folder.
+    pub(super) fn backup_with_tools(&self, folder: &Path) -> Command {
+        let mut command = self.subcommand(&[], &["backup"]);
+        command.arg("--tools").arg(folder).args(["--source", &self.url(&self.database)]);
         command
     }
 

@@ -1,5 +1,6 @@
 //! A process's connection to the store in memory.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -9,8 +10,8 @@ use futures::StreamExt;
 use vouchsafe::format::Key;
 use vouchsafe::store::fault::{Fault, FaultStore, Rule, When};
 use vouchsafe::store::{
-    Committed, Download, ListPage, ObjectHead, ObjectStore, ObjectVersion, PartLimits, StoreError,
-    StoreErrorKind, UploadSession,
+    Committed, Download, FolderPage, ListPage, ObjectHead, ObjectStore, ObjectVersion, PartLimits,
+    StoreError, StoreErrorKind, UploadSession,
 };
 
 use super::world::{Answer, Request, Stored, World};
@@ -102,6 +103,15 @@ impl ObjectStore for Connection {
             }
             other => unreachable!("{other:?} to a list"),
         }
+    }
+
+    async fn list_folders(&self, prefix: &Key, page: Option<&str>) -> Result<FolderPage, StoreError> {
+        let below = format!("{prefix}/");
+        let objects = self.list(Some(prefix), page).await?.objects;
+        let names = objects.iter().filter_map(|(key, _)| key.as_str().strip_prefix(&below)?.split_once('/'));
+        let names: BTreeSet<&str> = names.map(|(name, _)| name).collect();
+        let folders = names.into_iter().map(|name| Key::parse(&format!("{below}{name}")).unwrap()).collect();
+        Ok(FolderPage { folders, next: None })
     }
 
     async fn delete(&self, key: &Key, _version: &ObjectVersion) -> Result<(), StoreError> {

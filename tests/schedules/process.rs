@@ -13,8 +13,8 @@ use vouchsafe::format::{
 };
 use vouchsafe::store::retry::{ErrorCounts, RetryBudget, RetryStore};
 use vouchsafe::store::{
-    Committed, Download, ListPage, ObjectHead, ObjectStore, ObjectVersion, PartLimits, StoreError,
-    UploadSession,
+    Committed, Download, FolderPage, ListPage, ObjectHead, ObjectStore, ObjectVersion, PartLimits,
+    StoreError, UploadSession,
 };
 
 use super::connection::Connection;
@@ -254,6 +254,10 @@ impl ObjectStore for OnItsOwnMachine {
 
     async fn list(&self, prefix: Option<&Key>, page: Option<&str>) -> Result<ListPage, StoreError> {
         self.inner.list(prefix, page).await
+    }
+
+    async fn list_folders(&self, prefix: &Key, page: Option<&str>) -> Result<FolderPage, StoreError> {
+        self.inner.list_folders(prefix, page).await
     }
 
     async fn delete(&self, key: &Key, version: &ObjectVersion) -> Result<(), StoreError> {

@@ -269,6 +269,12 @@ async fn lists_are_whole_over_pages(#[case] kind: Kind) {
     let wrong = found.iter().zip(&expected).find(|(found, expected)| found != expected);
     assert_eq!(wrong, None, "found, expected");
     assert!(pages > 1, "one page held it all, so pages were not tried");
+    let folders = store.list_folders(&key("runs"), None).await.unwrap();
+    assert_eq!(folders.folders, [key("runs/1"), key("runs/10")], "and no page for what is in them");
+    assert_eq!(folders.next, None);
+    let inner = store.list_folders(&key("runs/1"), None).await.unwrap().folders;
+    assert_eq!(inner, [key("runs/1/receipts")], "files are no folders");
+    assert!(store.list_folders(&key("runs/2"), None).await.unwrap().folders.is_empty());
     let below = store.list(Some(&key("runs/10")), None).await.unwrap();
     assert_eq!(below.objects.len(), 1, "runs/1 is no prefix of runs/10: {below:?}");
     assert!(store.list(Some(&key("runs/2")), None).await.unwrap().objects.is_empty());

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use rstest::rstest;
 use vouchsafe::format::Key;
 use vouchsafe::store::{
-    Committed, Download, ListPage, ObjectHead, ObjectStore, ObjectVersion, PartLimits, StoreError,
-    StoreErrorKind, UploadSession, probe,
+    Committed, Download, FolderPage, ListPage, ObjectHead, ObjectStore, ObjectVersion, PartLimits,
+    StoreError, StoreErrorKind, UploadSession, probe,
 };
 
 use crate::fixture::{Fixture, Kind};
@@ -90,6 +90,10 @@ impl ObjectStore for BrokenStore {
             Broken::ListsNothing => Ok(ListPage::default()),
             _ => self.inner.list(prefix, page).await,
         }
+    }
+
+    async fn list_folders(&self, prefix: &Key, page: Option<&str>) -> Result<FolderPage, StoreError> {
+        self.inner.list_folders(prefix, page).await
     }
 
     async fn delete(&self, key: &Key, version: &ObjectVersion) -> Result<(), StoreError> {

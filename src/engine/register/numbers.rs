@@ -1,8 +1,7 @@
 //! Which numbers of a collection are taken, and which of them must be decided.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
-use super::super::documents;
 use super::super::error::EngineError;
 use super::Register;
 use crate::format::Key;
@@ -17,9 +16,9 @@ impl Register {
     /// If the store can't be read.
     pub async fn newest(&self) -> Result<u32, EngineError> {
         let mut newest = 0;
-        for (run, shown) in self.traces().await?.iter().rev() {
-            if self.exists(&Key::run(*run)).await? || self.exists(shown).await? {
-                newest = *run;
+        for run in self.numbers().await?.into_iter().rev() {
+            if self.exists(&Key::run(run)).await? || self.holds_something(run).await? {
+                newest = run;
                 break;
             }
         }
@@ -29,16 +28,31 @@ impl Register {
         Ok(newest)
     }
 
-    /// Numbers that a listing shows, each with an object below it.
-    async fn traces(&self) -> Result<BTreeMap<u32, Key>, EngineError> {
-        let keys = documents::list_all(&*self.store, Some(&Key::runs())).await?;
-        let numbers = keys.into_iter().filter_map(|key| {
-            let folder = key.as_str().strip_prefix("runs/")?.split('/').next()?;
-            let number = folder.parse().ok()?;
-            let ours = Key::run(number).as_str().split('/').nth(1) == Some(folder);
-            ours.then_some((number, key))
-        });
-        Ok(numbers.collect())
+    /// Numbers that a listing shows. Of the folders alone: the objects of a year's runs are millions.
+    async fn numbers(&self) -> Result<BTreeSet<u32>, EngineError> {
+        let (mut numbers, mut page) = (BTreeSet::new(), None);
+        loop {
+            let listed = self.store.list_folders(&Key::runs(), page.as_deref()).await?;
+            numbers.extend(listed.folders.iter().filter_map(|folder| {
+                let name = folder.as_str().strip_prefix("runs/")?;
+                let number = name.parse().ok()?;
+                (Key::run_prefix(number) == *folder).then_some(number)
+            }));
+            page = match listed.next {
+                Some(next) => Some(next),
+                None => return Ok(numbers),
+            };
+        }
+    }
+
+    /// Whether there is any object of the run: one that a listing shows, and that is there.
+    async fn holds_something(&self, run: u32) -> Result<bool, EngineError> {
+        for (key, _) in self.store.list(Some(&Key::run_prefix(run)), None).await?.objects {
+            if self.exists(&key).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Of a run without an outcome: fails if it must have had one, or has lost its claim. Otherwise it is open,

@@ -1,6 +1,6 @@
 //! Rows on their way in, and each table's own indexes as soon as its rows are there.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -29,6 +29,8 @@ pub(super) struct Loading<'a> {
     pub(super) archive: &'a Archive,
     pub(super) plan: &'a RestorePlan,
     pub(super) endpoint: &'a EndpointConfig,
+    /// Configuration tables of extensions that are rid of CREATE EXTENSION's rows.
+    pub(super) cleared: tokio::sync::Mutex<HashSet<QualifiedName>>,
 }
 
 /// One table's rows, or some groups' indexes.
@@ -310,7 +312,11 @@ impl Lane<'_> {
         };
         let facts = &table.facts;
         if facts.extension_condition.is_some() {
-            loader.clear_extension_rows(facts).await?;
+            // Held meanwhile, and once for all servers: the second must not delete the first one's rows.
+            let mut cleared = loading.cleared.lock().await;
+            if cleared.insert(facts.name.clone()) {
+                loader.clear_extension_rows(facts).await?;
+            }
         }
         let spans = loading.content.spans.get(&table.id).map_or(&[][..], Vec::as_slice);
         // With several servers, others' rows come into the same table.

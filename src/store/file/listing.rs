@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::tree::{TEMPORARY, Tree};
 use crate::format::Key;
-use crate::store::{ListPage, StoreError};
+use crate::store::{FolderPage, ListPage, StoreError};
 
 /// Objects of a page: as many as S3 gives.
 const PAGE: usize = 1_000;
@@ -21,21 +21,8 @@ pub(super) fn page(
     prefix: Option<&Key>,
     after: Option<&str>,
 ) -> Result<ListPage, StoreError> {
-    let mut folder = tree.root("list")?;
-    let mut path = String::new();
-    let below = tree.path(prefix.map_or("", Key::as_str));
-    for segment in below.split('/').filter(|segment| !segment.is_empty()) {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        folder = match rustix::fs::openat(&folder, segment, flags, Mode::empty()) {
-            Ok(next) => next,
-            // Nothing lies below a name that is a file, either.
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(ListPage::default()),
-            Err(errno) => return Err(tree.error("list", &below, errno)),
-        };
-    }
-    if let Some(prefix) = prefix {
-        path = format!("{prefix}/");
-    }
+    let Some(folder) = open_folder(tree, prefix)? else { return Ok(ListPage::default()) };
+    let path = prefix.map_or_else(String::new, |prefix| format!("{prefix}/"));
     let mut walk = Walk { tree, after, found: Vec::new() };
     walk.folder(&folder, &path, 0)?;
     let next = (walk.found.len() > PAGE).then(|| {
@@ -45,8 +32,65 @@ pub(super) fn page(
     Ok(ListPage { objects: walk.found, next: next.flatten() })
 }
 
+/// Folders directly below `prefix`, all on one page.
+pub(super) fn folders(tree: &Arc<Tree>, prefix: &Key) -> Result<FolderPage, StoreError> {
+    let Some(folder) = open_folder(tree, Some(prefix))? else { return Ok(FolderPage::default()) };
+    let mut folders = Vec::new();
+    for (name, is_folder) in names(tree, &folder, prefix.as_str())? {
+        if is_folder {
+            folders.extend(Key::parse(&format!("{prefix}/{name}")));
+        }
+    }
+    folders.sort_unstable();
+    Ok(FolderPage { folders, next: None })
+}
+
+/// The folder that holds what lies below `prefix`, if there is one.
+fn open_folder(tree: &Arc<Tree>, prefix: Option<&Key>) -> Result<Option<OwnedFd>, StoreError> {
+    let mut folder = tree.root("list")?;
+    let below = tree.path(prefix.map_or("", Key::as_str));
+    for segment in below.split('/').filter(|segment| !segment.is_empty()) {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        folder = match rustix::fs::openat(&folder, segment, flags, Mode::empty()) {
+            Ok(next) => next,
+            // Nothing lies below a name that is a file, either.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+            Err(errno) => return Err(tree.error("list", &below, errno)),
+        };
+    }
+    Ok(Some(folder))
+}
+
+/// Files and folders in `folder`, with whether each is a folder.
+fn names(tree: &Arc<Tree>, folder: &OwnedFd, path: &str) -> Result<Vec<(String, bool)>, StoreError> {
+    let failed = |errno| tree.error("list", path, errno);
+    let mut names = Vec::new();
+    for entry in Dir::read_from(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        // A name that is no text is no key of ours.
+        let Ok(name) = entry.file_name().to_str() else { continue };
+        if matches!(name, "." | ".." | TEMPORARY) {
+            continue;
+        }
+        let kind = match entry.file_type() {
+            FileType::Unknown => match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => FileType::from_raw_mode(stat.st_mode),
+                Err(Errno::NOENT) => continue,
+                Err(errno) => return Err(failed(errno)),
+            },
+            known => known,
+        };
+        match kind {
+            FileType::Directory => names.push((name.to_owned(), true)),
+            FileType::RegularFile => names.push((name.to_owned(), false)),
+            _ => {}
+        }
+    }
+    Ok(names)
+}
+
 struct Walk<'a> {
-    tree: &'a Tree,
+    tree: &'a Arc<Tree>,
     after: Option<&'a str>,
     found: Vec<(Key, u64)>,
 }
@@ -54,30 +98,12 @@ struct Walk<'a> {
 impl Walk<'_> {
     /// Walks `folder`, whose names start with `path`, until one object more than a page was found.
     fn folder(&mut self, folder: &OwnedFd, path: &str, depth: usize) -> Result<(), StoreError> {
-        let failed = |errno| self.tree.error("list", path, errno);
-        let mut names = Vec::new();
-        for entry in Dir::read_from(folder).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            // A name that is no text is no key of ours.
-            let Ok(name) = entry.file_name().to_str() else { continue };
-            if matches!(name, "." | ".." | TEMPORARY) {
-                continue;
-            }
-            let kind = match entry.file_type() {
-                FileType::Unknown => match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
-                    Ok(stat) => FileType::from_raw_mode(stat.st_mode),
-                    Err(Errno::NOENT) => continue,
-                    Err(errno) => return Err(failed(errno)),
-                },
-                known => known,
-            };
-            match kind {
-                // With its slash, so that `a-b` sorts before what lies in `a/`, as names do.
-                FileType::Directory if depth < MAX_DEPTH => names.push(format!("{name}/")),
-                FileType::RegularFile => names.push(name.to_owned()),
-                _ => {}
-            }
-        }
+        let mut names: Vec<String> = names(self.tree, folder, path)?
+            .into_iter()
+            .filter(|(_, is_folder)| !is_folder || depth < MAX_DEPTH)
+            // With its slash, so that `a-b` sorts before what lies in `a/`, as names do.
+            .map(|(name, is_folder)| if is_folder { name + "/" } else { name })
+            .collect();
         names.sort_unstable();
         for name in names {
             if self.found.len() > PAGE {

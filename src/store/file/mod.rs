@@ -24,8 +24,8 @@ use self::session::{FileSession, Temporary};
 use self::tree::{Tree, version_of};
 use super::digest::sha256_checksum;
 use super::{
-    Committed, Download, ListPage, ObjectHead, ObjectStore, ObjectVersion, PartLimits, StoreError,
-    StoreErrorKind, UploadSession,
+    Committed, Download, FolderPage, ListPage, ObjectHead, ObjectStore, ObjectVersion, PartLimits,
+    StoreError, StoreErrorKind, UploadSession,
 };
 use crate::format::{Key, Sha256Digest};
 
@@ -149,6 +149,11 @@ impl ObjectStore for FileStore {
     async fn list(&self, prefix: Option<&Key>, page: Option<&str>) -> Result<ListPage, StoreError> {
         let (prefix, page) = (prefix.cloned(), page.map(str::to_owned));
         self.blocking("list", move |tree| listing::page(tree, prefix.as_ref(), page.as_deref())).await
+    }
+
+    async fn list_folders(&self, prefix: &Key, _page: Option<&str>) -> Result<FolderPage, StoreError> {
+        let prefix = prefix.clone();
+        self.blocking("list", move |tree| listing::folders(tree, &prefix)).await
     }
 
     async fn delete(&self, key: &Key, version: &ObjectVersion) -> Result<(), StoreError> {

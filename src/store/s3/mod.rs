@@ -29,8 +29,8 @@ use self::upload::PartChecksum;
 use super::digest::sha256_checksum;
 use super::location::{Checksums, S3Location};
 use super::{
-    Committed, Download, ListPage, ObjectHead, ObjectStore, ObjectVersion, PartLimits, StoreError,
-    StoreErrorKind, UploadSession,
+    Committed, Download, FolderPage, ListPage, ObjectHead, ObjectStore, ObjectVersion, PartLimits,
+    StoreError, StoreErrorKind, UploadSession,
 };
 use crate::format::{Key, Sha256Digest};
 
@@ -187,6 +187,10 @@ impl ObjectStore for S3Store {
 
     async fn list(&self, prefix: Option<&Key>, page: Option<&str>) -> Result<ListPage, StoreError> {
         read::list(&self.shared, prefix, page).await
+    }
+
+    async fn list_folders(&self, prefix: &Key, page: Option<&str>) -> Result<FolderPage, StoreError> {
+        read::list_folders(&self.shared, prefix, page).await
     }
 
     async fn delete(&self, key: &Key, version: &ObjectVersion) -> Result<(), StoreError> {

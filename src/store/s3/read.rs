@@ -8,7 +8,9 @@ use futures::{StreamExt, stream};
 use super::Shared;
 use super::error::{Condition, Request, chain};
 use crate::format::Key;
-use crate::store::{ByteStream, Download, ListPage, ObjectHead, ObjectVersion, StoreError, StoreErrorKind};
+use crate::store::{
+    ByteStream, Download, FolderPage, ListPage, ObjectHead, ObjectVersion, StoreError, StoreErrorKind,
+};
 
 /// A recorded version as S3's own parameters.
 struct Recorded {
@@ -172,6 +174,26 @@ fn body(request: Request, body: SdkStream, expected: u64) -> ByteStream {
     .boxed()
 }
 
+/// Where a listing goes on, if it does.
+fn next_page(
+    request: &Request,
+    truncated: Option<bool>,
+    token: Option<String>,
+) -> Result<Option<String>, StoreError> {
+    match (truncated, token) {
+        (Some(true), None) => {
+            Err(request.error(StoreErrorKind::Protocol, "the list goes on, but does not say where"))
+        }
+        (Some(true), token) => Ok(token),
+        _ => Ok(None),
+    }
+}
+
+fn listing(shared: &Shared, below: &str) -> Request {
+    let object = format!("s3://{}/{below}", shared.bucket);
+    Request { operation: "list", object, condition: Condition::None }
+}
+
 pub(super) async fn list(
     shared: &Shared,
     prefix: Option<&Key>,
@@ -181,11 +203,7 @@ pub(super) async fn list(
         Some(prefix) => format!("{}{prefix}/", shared.prefix),
         None => shared.prefix.clone(),
     };
-    let request = Request {
-        operation: "list",
-        object: format!("s3://{}/{below}", shared.bucket),
-        condition: Condition::None,
-    };
+    let request = listing(shared, &below);
     let found = shared
         .client
         .list_objects_v2()
@@ -199,14 +217,32 @@ pub(super) async fn list(
         let key = Key::parse(object.key?.strip_prefix(&shared.prefix)?).ok()?;
         Some((key, u64::try_from(object.size?).ok()?))
     });
-    let next = match (found.is_truncated, found.next_continuation_token) {
-        (Some(true), None) => {
-            return Err(request.error(StoreErrorKind::Protocol, "the list goes on, but does not say where"));
-        }
-        (Some(true), token) => token,
-        _ => None,
-    };
+    let next = next_page(&request, found.is_truncated, found.next_continuation_token)?;
     Ok(ListPage { objects: objects.collect(), next })
+}
+
+pub(super) async fn list_folders(
+    shared: &Shared,
+    prefix: &Key,
+    page: Option<&str>,
+) -> Result<FolderPage, StoreError> {
+    let below = format!("{}{prefix}/", shared.prefix);
+    let request = listing(shared, &below);
+    let found = shared
+        .client
+        .list_objects_v2()
+        .bucket(&shared.bucket)
+        .prefix(&below)
+        .delimiter("/")
+        .set_continuation_token(page.map(str::to_owned))
+        .send()
+        .await
+        .map_err(|error| request.classify(error))?;
+    let folders = found.common_prefixes.unwrap_or_default().into_iter().filter_map(|folder| {
+        Key::parse(folder.prefix?.strip_prefix(&shared.prefix)?.strip_suffix('/')?).ok()
+    });
+    let next = next_page(&request, found.is_truncated, found.next_continuation_token)?;
+    Ok(FolderPage { folders: folders.collect(), next })
 }
 
 #[cfg(test)]
