@@ -112,7 +112,9 @@ pub async fn choose(register: &Register, run: Option<u32>) -> Result<Chosen, Eng
         }
     }
     let store = register.store().url();
-    Err(EngineError::NoBackup(format!("there is no sealed backup in {store}")))
+    let undecided = newer_undecided.map(|run| format!("; run {run} is not decided"));
+    let undecided = undecided.unwrap_or_default();
+    Err(EngineError::NoBackup(format!("there is no sealed backup in {store}{undecided}")))
 }
 
 /// Opens the sealed run `run`: claim, attempts, manifest and verdicts must be those that its outcome names.
@@ -389,7 +391,11 @@ pub async fn unlock(register: &Register, run: Option<u32>, force: bool) -> Resul
         Err(EngineError::Missing { .. } | EngineError::Format { .. }) => "an unknown owner".to_owned(),
         Err(error) => return Err(error),
     };
-    let attempts = register.attempts(run).await?;
+    let attempts = match register.attempts(run).await {
+        // Who made them can't be told, so nobody can be watched.
+        Err(EngineError::Format { .. }) if force => Vec::new(),
+        attempts => attempts?,
+    };
     let last = attempts.last().map(|held| &held.document);
     let alive = !force && register.is_alive(run, last).await?;
     if alive {
