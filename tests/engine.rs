@@ -24,6 +24,7 @@ mod engine {
     mod setup;
     mod shop;
     mod signals;
+    mod source_faults;
     mod written;
     mod zombie;
     mod zoo;

@@ -116,6 +116,9 @@ pub enum SourceError {
     /// A program failed.
     #[error("{tool} failed ({status}): {stderr}")]
     ToolFailed { tool: &'static str, status: String, stderr: String },
+    /// A row is longer than the gigabyte that the server can build a message of.
+    #[error("{doing}: a row is too long for PostgreSQL to send it")]
+    RowTooLong { doing: String, source: Cause },
     /// A statement failed.
     #[error("{doing}")]
     Query { doing: String, source: Cause },
@@ -178,6 +181,7 @@ impl SourceError {
             Self::ToolMissing { .. } => "ToolMissing",
             Self::ToolUnfit { .. } => "ToolUnfit",
             Self::ToolFailed { .. } => "ToolFailed",
+            Self::RowTooLong { .. } => "RowTooLong",
             Self::Query { .. } => "QueryFailed",
             Self::UnexpectedAnswer { .. } => "UnexpectedAnswer",
             Self::Local { .. } => "LocalFailure",
@@ -216,6 +220,7 @@ impl SourceError {
             | Self::ToolMissing { .. }
             | Self::ToolUnfit { .. }
             | Self::ToolFailed { .. }
+            | Self::RowTooLong { .. }
             | Self::Query { .. }
             | Self::UnexpectedAnswer { .. }
             | Self::Local { .. } => Recovery::GiveUp,
@@ -280,6 +285,12 @@ impl SourceError {
                 "install PostgreSQL's client programs of that version, or name their directory (--tools, VOUCHSAFE_PG_TOOLS)"
             }
             Self::ToolFailed { .. } => "the message is the program's own",
+            Self::RowTooLong { .. } => way.says(
+                "split the value (text doubles a bytea; a table is read as text because of a column whose type isn't \
+                 built in), or leave the table out by --exclude-table",
+                "split the value (text doubles a bytea; a table is read as text because of a column whose type isn't \
+                 built in), or leave the table out by spec.source.postgres.exclude.tables",
+            ),
             Self::Query { .. } => "the message is the server's own",
             Self::UnexpectedAnswer { .. } => "is the server PostgreSQL, 13 to 18?",
             Self::Local { .. } => "check space and permissions on this machine",
@@ -306,9 +317,20 @@ impl SourceError {
             // lock_not_available: the session's own lock_timeout, where nobody watched who was in the way.
             "55P03" => Self::LockTimeout { doing, tries: 1, blockers: Vec::new() },
             code if code.starts_with("08") => Self::ConnectionLost { doing, source: error.into() },
+            // MaxAllocSize: an internal error for one value, program_limit_exceeded for a row of several.
+            "XX000" | "54000" if is_too_long(&error) => Self::RowTooLong { doing, source: error.into() },
             _ => Self::Query { doing, source: error.into() },
         }
     }
+}
+
+fn is_too_long(error: &tokio_postgres::Error) -> bool {
+    let routine = error.as_db_error().and_then(|error| error.routine()).unwrap_or_default();
+    // Not by the message, which is in the server's language.
+    matches!(
+        routine,
+        "enlargeStringInfo" | "MemoryContextAlloc" | "palloc" | "repalloc" | "MemoryContextSizeFailure"
+    )
 }
 
 /// Whether an I/O error lies at the bottom of `error`.

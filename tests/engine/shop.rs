@@ -251,6 +251,13 @@ impl Shop {
         [&self.here, &self.there].into_iter().flat_map(|folder| objects_of(folder.path(), false)).collect()
     }
 
+    /// Plans of a run that were written.
+    pub(super) fn plans(&self, run: u32) -> Vec<PathBuf> {
+        let of_run = self.here.path().join(format!("runs/{run:08}"));
+        let folders = std::fs::read_dir(of_run).unwrap().map(|entry| entry.unwrap().path());
+        folders.filter(|path| path.join("plan.json.zst").exists()).collect()
+    }
+
     /// The folder of the plan of an open run in the default destination, as soon as its tickets lie there.
     pub(super) fn wait_for_plan(&self, run: u32) -> PathBuf {
         let of_run = self.here.path().join(format!("runs/{run:08}"));
