@@ -6,6 +6,7 @@
 mod engine {
     mod asked;
     mod bad_input;
+    mod bad_source;
     #[path = "../target/compare.rs"]
     mod compare;
     mod damage;
