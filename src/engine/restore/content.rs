@@ -59,19 +59,20 @@ impl Content {
                 documents::get_bound(store, &key(PlanDocument::Part), destination.part).await?;
             for (ticket, entry) in tickets.document.tickets.iter().zip(&part.document.entries) {
                 if ticket.id != entry.ticket {
-                    return Err(EngineError::Damaged("a part does not list its tickets".into()));
+                    let part = key(PlanDocument::Part);
+                    return Err(damaged(store, &part, "it does not list the tickets of its destination"));
                 }
                 draft.take(store, &destination.name, &ticket.order, &entry.settlement).await?;
             }
         }
-        let archive = draft.archive.ok_or_else(|| EngineError::Damaged("the backup has no schema".into()))?;
+        let manifest = Key::of_plan(backup.run, &backup.plan, PlanDocument::Manifest);
+        let of_manifest = |finding| damaged(&**job.register.store(), &manifest, finding);
+        let archive = draft.archive.ok_or_else(|| of_manifest("it names no schema archive"))?;
+        let server = draft.server.ok_or_else(|| of_manifest("its catalogs name no server"))?;
         if draft.large_objects.is_empty() && !draft.pages.is_empty() {
             // Nothing would be made of them, and nothing compared.
-            return Err(EngineError::Damaged(
-                "the backup holds pages of large objects, and its catalog lists no large object".into(),
-            ));
+            return Err(of_manifest("it has pages of large objects, and its catalog lists no large object"));
         }
-        let server = draft.server.ok_or_else(|| EngineError::Damaged("the backup names no server".into()))?;
         Ok(Self {
             endpoints: plan.endpoints,
             tables: plan.tables,
@@ -222,9 +223,13 @@ impl Draft {
                 let bytes = whole(store, object).await?;
                 let document: CatalogDocument =
                     decode(&bytes).map_err(|source| EngineError::format(store, &object.key, source))?;
-                self.take_catalog(*endpoint, *what, document.entries)
+                self.take_catalog(*endpoint, *what, document.entries).map_err(|error| {
+                    damaged(store, &object.key, &format!("an entry of it can't be read: {error}"))
+                })
             }
-            _ => Err(EngineError::Damaged("a ticket is settled with something else".into())),
+            (_, Settlement::Rows { object, .. } | Settlement::Catalog { object, .. }) => {
+                Err(damaged(store, &object.key, "it settles a ticket that asked for something else"))
+            }
         }
     }
 
@@ -233,7 +238,7 @@ impl Draft {
         endpoint: u32,
         what: CatalogKind,
         entries: Vec<serde_json::Value>,
-    ) -> Result<(), EngineError> {
+    ) -> Result<(), serde_json::Error> {
         for entry in entries {
             match what {
                 CatalogKind::Roles => self.roles.push(parse(entry)?),
@@ -258,9 +263,12 @@ impl Draft {
     }
 }
 
-fn parse<T: serde::de::DeserializeOwned>(entry: serde_json::Value) -> Result<T, EngineError> {
+fn parse<T: serde::de::DeserializeOwned>(entry: serde_json::Value) -> Result<T, serde_json::Error> {
     serde_json::from_value(entry)
-        .map_err(|error| EngineError::Damaged(format!("an entry of a catalog can't be read: {error}")))
+}
+
+fn damaged(store: &dyn crate::store::ObjectStore, key: &Key, finding: &str) -> EngineError {
+    EngineError::Damaged(format!("{}/{key}: {finding}", store.url()))
 }
 
 async fn whole(store: &dyn crate::store::ObjectStore, object: &StoredObject) -> Result<Vec<u8>, EngineError> {
@@ -268,7 +276,7 @@ async fn whole(store: &dyn crate::store::ObjectStore, object: &StoredObject) -> 
         Ok(bytes) => Ok(bytes),
         Err(unread) => {
             let damage = unread.into_damage(object.key.to_string(), None)?;
-            Err(EngineError::Damaged(format!("{}: {}", damage.object, damage.finding)))
+            Err(EngineError::Damaged(format!("{}/{damage}", store.url())))
         }
     }
 }
