@@ -390,5 +390,6 @@ async fn configuration_of_extensions_is_data_and_the_rest_of_their_tables_is_not
     }
     let sequences = vouchsafe::source::sequences::read(held.snapshot.session()).await.unwrap();
     assert_eq!(sequences.iter().map(|one| one.name.name.as_str()).collect::<Vec<_>>(), ["counted"]);
+    assert_eq!(reader.count_catalogs().await.unwrap().sequences, 1);
     held.release().await.unwrap();
 }
