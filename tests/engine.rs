@@ -16,6 +16,7 @@ mod engine {
     mod forged;
     mod gaps;
     mod kill;
+    mod kill_s3;
     mod mutants;
     mod page;
     mod places;

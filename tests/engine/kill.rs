@@ -19,7 +19,7 @@ const LANES: usize = 2;
 
 /// What a backup that died at a place has left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Left {
+pub(super) enum Left {
     /// No claim: the next one takes the number.
     Nothing,
     /// A run whose plan died with its snapshot: the next one goes on with it under another plan.
@@ -111,7 +111,7 @@ const RESTORE: [&[&str]; 22] = [
 ];
 
 /// The command dies there, and says so.
-fn killed_at(place: &str, mut command: Command) {
+pub(super) fn killed_at(place: &str, mut command: Command) {
     command.env("VOUCHSAFE_KILL_AT", place);
     let ended = run(command);
     assert_eq!(ended.signal, Some(KILL), "{place}: {ended:?}");

@@ -32,11 +32,11 @@ fn a_recorded_sequence_that_the_target_lacks_is_named() {
     let shop = Shop::with("sequences_gone", SHOP);
     run(shop.backup_under(&[], "1Mi")).must_succeed();
     let target = shop.server.fresh_database("sequences_gone_target");
-    // pg_restore makes `numbers` before `orders`.
+    // The primary keys come after all definitions.
     let taking = "CREATE SCHEMA taking;
         CREATE FUNCTION taking.take() RETURNS event_trigger LANGUAGE plpgsql AS
           'BEGIN DROP SEQUENCE IF EXISTS public.numbers; END';
-        CREATE EVENT TRIGGER taking ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION taking.take()";
+        CREATE EVENT TRIGGER taking ON ddl_command_end WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION taking.take()";
     shop.server.psql(&target, taking).unwrap();
     let mut restore = shop.restore(&target);
     restore.arg("--into-empty-schemas");

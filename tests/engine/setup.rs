@@ -29,7 +29,11 @@ pub(super) async fn folder(folder: &TempDir) -> Arc<dyn ObjectStore> {
 pub async fn bucket(server: &S3Server) -> Arc<dyn ObjectStore> {
     let bucket = server.fresh_bucket("engine");
     let (region, endpoint) = (server.region(), server.endpoint());
-    let url = format!("s3://{bucket}/backups?region={region}&endpoint={endpoint}");
+    bucket_at(server, &format!("s3://{bucket}/backups?region={region}&endpoint={endpoint}")).await
+}
+
+/// What lies at a URL of that server.
+pub(super) async fn bucket_at(server: &S3Server, url: &str) -> Arc<dyn ObjectStore> {
     let credentials = Credentials {
         access_key_id: server.access_key().to_owned(),
         secret_access_key: server.secret_key().to_owned(),
