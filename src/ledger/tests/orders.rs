@@ -5,6 +5,9 @@ use super::fixture::{World, world};
 use crate::format::{CatalogCounts, CatalogKind, Order, Ticket};
 use crate::ledger::LedgerError;
 
+/// Spoils one count.
+type Miscount = fn(&mut CatalogCounts);
+
 /// Puts one more ticket into the default destination's, and into the plan's numbers.
 fn order_more(world: &mut World, order: Order) {
     let id = world.plan.tickets;
@@ -63,7 +66,7 @@ fn an_endpoint_whose_schema_catalogs_or_large_objects_are_not_all_ordered_is_ref
 
 #[test]
 fn catalogs_must_be_as_long_as_the_database_counts() {
-    let changes: [(fn(&mut CatalogCounts), &str); 4] = [
+    let changes: [(Miscount, &str); 4] = [
         (|it| it.roles += 1, "roles"),
         (|it| it.sequences += 1, "sequences"),
         (|it| it.large_objects += 1, "large-objects"),
