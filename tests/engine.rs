@@ -22,6 +22,7 @@ mod engine {
     mod setup;
     mod shop;
     mod signals;
+    mod versions;
     mod written;
     mod zombie;
     mod zoo;

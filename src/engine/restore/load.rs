@@ -248,7 +248,7 @@ impl Loading<'_> {
                 sent.map_err(|_| "the load was given up".to_owned())
             };
             let read =
-                reading::read_rows(&*store, &span.object, Pinned::Current, shape, span.raw_bytes, 0, sink);
+                reading::read_rows(&*store, &span.object, Pinned::WhereKnown, shape, span.raw_bytes, 0, sink);
             let damaged =
                 |finding: String| EngineError::Damaged(format!("run {run}, {}: {finding}", span.object.key));
             match read.await {
