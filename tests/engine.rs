@@ -13,6 +13,7 @@ mod engine {
     mod difference;
     mod forged;
     mod gaps;
+    mod given_up;
     mod kill;
     mod mutants;
     mod page;

@@ -139,21 +139,26 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
-        let code = match &error {
-            EngineError::Usage { .. } => USAGE,
-            EngineError::Interrupted => INTERRUPTED,
-            EngineError::Damaged(_)
-            | EngineError::SealedDamaged { .. }
-            | EngineError::NotEqual(_)
-            | EngineError::Digest { .. }
-            | EngineError::Missing { .. }
-            | EngineError::RegisterGap { .. }
-            | EngineError::DocumentTooLarge { .. }
-            | EngineError::Format { .. } => NOT_PROVEN,
-            _ => FAILED,
-        };
+        let code = exit_code(&error);
         let body = FailureBody { reason: error.reason(), message: chain(&error), hint: error.hint() };
         Self { code, body, reported: false }
+    }
+}
+
+const fn exit_code(error: &EngineError) -> u8 {
+    match error {
+        EngineError::Usage { .. } => USAGE,
+        EngineError::Interrupted | EngineError::LeftOpen { .. } => INTERRUPTED,
+        EngineError::RestoreGivenUp { source, .. } => exit_code(source),
+        EngineError::Damaged(_)
+        | EngineError::SealedDamaged { .. }
+        | EngineError::NotEqual(_)
+        | EngineError::Digest { .. }
+        | EngineError::Missing { .. }
+        | EngineError::RegisterGap { .. }
+        | EngineError::DocumentTooLarge { .. }
+        | EngineError::Format { .. } => NOT_PROVEN,
+        _ => FAILED,
     }
 }
 

@@ -33,6 +33,19 @@ impl Deadline {
     pub fn within(limit: Duration) -> Self {
         Self { limit, at: tokio::time::Instant::now() + limit }
     }
+
+    /// Waits for `work`, which is asked by `stop` to end when the time has passed, and is waited for then, too: it
+    /// takes back what it has made.
+    pub async fn over<T>(self, stop: Trigger, work: impl Future<Output = T>) -> T {
+        tokio::pin!(work);
+        tokio::select! {
+            done = &mut work => done,
+            () = tokio::time::sleep_until(self.at) => {
+                stop.send(Interruption::Deadline(self.limit));
+                work.await
+            }
+        }
+    }
 }
 
 type Asked = watch::Receiver<Option<Interruption>>;

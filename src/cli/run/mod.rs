@@ -162,7 +162,7 @@ impl Run {
         let expect_manifest = expect_manifest.map_err(|error| {
             Failure::usage(format!("spec.expectManifestSha256: {error}"), "vouchsafe show prints it")
         })?;
-        let interrupt = signals::interrupt()?;
+        let (interrupt, stop) = signals::interrupt()?.of_part();
         let opened = stores::open(&store, collection.as_deref(), None, &scope).await?;
         let job = RestoreJob {
             destinations: opened.destinations,
@@ -191,10 +191,7 @@ impl Run {
         };
         let restored = match deadline {
             None => restore(&job).await?,
-            // Dropped as an interrupted one is: the wanted name is not there.
-            Some(Deadline { limit, at }) => tokio::time::timeout_at(at, restore(&job))
-                .await
-                .map_err(|_| EngineError::DeadlineExceeded(limit))??,
+            Some(deadline) => deadline.over(stop, restore(&job)).await?,
         };
         output::warn_of_undecided(restored.newer_undecided);
         let report = RestoreReport::of(&restored);
