@@ -9,6 +9,7 @@ pub mod cli;
 pub mod codec;
 pub mod engine;
 pub mod format;
+pub mod hint;
 mod kill_point;
 pub mod ledger;
 pub mod mutant;

@@ -2,14 +2,17 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use tracing_subscriber::EnvFilter;
-use vouchsafe::cli::{Arguments, Failure};
+use vouchsafe::cli::{Failure, parse};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match parse(std::env::args_os()) {
+        Ok(arguments) => arguments,
+        Err(code) => return code,
+    };
     let output = arguments.output();
-    let filter = EnvFilter::try_new(arguments.log()).unwrap_or_else(|_| EnvFilter::new("warn"));
+    // The parser has refused what can't be read.
+    let filter = EnvFilter::new(arguments.log());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let result = match runtime {

@@ -6,11 +6,13 @@
 mod engine {
     mod asked;
     mod bad_input;
+    mod bad_source;
     #[path = "../target/compare.rs"]
     mod compare;
     mod damage;
     mod damaging;
     mod difference;
+    mod extensions;
     mod forged;
     mod gaps;
     mod given_up;
@@ -19,10 +21,12 @@ mod engine {
     mod page;
     mod places;
     mod round;
+    mod said;
     mod sequences;
     mod setup;
     mod shop;
     mod signals;
+    mod source_faults;
     mod versions;
     mod written;
     mod zombie;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::options::{self, StoreArguments, ToolArguments};
+use super::output::Work;
 use super::report::BackupReport;
 use super::{Failure, OutputFormat, output, progress, signals};
 use crate::engine::interrupt::Deadline;
@@ -20,14 +21,15 @@ const DEFAULT_ENDPOINT: &str = "default";
 
 #[derive(Args, Debug)]
 pub(super) struct Backup {
-    /// The server and database, postgres://role@host:port/database; with a locality,
-    /// `region=eu-west1=postgres://…`. One per server that holds data. Passwords come from PGPASSWORD or
-    /// PGPASSFILE
+    /// The server and database, `postgres://role@host:port/database?sslmode=verify-full&sslrootcert=FILE`; with a
+    /// locality, `region=eu-west1=postgres://…`. One per server that holds data. Without sslmode, verify-full for
+    /// every host but this machine
     #[arg(long = "source", value_name = "[LOCALITY=]URL", required = true)]
     sources: Vec<String>,
     #[command(flatten)]
     stores: StoreArguments,
-    /// Tables of one server that belong elsewhere: `public.*_us=region=us-east1`; the first match wins
+    /// Tables of one server that belong elsewhere: `public.*_us=region=us-east1`; may be repeated, the first match
+    /// wins
     #[arg(long = "place", value_name = "TABLES=LOCALITY")]
     placement: Vec<String>,
     /// What no --place matches goes to the default destination, instead of failing
@@ -36,25 +38,25 @@ pub(super) struct Backup {
     /// A locality without a --store goes to the default destination, instead of failing
     #[arg(long)]
     unmatched_to_default: bool,
-    /// Only the rows of these schemas; `*` stands for any text
+    /// Only the rows of these schemas; `*` stands for any text; may be repeated
     #[arg(long, value_name = "SCHEMA")]
     include_schema: Vec<String>,
-    /// Only (or also) the rows of these tables: `schema.table`
+    /// Only (or also) the rows of these tables: `schema.table`; may be repeated
     #[arg(long, value_name = "TABLES")]
     include_table: Vec<String>,
-    /// Leave the rows of these tables out: `schema.table`
+    /// Leave the rows of these tables out: `schema.table`; may be repeated, and wins over both
     #[arg(long, value_name = "TABLES")]
     exclude_table: Vec<String>,
-    /// Connections for each destination's tables
+    /// Connections for each destination's tables: 1 to 64
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     parallelism: u16,
-    /// Most bytes per second that go to each destination, such as 50Mi
+    /// Most bytes per second that go to each destination, such as 50Mi; absent: no limit
     #[arg(long, value_name = "SIZE", value_parser = options::size)]
     rate_limit: Option<NonZeroU64>,
-    /// Size of the pieces in which large tables are exported
+    /// Size of the pieces in which large tables are exported, such as 64Mi; absent: 192Mi
     #[arg(long, value_name = "SIZE", value_parser = options::size)]
     span_size: Option<NonZeroU64>,
-    /// Time for all of it; after that the run is void
+    /// Time for all of it, such as 90m or 6h; after that the run is void; absent: no limit
     #[arg(long, value_name = "DURATION", value_parser = options::duration)]
     deadline: Option<Duration>,
     #[command(flatten)]
@@ -92,7 +94,8 @@ impl Backup {
             interrupt,
             progress: progress::shown(output),
         };
-        let sealed = back_up(&job).await?;
+        let sealed =
+            back_up(&job).await.map_err(|error| Failure::of_work(error, Work::Backup, &job.interrupt))?;
         let report = BackupReport::of(&sealed);
         output::write(output, &report, || report.text())
     }
@@ -114,7 +117,7 @@ impl Backup {
             let (locality, url) = options::split_source(text);
             let locality = locality.map(options::parse_locality).transpose()?;
             let name = locality.as_ref().map_or_else(|| DEFAULT_ENDPOINT.to_owned(), Locality::to_string);
-            Ok(Endpoint { name, locality, config: options::endpoint(url)? })
+            Ok(Endpoint { name, locality, config: options::endpoint("--source", url)? })
         });
         endpoints.collect()
     }

@@ -5,20 +5,20 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::options::{self, StoreArguments};
-use super::output::Reason;
+use super::output::{Reason, Work};
 use super::{Failure, OutputFormat, output, progress, signals};
 use crate::engine::backups;
 use crate::engine::diff::{TableDifference, with_backup, with_database};
 
 #[derive(Args, Debug)]
 pub(super) struct Diff {
-    /// The run
+    /// The number of the run, as list shows it
     run: u32,
-    /// Another run, or a database postgres://role@host:port/database; absent: the newest sealed run
+    /// The number of another run, or a database `postgres://role@host:port/database`; absent: the newest sealed run
     other: Option<String>,
     #[command(flatten)]
     stores: StoreArguments,
-    /// Connections to the database
+    /// Connections to the database: 1 to 64
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     parallelism: u16,
 }
@@ -46,14 +46,19 @@ impl Diff {
         let parallelism = usize::from(self.parallelism);
         let differences = match self.other.as_deref() {
             Some(url) if url.contains("://") => {
-                let endpoint = options::endpoint(url)?;
+                let endpoint = options::endpoint("OTHER", url)?;
                 let plan = backup.plan(&opened.register).await?;
                 let progress = progress::shown(output);
-                interrupt.race(with_database(&backup, &plan, &endpoint, parallelism, &progress)).await?
+                let compared = with_database(&backup, &plan, &endpoint, parallelism, &progress);
+                let compared = interrupt.race(compared).await;
+                compared.map_err(|error| Failure::of_work(error, Work::Reading, &interrupt))?
             }
             other => {
                 let run = other.map(str::parse::<u32>).transpose().map_err(|_| {
-                    Failure::usage("neither a run nor a URL", "write diff 3 4, or diff 3 postgres://…")
+                    Failure::usage(
+                        "OTHER: neither the number of a run nor a URL",
+                        "write diff 3 4, or diff 3 postgres://role@host/database",
+                    )
                 })?;
                 let chosen = backups::choose(&opened.register, run).await?;
                 output::warn_of_undecided(chosen.newer_undecided);
@@ -61,13 +66,12 @@ impl Diff {
                 with_backup(&backup, &other)
             }
         };
-        let rows = |side: &Option<crate::format::Fingerprint>| side.map(|it| it.rows);
         let differences = differences
             .iter()
             .map(|TableDifference { name, left, right }| Difference {
                 table: name.to_string(),
-                rows: rows(left),
-                other_rows: rows(right),
+                rows: *left,
+                other_rows: *right,
             })
             .collect();
         let document = DiffReport { differences };
@@ -83,11 +87,14 @@ impl Diff {
         if differences.is_empty() {
             return Ok(());
         }
-        let message = format!("{} tables differ", differences.len());
+        let message = match differences.len() {
+            1 => "1 table differs".to_owned(),
+            several => format!("{several} tables differ"),
+        };
         Err(Failure::not_proven(
             Reason::Different,
             message,
-            "equal row counts with other contents differ, too",
+            "absent: that side has no such table; equal numbers of rows mean other contents",
         ))
     }
 }

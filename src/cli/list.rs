@@ -26,6 +26,14 @@ impl List {
         let opened = self.stores.open(None).await?;
         let runs: Vec<RunReport> = backups::list(&opened.register).await?.iter().map(RunReport::of).collect();
         let report = ListReport { runs };
+        if report.runs.is_empty() {
+            // Beside the result: a script gets its empty list, and a person learns that it may be the wrong place.
+            let url = opened.register.store().url();
+            eprintln!("there is no collection at {url}: no backup was ever begun there");
+            if output == OutputFormat::Text {
+                return Ok(());
+            }
+        }
         output::write(output, &report, || {
             let rows = report.runs.iter().map(RunReport::row).collect();
             output::table(["RUN", "OUTCOME", "ROWS", "STORED", "DECIDED", "REASON"], rows)

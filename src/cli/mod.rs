@@ -6,9 +6,11 @@ mod crds;
 mod demo;
 mod diff;
 mod documented;
+mod examples;
 mod list;
 mod options;
 mod output;
+mod parsing;
 mod progress;
 mod report;
 mod restore;
@@ -22,18 +24,22 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 pub use documented::{documents, reasons};
 pub use output::Failure;
+pub use parsing::parse;
 
 /// Backs PostgreSQL up, and says Succeeded only after every stored byte was read back.
 ///
 /// Exit codes: 0 done and proven, 1 failed, 2 usage, 3 not proven (damage was found), 130 interrupted.
 #[derive(Debug, Parser)]
 #[command(name = "vouchsafe", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(after_help = examples::ALL)]
 pub struct Arguments {
-    /// How results are written; progress goes to standard error.
-    #[arg(long, global = true, value_enum, default_value_t = OutputFormat::Text)]
+    /// How results are written: text, or json, one document as docs/json.md has it; without progress then
+    #[arg(long, value_name = "FORMAT", global = true, value_enum, default_value_t = OutputFormat::Text)]
+    #[arg(hide_possible_values = true, help_heading = "Output")]
     output: OutputFormat,
-    /// What is logged to standard error, as in RUST_LOG.
-    #[arg(long, global = true, env = "VOUCHSAFE_LOG", default_value = "warn", hide_env_values = true)]
+    /// What is logged to standard error: off, error, warn, info, debug, trace, or MODULE=LEVEL with commas between
+    #[arg(long, value_name = "FILTER", global = true, env = "VOUCHSAFE_LOG", default_value = "warn")]
+    #[arg(hide_env_values = true, value_parser = parsing::log, help_heading = "Output")]
     log: String,
     #[command(subcommand)]
     command: Command,
@@ -51,29 +57,44 @@ pub enum OutputFormat {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Back a database up, verify it and seal it
+    #[command(after_help = examples::BACKUP)]
     Backup(Box<backup::Backup>),
     /// Restore a sealed backup into a new database, and compare
+    #[command(after_help = examples::RESTORE, mut_arg("heartbeat", without_effect))]
     Restore(Box<restore::Restore>),
     /// Carry a Backup or Restore resource of a YAML file out, here
+    #[command(after_help = examples::RUN)]
     Run(run::Run),
     /// List the runs of a collection
+    #[command(after_help = examples::LIST, mut_arg("heartbeat", without_effect))]
     List(list::List),
     /// Show what one backup holds
+    #[command(after_help = examples::SHOW, mut_arg("heartbeat", without_effect))]
     Show(show::Show),
     /// Read everything of a backup again, to the last row
+    #[command(after_help = examples::VERIFY, mut_arg("heartbeat", without_effect))]
     Verify(verify::Verify),
     /// Compare a backup with another, or with a database, table by table
+    #[command(after_help = examples::DIFF, mut_arg("heartbeat", without_effect))]
     Diff(diff::Diff),
     /// Void an open run that nobody is at
+    #[command(after_help = examples::UNLOCK)]
     Unlock(unlock::Unlock),
     /// Show the whole promise: back up, damage, detect, restore and compare, on a PostgreSQL of its own
     Demo(demo::Demo),
     /// Print the custom resource definitions
     Crds,
     /// Print a completion script
+    #[command(after_help = examples::COMPLETIONS)]
     Completions(completions::Completions),
     /// Print the version
     Version,
+}
+
+/// An option that a command takes, so that all of them take the same words about stores, and that changes nothing
+/// there.
+fn without_effect(argument: clap::Arg) -> clap::Arg {
+    argument.hide(true)
 }
 
 impl Arguments {

@@ -12,6 +12,7 @@ use super::Failure;
 use crate::api::quantity::{parse_duration, parse_size};
 use crate::engine::errors::ErrorBook;
 use crate::engine::{Destination, Destinations, EngineError, Register};
+use crate::hint::WayIn;
 use crate::plan::locality::Locality;
 use crate::source::{EndpointConfig, PasswordSources, Tools};
 use crate::store::location::StoreUrlError;
@@ -25,15 +26,15 @@ const DEFAULT_DESTINATION: &str = "default";
 /// Where backups lie.
 #[derive(Args, Clone, Debug)]
 pub(super) struct StoreArguments {
-    /// A folder or bucket, `file:///folder` or `s3://bucket/prefix?region=…&endpoint=…`; with a locality,
-    /// `region=eu-west1=s3://…`. Give one per destination; the first without a locality, else the first, is
-    /// the default one
+    /// A folder or bucket that exists, `file:///folder` or `s3://bucket/prefix?region=…&endpoint=…`; with a locality,
+    /// `region=eu-west1=s3://…`. Give one per destination; the first without a locality, else the first, is the
+    /// default one
     #[arg(long = "store", value_name = "[LOCALITY=]URL", required = true)]
     stores: Vec<String>,
-    /// How often a run shows that it is alive
+    /// How often a run shows that it is alive, such as 10s or 1m; silent for three times as long, it is taken for dead
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     heartbeat: Duration,
-    /// Attempts of each request to a store, the first included
+    /// Attempts of each request to a store, the first included: 1 to 100; absent: 16, two minutes or so
     #[arg(long, value_name = "N", value_parser = attempts)]
     store_attempts: Option<usize>,
     /// PEM file of the authorities to trust for S3 endpoints, instead of the system's
@@ -132,7 +133,8 @@ fn attempts(text: &str) -> Result<usize, String> {
 /// PostgreSQL's programs.
 #[derive(Args, Clone, Debug)]
 pub(super) struct ToolArguments {
-    /// Folder with pg_dump and pg_restore, before PATH and /usr/lib/postgresql; may be repeated
+    /// Folder with pg_dump and pg_restore, before VOUCHSAFE_PG_TOOLS, PATH and /usr/lib/postgresql/*/bin; may be
+    /// repeated
     #[arg(long = "tools", value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     folders: Vec<PathBuf>,
 }
@@ -143,12 +145,13 @@ impl ToolArguments {
     }
 }
 
-/// Parses the URL of a server; passwords come from PGPASSWORD or PGPASSFILE.
-pub(super) fn endpoint(text: &str) -> Result<EndpointConfig, Failure> {
+/// Parses the URL of a server, given as `option`; passwords come from PGPASSWORD or PGPASSFILE. The text itself is
+/// not repeated: it may hold a password.
+pub(super) fn endpoint(option: &str, text: &str) -> Result<EndpointConfig, Failure> {
     let parsed = EndpointConfig::parse(text, &PasswordSources::from_environment());
     parsed.map_err(|error| match EngineError::Source(error) {
         error if error.reason() == "InvalidEndpoint" => {
-            Failure::usage(super::output::chain(&error), error.hint())
+            Failure::usage(format!("{option}: {}", super::output::chain(&error)), error.hint(WayIn::Flags))
         }
         error => error.into(),
     })

@@ -8,6 +8,8 @@ use serde::Serialize;
 
 use super::OutputFormat;
 use crate::engine::EngineError;
+use crate::engine::interrupt::{Interrupt, Interruption};
+use crate::hint::WayIn;
 
 /// Exit code for a failed command.
 const FAILED: u8 = 1;
@@ -23,8 +25,33 @@ const INTERRUPTED: u8 = 130;
 pub struct Failure {
     code: u8,
     body: FailureBody,
+    /// The hint for a reader who wrote a resource.
+    hint_of_fields: Option<String>,
     /// The command's own document has said it all.
     reported: bool,
+}
+
+/// What was under way.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Work {
+    Backup,
+    Restore,
+    Reading,
+}
+
+impl Work {
+    const fn left_behind(self, asked: Option<Interruption>) -> &'static str {
+        match (self, asked) {
+            // What was claimed is LeftOpen.
+            (Self::Backup, Some(Interruption::Leave)) => "no run was begun: the same command begins anew",
+            (Self::Backup, _) => {
+                "if a run was begun, it is void, and no backup: run the command again for a new run"
+            }
+            // What was made is taken back, or named: RestoreGivenUp.
+            (Self::Restore, _) => "nothing was made on the target: the same command begins anew",
+            (Self::Reading, _) => "it only read, and left nothing behind: run the same command again",
+        }
+    }
 }
 
 /// Reasons that the command line gives itself, besides those of the engine's errors.
@@ -77,19 +104,19 @@ impl Failure {
     /// What was asked for can't be done so.
     pub(super) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
         let body = FailureBody { reason: Reason::Usage.reason(), message: message.into(), hint: hint.into() };
-        Self { code: USAGE, body, reported: false }
+        Self { code: USAGE, body, hint_of_fields: None, reported: false }
     }
 
     /// Something failed, by its name.
     pub(super) fn failed(reason: Reason, message: impl Into<String>, hint: impl Into<String>) -> Self {
         let body = FailureBody { reason: reason.reason(), message: message.into(), hint: hint.into() };
-        Self { code: FAILED, body, reported: false }
+        Self { code: FAILED, body, hint_of_fields: None, reported: false }
     }
 
     /// A verification found damage, or two things differ. The command has written its result before.
     pub(super) fn not_proven(reason: Reason, message: impl Into<String>, hint: impl Into<String>) -> Self {
         let body = FailureBody { reason: reason.reason(), message: message.into(), hint: hint.into() };
-        Self { code: NOT_PROVEN, body, reported: true }
+        Self { code: NOT_PROVEN, body, hint_of_fields: None, reported: true }
     }
 
     /// Something that must not happen.
@@ -99,7 +126,26 @@ impl Failure {
             message: message.into(),
             hint: "this must not happen: keep the log, and report it".into(),
         };
-        Self { code: FAILED, body, reported: false }
+        Self { code: FAILED, body, hint_of_fields: None, reported: false }
+    }
+
+    /// The same for a reader who gave the settings as fields of a resource.
+    pub(super) fn of_fields(mut self) -> Self {
+        if let Some(hint) = self.hint_of_fields.take() {
+            self.body.hint = hint;
+        }
+        self
+    }
+
+    /// A failure of work that could be interrupted: says what an interrupted one has left, and what goes on.
+    pub(super) fn of_work(error: EngineError, work: Work, interrupt: &Interrupt) -> Self {
+        let interrupted = matches!(error, EngineError::Interrupted);
+        let mut failure = Self::from(error);
+        if interrupted {
+            work.left_behind(interrupt.asked()).clone_into(&mut failure.body.hint);
+            failure.hint_of_fields = None;
+        }
+        failure
     }
 
     /// Writes the failure to standard error (as JSON to standard output, if that was asked for).
@@ -140,8 +186,9 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
         let code = exit_code(&error);
-        let body = FailureBody { reason: error.reason(), message: chain(&error), hint: error.hint() };
-        Self { code, body, reported: false }
+        let hint = error.hint(WayIn::Flags);
+        let body = FailureBody { reason: error.reason(), message: chain(&error), hint };
+        Self { code, body, hint_of_fields: Some(error.hint(WayIn::Fields)), reported: false }
     }
 }
 

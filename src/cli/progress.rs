@@ -24,6 +24,15 @@ const fn word(stage: Stage) -> &'static str {
     }
 }
 
+/// What a stage counts.
+const fn noun(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Export | Stage::Verify => "tickets",
+        Stage::Count | Stage::Load | Stage::Compare => "tables",
+        Stage::Resolve | Stage::Write | Stage::Seal | Stage::Schema | Stage::Finish => "steps",
+    }
+}
+
 /// The progress of a command on this terminal; silent when results are JSON.
 pub(super) fn shown(output: OutputFormat) -> Progress {
     if output == OutputFormat::Json {
@@ -34,7 +43,9 @@ pub(super) fn shown(output: OutputFormat) -> Progress {
 
 fn lines() -> Progress {
     Progress::new(|report| match report {
-        Report::Began { stage, items, .. } if items > 0 => eprintln!("{} {items}", word(stage)),
+        Report::Began { stage, items, .. } if items > 0 => {
+            eprintln!("{} ({items} {})", word(stage), noun(stage))
+        }
         Report::Began { stage, .. } => eprintln!("{}", word(stage)),
         Report::Advanced { .. } => {}
         Report::Note(text) => eprintln!("{text}"),

@@ -6,8 +6,9 @@ use serde::Serialize;
 use super::output;
 use crate::engine::Sealed;
 use crate::engine::backups::{Backup, Listed, Verified};
+use crate::engine::inside::Inside;
 use crate::engine::restore::Restored;
-use crate::format::{Decision, Manifest};
+use crate::format::{Decision, Manifest, shown_identifier};
 
 /// `vouchsafe backup`
 #[derive(Debug, JsonSchema, Serialize)]
@@ -51,6 +52,14 @@ struct ErrorReport {
     kind: String,
     met: u64,
     resolution: String,
+}
+
+impl ErrorReport {
+    fn text(&self) -> String {
+        let Self { operation, kind, met, resolution } = self;
+        let times = if *met == 1 { "once".to_owned() } else { format!("{met} times") };
+        format!("met {times}: {kind} in {operation}, {resolution}\n")
+    }
 }
 
 fn destinations(manifest: &Manifest) -> Vec<DestinationReport> {
@@ -118,12 +127,7 @@ impl BackupReport {
         for omitted in &self.omissions {
             text.push_str(&format!("left out: {} ({})\n", omitted.object, omitted.reason));
         }
-        for error in &self.errors {
-            text.push_str(&format!(
-                "met {} times: {} in {}, {}\n",
-                error.met, error.kind, error.operation, error.resolution
-            ));
-        }
+        self.errors.iter().for_each(|error| text.push_str(&error.text()));
         text
     }
 }
@@ -204,6 +208,23 @@ struct ServerReport {
     encoding: String,
     snapshot: String,
     taken: String,
+    roles: Vec<String>,
+    large_objects: u64,
+}
+
+impl ServerReport {
+    fn text(&self) -> String {
+        let Self { name, database, version_num, encoding, snapshot, taken, roles, large_objects } = self;
+        let (major, minor) = (version_num / 10_000, version_num % 10_000);
+        let roles: Vec<String> = roles.iter().map(|role| shown_identifier(role)).collect();
+        format!(
+            "server {name}: database {}, PostgreSQL {major}.{minor}, {encoding}, snapshot {snapshot} of {taken}\n  \
+             roles: {}\n  large objects: {}\n",
+            shown_identifier(database),
+            roles.join(", "),
+            output::count(*large_objects)
+        )
+    }
 }
 
 #[derive(Debug, JsonSchema, Serialize)]
@@ -220,15 +241,18 @@ struct TableReport {
 }
 
 impl ShowReport {
-    pub(super) fn of(backup: &Backup, newer_undecided: Option<u32>) -> Self {
+    /// `inside`: of each server, in the order of the manifest.
+    pub(super) fn of(backup: &Backup, newer_undecided: Option<u32>, inside: Vec<Inside>) -> Self {
         let manifest = &backup.manifest;
-        let servers = manifest.endpoints.iter().map(|endpoint| ServerReport {
+        let servers = manifest.endpoints.iter().zip(inside).map(|(endpoint, inside)| ServerReport {
             name: endpoint.name.clone(),
             database: endpoint.identity.database.clone(),
             version_num: endpoint.version_num,
             encoding: endpoint.encoding.clone(),
             snapshot: endpoint.snapshot.clone(),
             taken: endpoint.taken.to_string(),
+            roles: inside.roles,
+            large_objects: inside.large_objects,
         });
         let tables = manifest.tables.iter().map(|table| TableReport {
             name: table.name.to_string(),
@@ -259,6 +283,18 @@ impl ShowReport {
     pub(super) fn text(&self) -> String {
         let mut text =
             format!("run {}, sealed {}\nmanifest sha256 {}\n\n", self.run, self.sealed, self.manifest_sha256);
+        self.servers.iter().for_each(|server| text.push_str(&server.text()));
+        for destination in &self.destinations {
+            text.push_str(&format!(
+                "destination {}: {}, {} tickets, {} objects, {}\n",
+                destination.name,
+                destination.url,
+                output::count(destination.tickets.into()),
+                output::count(destination.objects),
+                output::bytes(destination.stored_bytes)
+            ));
+        }
+        text.push('\n');
         let rows = self.tables.iter().map(|table| {
             let bytes = output::bytes(table.stored_bytes);
             [table.name.clone(), output::count(table.rows), bytes, table.destination.clone()]
@@ -268,6 +304,7 @@ impl ShowReport {
         for omitted in &self.omissions {
             text.push_str(&format!("left out: {} ({})\n", omitted.object, omitted.reason));
         }
+        self.errors.iter().for_each(|error| text.push_str(&error.text()));
         text
     }
 }
@@ -293,6 +330,9 @@ struct DamageReport {
     table: Option<String>,
     offsets: Option<(u64, u64)>,
     finding: String,
+    /// All of it, for people.
+    #[serde(skip)]
+    line: String,
 }
 
 impl VerifyReport {
@@ -303,6 +343,7 @@ impl VerifyReport {
             table: damage.table.clone(),
             offsets: damage.offsets,
             finding: damage.finding.clone(),
+            line: damage.to_string(),
         });
         Self {
             run: verified.run,
@@ -317,21 +358,14 @@ impl VerifyReport {
 
     pub(super) fn text(&self) -> String {
         let mut text = format!(
-            "run {}: {} objects, {} and {} rows read back\n",
+            "run {}: {} objects, {} and {} rows (with pages of large objects) read back\n",
             self.run,
             self.objects_read,
             output::bytes(self.bytes_read),
             output::count(self.rows)
         );
         for damage in &self.damages {
-            text.push_str(&format!("DAMAGED {}: {}", damage.destination, damage.object));
-            if let Some(table) = &damage.table {
-                text.push_str(&format!(", table {table}"));
-            }
-            if let Some((from, to)) = damage.offsets {
-                text.push_str(&format!(", bytes {from} to {to}"));
-            }
-            text.push_str(&format!(": {}\n", damage.finding));
+            text.push_str(&format!("DAMAGED {}: {}\n", damage.destination, damage.line));
         }
         text.push_str(if self.proven {
             "Proven: every checksum and count holds.\n"

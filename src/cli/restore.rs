@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::backup::selection;
 use super::options::{self, StoreArguments, ToolArguments};
+use super::output::Work;
 use super::report::RestoreReport;
 use super::{Failure, OutputFormat, output, progress, signals};
 use crate::engine::restore::{RestoreJob, RestorePlace, RestorePolicy, restore};
@@ -13,29 +14,29 @@ use crate::format::Sha256Digest;
 pub(super) struct Restore {
     #[command(flatten)]
     stores: StoreArguments,
-    /// The run; absent: the newest sealed one
+    /// The number of the run, as list shows it; absent: the newest sealed one
     #[arg(long, value_name = "N")]
     run: Option<u32>,
     /// The server, and the database to be made on it, or with --into-empty-schemas to restore into:
-    /// postgres://role@host:port/database
+    /// `postgres://role@host:port/database?sslmode=verify-full&sslrootcert=FILE`
     #[arg(long, value_name = "URL")]
     target: String,
     /// A database of that server to connect to meanwhile
     #[arg(long, value_name = "NAME", default_value = "postgres")]
     maintenance_database: String,
-    /// Refuse any other manifest than the one of this SHA-256
+    /// Refuse any other manifest than the one of this SHA-256: backup and show print it
     #[arg(long, value_name = "DIGEST")]
     expect_manifest_sha256: Option<Sha256Digest>,
-    /// Only these schemas
+    /// Only these schemas; `*` stands for any text; may be repeated
     #[arg(long, value_name = "SCHEMA")]
     include_schema: Vec<String>,
-    /// Only (or also) these tables: `schema.table`
+    /// Only (or also) these tables: `schema.table`; may be repeated
     #[arg(long, value_name = "TABLES")]
     include_table: Vec<String>,
-    /// Leave these tables out: `schema.table`
+    /// Leave these tables out: `schema.table`; may be repeated, and wins over both
     #[arg(long, value_name = "TABLES")]
     exclude_table: Vec<String>,
-    /// No rows
+    /// Definitions without rows, and so without a comparison
     #[arg(long)]
     schema_only: bool,
     /// Prove the backup and plan the restore, and touch nothing
@@ -56,7 +57,7 @@ pub(super) struct Restore {
     /// Restore into a database that is there, whose schemas of the same names must be absent or empty
     #[arg(long)]
     into_empty_schemas: bool,
-    /// Connections to the target
+    /// Connections to the target: 1 to 64
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     parallelism: u16,
     #[command(flatten)]
@@ -66,7 +67,7 @@ pub(super) struct Restore {
 impl Restore {
     pub(super) async fn execute(self, output: OutputFormat) -> Result<(), Failure> {
         let interrupt = signals::interrupt()?;
-        let target = options::endpoint(&self.target)?;
+        let target = options::endpoint("--target", &self.target)?;
         let selection = selection(&self.include_schema, &self.include_table, &self.exclude_table)?;
         let opened = self.stores.open(None).await?;
         let job = RestoreJob {
@@ -94,7 +95,8 @@ impl Restore {
             interrupt,
             progress: progress::shown(output),
         };
-        let restored = restore(&job).await?;
+        let restored =
+            restore(&job).await.map_err(|error| Failure::of_work(error, Work::Restore, &job.interrupt))?;
         output::warn_of_undecided(restored.newer_undecided);
         let report = RestoreReport::of(&restored);
         output::write(output, &report, || report.text())

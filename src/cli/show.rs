@@ -6,10 +6,11 @@ use super::options::StoreArguments;
 use super::report::ShowReport;
 use super::{Failure, OutputFormat, output};
 use crate::engine::backups;
+use crate::engine::inside::inside;
 
 #[derive(Args, Debug)]
 pub(super) struct Show {
-    /// The run; absent: the newest sealed one
+    /// The number of the run, as list shows it; absent: the newest sealed one
     run: Option<u32>,
     #[command(flatten)]
     stores: StoreArguments,
@@ -20,7 +21,8 @@ impl Show {
         let opened = self.stores.open(None).await?;
         let chosen = backups::choose(&opened.register, self.run).await?;
         let backup = backups::open(&opened.destinations, &opened.register, chosen.run).await?;
-        let report = ShowReport::of(&backup, chosen.newer_undecided);
+        let inside = inside(&backup, &opened.destinations).await?;
+        let report = ShowReport::of(&backup, chosen.newer_undecided, inside);
         output::warn_of_undecided(chosen.newer_undecided);
         output::write(output, &report, || report.text())
     }

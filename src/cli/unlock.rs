@@ -12,7 +12,7 @@ use crate::engine::backups::{self, Unlocked};
 pub(super) struct Unlock {
     #[command(flatten)]
     stores: StoreArguments,
-    /// The open run; absent: the newest one
+    /// The number of the open run, as list shows it; absent: the newest one
     #[arg(long, value_name = "N")]
     run: Option<u32>,
     /// Void it although somebody is at it: their work is lost, and nothing else
@@ -23,7 +23,7 @@ pub(super) struct Unlock {
 /// What it writes.
 #[derive(Debug, JsonSchema, Serialize)]
 pub(super) struct UnlockReport {
-    run: u32,
+    run: Option<u32>,
     outcome: String,
     evidence: String,
 }
@@ -35,7 +35,14 @@ impl Unlock {
         let Unlocked { run, outcome, evidence } = unlocked;
         let report = UnlockReport { run, outcome, evidence };
         output::write(output, &report, || {
-            format!("run {} is {}: {}", report.run, report.outcome, report.evidence)
+            let UnlockReport { run, outcome, evidence } = &report;
+            match run {
+                None => format!("no run is open: {evidence}"),
+                Some(run) if evidence == backups::DECIDED_BEFORE => {
+                    format!("no run is open: run {run} is {outcome}")
+                }
+                Some(run) => format!("run {run} is {outcome}: {evidence}"),
+            }
         })
     }
 }

@@ -3,18 +3,18 @@
 use clap::Args;
 
 use super::options::{StoreArguments, ToolArguments};
-use super::output::Reason;
+use super::output::{Reason, Work};
 use super::report::VerifyReport;
 use super::{Failure, OutputFormat, output, progress, signals};
 use crate::engine::backups;
 
 #[derive(Args, Debug)]
 pub(super) struct Verify {
-    /// The run; absent: the newest sealed one
+    /// The number of the run, as list shows it; absent: the newest sealed one
     run: Option<u32>,
     #[command(flatten)]
     stores: StoreArguments,
-    /// Objects read at once
+    /// Objects read at once: 1 to 64
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     parallelism: u16,
     #[command(flatten)]
@@ -29,7 +29,8 @@ impl Verify {
         let parallelism = usize::from(self.parallelism);
         let verifying =
             backups::verify(&opened.destinations, &opened.register, self.run, &tools, parallelism, &progress);
-        let verified = interrupt.race(verifying).await?;
+        let verified = interrupt.race(verifying).await;
+        let verified = verified.map_err(|error| Failure::of_work(error, Work::Reading, &interrupt))?;
         output::warn_of_undecided(verified.newer_undecided);
         let report = VerifyReport::of(&verified);
         output::write(output, &report, || report.text())?;

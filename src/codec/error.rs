@@ -93,6 +93,24 @@ impl CodecError {
         }
     }
 
+    /// What is wrong, without the bytes of [`stored_range`](Self::stored_range): for whoever says those besides.
+    #[must_use]
+    pub fn finding(&self) -> String {
+        match self {
+            Self::Rows { source, .. } => format!("damaged rows: {source}"),
+            Self::Frame { why, .. } => format!("damaged: {why}"),
+            Self::Checksum { .. } => "its contents do not match the checksum of its zstd frame".to_owned(),
+            Self::FrameTruncated { .. } => "truncated: its zstd frame does not end".to_owned(),
+            Self::Trailing { .. } => "something follows the end of its zstd frame".to_owned(),
+            Self::TooLarge { limit, .. } => {
+                format!("it decodes to more than the {limit} bytes that were expected")
+            }
+            Self::Truncated { .. } | Self::Malformed { .. } | Self::Zstd(_) | Self::Failed => {
+                self.to_string()
+            }
+        }
+    }
+
     /// The same error, said of the stored bytes that the rows came from.
     pub(super) fn in_stored(self, stored: Range<u64>) -> Self {
         match self {

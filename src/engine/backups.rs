@@ -112,7 +112,9 @@ pub async fn choose(register: &Register, run: Option<u32>) -> Result<Chosen, Eng
         }
     }
     let store = register.store().url();
-    Err(EngineError::NoBackup(format!("there is no sealed backup in {store}")))
+    let undecided = newer_undecided.map(|run| format!("; run {run} is not decided"));
+    let undecided = undecided.unwrap_or_default();
+    Err(EngineError::NoBackup(format!("there is no sealed backup in {store}{undecided}")))
 }
 
 /// Opens the sealed run `run`: claim, attempts, manifest and verdicts must be those that its outcome names.
@@ -130,7 +132,10 @@ pub async fn open(destinations: &Destinations, register: &Register, run: u32) ->
     let manifest: Held<Manifest> = documents::get_bound(store, &key, manifest_sha256).await?;
     let manifest = manifest.document;
     if (manifest.run, manifest.plan) != (run, plan) {
-        return Err(EngineError::Damaged(format!("the manifest of run {run} is another run's")));
+        return Err(EngineError::Damaged(format!(
+            "{}/{key}: it is the manifest of another run",
+            store.url()
+        )));
     }
     let sealed = outcome.document.decided;
     let backup = Backup { run, plan, sealed, manifest, manifest_sha256, verdicts };
@@ -333,37 +338,49 @@ async fn look_up(register: &Register, listed: &mut Listed, newest: u32) -> Resul
     Ok(())
 }
 
+/// What [`unlock`] says of a run that was not open.
+pub const DECIDED_BEFORE: &str = "it was decided before";
+
 /// The reason of a run that was voided by [`unlock`].
 pub const UNLOCKED: &str = "Unlocked";
 
 /// What became of a run that was to be unlocked.
 #[derive(Clone, Debug)]
 pub struct Unlocked {
-    /// The run.
-    pub run: u32,
+    /// The run; absent if there is none at all.
+    pub run: Option<u32>,
     /// How it is decided now.
     pub outcome: String,
     /// Why that is right.
     pub evidence: String,
 }
 
-/// Voids an open run that nobody is at. Safe in any case: a wrongly voided run just can't seal.
+/// Voids an open run that nobody is at. Safe in any case: a wrongly voided run just can't seal. If no run is open,
+/// there is nothing to do, and it says so.
 ///
 /// # Errors
-/// [`EngineError::Busy`] if somebody is at it and `force` is not set; [`EngineError::RegisterGap`] if a later run
-/// shows that it was decided, and its outcome is gone.
+/// [`EngineError::Busy`] if somebody is at it and `force` is not set; [`EngineError::NoBackup`] if the run that was
+/// asked for is not there; [`EngineError::RegisterGap`] if a later run shows that it was decided, and its outcome is
+/// gone.
 pub async fn unlock(register: &Register, run: Option<u32>, force: bool) -> Result<Unlocked, EngineError> {
-    let run = match run {
-        Some(run) => run,
-        None => register.newest().await?,
-    };
     let newest = register.newest().await?;
-    if run == 0 || run > newest {
-        return Err(EngineError::NoBackup(format!("there is no run {run} in {}", register.store().url())));
-    }
+    let run = match run {
+        None if newest == 0 => {
+            let evidence = format!("there is no run at {}", register.store().url());
+            return Ok(Unlocked { run: None, outcome: "none".into(), evidence });
+        }
+        None => newest,
+        Some(run) if run == 0 || run > newest => {
+            return Err(EngineError::NoBackup(format!(
+                "there is no run {run} in {}",
+                register.store().url()
+            )));
+        }
+        Some(run) => run,
+    };
     if let Some(decided) = register.outcome(run).await? {
         let outcome = super::error::describe(&decided.outcome.decision);
-        return Ok(Unlocked { run, outcome, evidence: "it was decided before".into() });
+        return Ok(Unlocked { run: Some(run), outcome, evidence: DECIDED_BEFORE.into() });
     }
     if run < newest {
         register.must_be_open(run, newest).await?;
@@ -374,7 +391,11 @@ pub async fn unlock(register: &Register, run: Option<u32>, force: bool) -> Resul
         Err(EngineError::Missing { .. } | EngineError::Format { .. }) => "an unknown owner".to_owned(),
         Err(error) => return Err(error),
     };
-    let attempts = register.attempts(run).await?;
+    let attempts = match register.attempts(run).await {
+        // Who made them can't be told, so nobody can be watched.
+        Err(EngineError::Format { .. }) if force => Vec::new(),
+        attempts => attempts?,
+    };
     let last = attempts.last().map(|held| &held.document);
     let alive = !force && register.is_alive(run, last).await?;
     if alive {
@@ -387,5 +408,5 @@ pub async fn unlock(register: &Register, run: Option<u32>, force: bool) -> Resul
         format!("nobody is at it: {}", super::register::whereabouts(last.map(|attempt| &attempt.process)))
     };
     let decided = register.void(run, UNLOCKED, evidence.clone()).await?;
-    Ok(Unlocked { run, outcome: super::error::describe(&decided.outcome.decision), evidence })
+    Ok(Unlocked { run: Some(run), outcome: super::error::describe(&decided.outcome.decision), evidence })
 }

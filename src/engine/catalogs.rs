@@ -33,7 +33,15 @@ pub(crate) async fn export(
                 let source = &sources[*endpoint as usize];
                 let snapshot = &source.held.snapshot.snapshot().id;
                 let version = source.held.server.version_num;
-                let archive = schema::dump(&source.endpoint.config, version, snapshot, &job.tools).await?;
+                let dumped = schema::dump(&source.endpoint.config, version, snapshot, &job.tools).await;
+                let archive = match dumped {
+                    Ok(archive) => archive,
+                    Err(error) => {
+                        // A program says in words alone that the snapshot is gone, which a new plan mends.
+                        source.held.snapshot.check().await?;
+                        return Err(error.into());
+                    }
+                };
                 let key = Key::schema(turn.run, &turn.plan, *endpoint, ticket.id, &worker);
                 (*endpoint, key, Bytes::from(archive.bytes), archive.facts.entries)
             }

@@ -5,7 +5,7 @@ use super::catalogs;
 use super::census;
 use super::documents::{self, Held};
 use super::error::EngineError;
-use super::interrupt::Interruption;
+use super::interrupt::{Interrupt, Interruption, Trigger};
 use super::job::BackupJob;
 use super::metadata::{self, Metadata};
 use super::opening;
@@ -228,11 +228,19 @@ async fn export_held(job: &BackupJob, turn: &Turn, sources: &[HeldSource]) -> Re
     let mut ledger = Ledger::open(plan.document.clone(), held)?;
     let bytes = plan.document.tables.iter().map(|table| table.facts.bytes).sum();
     job.progress.begin(Stage::Export, u64::from(plan.document.tickets), bytes);
-    let catalogs = catalogs::export(job, turn, sources, &plan.document, &tickets);
-    let workers = start_workers(job, &tickets);
-    let (workers, catalogs) = tokio::join!(workers, job.interrupt.race(catalogs));
-    workers?;
-    catalogs?;
+    // Whatever fails first stops the rest: hours of export are of no use without a schema.
+    let (interrupt, stop) = job.interrupt.of_part();
+    let stop = &stop;
+    let catalogs = async {
+        let exported = catalogs::export(job, turn, sources, &plan.document, &tickets);
+        first_of_all(stop, interrupt.race(exported).await)
+    };
+    let workers = async { first_of_all(stop, run_workers(job, &tickets, &interrupt, stop).await) };
+    match tokio::join!(workers, catalogs) {
+        // It was stopped because of the other one, whose error says why.
+        (Err(EngineError::Interrupted), Err(why)) | (Err(why), _) | (Ok(()), Err(why)) => return Err(why),
+        (Ok(()), Ok(())) => {}
+    }
     kill_point::passed("exported", "everything");
     let counted = async {
         census::collect(&job.destinations, &mut ledger, job.listing_patience).await?;
@@ -266,10 +274,22 @@ async fn write_plan(
     Ok((plan, written))
 }
 
+/// A failure stops the other parts of an export.
+fn first_of_all<T>(others: &Trigger, ended: Result<T, EngineError>) -> Result<T, EngineError> {
+    if ended.is_err() {
+        others.send(Interruption::Leave);
+    }
+    ended
+}
+
 /// One worker for each destination; a worker whose connection broke is started again, and goes on.
-async fn start_workers(job: &BackupJob, tickets: &[Held<Tickets>]) -> Result<(), EngineError> {
+async fn run_workers(
+    job: &BackupJob,
+    tickets: &[Held<Tickets>],
+    interrupt: &Interrupt,
+    stop: &Trigger,
+) -> Result<(), EngineError> {
     let mut workers = tokio::task::JoinSet::new();
-    let (interrupt, stop) = job.interrupt.of_part();
     for held in tickets {
         let order = WorkerOrder {
             run: held.document.run,
@@ -299,11 +319,8 @@ async fn start_workers(job: &BackupJob, tickets: &[Held<Tickets>]) -> Result<(),
     let mut first = Ok(());
     while let Some(joined) = workers.join_next().await {
         let ended = joined.unwrap_or_else(|error| Err(EngineError::Task(format!("a worker died: {error}"))));
-        if ended.is_err() {
-            // What the others would still export is of no use; how they end follows from this.
-            stop.send(Interruption::Leave);
-        }
-        first = first.and(ended);
+        // What the others would still export is of no use; how they end follows from this.
+        first = first.and(first_of_all(stop, ended));
     }
     first
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::error::EngineError;
+use crate::hint::Hint;
 use crate::store::ObjectStore;
 
 /// One bucket or folder and prefix, for one locality.
@@ -30,7 +31,10 @@ impl Destinations {
     /// [`EngineError::Usage`] if it is empty, a name or URL occurs twice, or `default` is out of range.
     pub fn new(all: Vec<Destination>, default: usize) -> Result<Self, EngineError> {
         if default >= all.len() {
-            return Err(EngineError::usage("no default destination", "name at least one --store"));
+            return Err(EngineError::usage(
+                "no default destination",
+                Hint::of("name at least one --store", "set default: true in one of spec.destinations"),
+            ));
         }
         for (position, destination) in all.iter().enumerate() {
             for earlier in &all[..position] {
@@ -42,7 +46,10 @@ impl Destinations {
                     );
                     return Err(EngineError::usage(
                         message,
-                        "give each destination its own bucket or prefix",
+                        Hint::of(
+                            "give each --store a locality, and a bucket or prefix, of its own",
+                            "give each of spec.destinations a locality, and a bucket or prefix, of its own",
+                        ),
                     ));
                 }
             }

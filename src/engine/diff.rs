@@ -9,17 +9,17 @@ use super::progress::{Progress, Stage};
 use crate::codec::RowHasher;
 use crate::format::{Fingerprint, Plan, QualifiedName, SpanRange, TablePlan};
 use crate::source::target::Rereader;
-use crate::source::{ClientEncoding, EndpointConfig, Session};
+use crate::source::{ClientEncoding, EndpointConfig, Session, tables_with_rows};
 
 /// A table that is not the same on both sides. An absent side has no such table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableDifference {
     /// Its name.
     pub name: QualifiedName,
-    /// In the backup.
-    pub left: Option<Fingerprint>,
-    /// In the other one.
-    pub right: Option<Fingerprint>,
+    /// Rows in the backup.
+    pub left: Option<u64>,
+    /// Rows in the other one.
+    pub right: Option<u64>,
 }
 
 type Tables = BTreeMap<QualifiedName, Fingerprint>;
@@ -39,8 +39,8 @@ fn differences(left: &Tables, right: &Tables) -> Vec<TableDifference> {
         .filter(|name| left.get(*name) != right.get(*name))
         .map(|name| TableDifference {
             name: name.clone(),
-            left: left.get(name).copied(),
-            right: right.get(name).copied(),
+            left: left.get(name).map(|fingerprint| fingerprint.rows),
+            right: right.get(name).map(|fingerprint| fingerprint.rows),
         })
         .collect();
     differences.sort_by(|a, b| a.name.cmp(&b.name));
@@ -53,8 +53,8 @@ pub fn with_backup(left: &Backup, right: &Backup) -> Vec<TableDifference> {
     differences(&tables(left), &tables(right))
 }
 
-/// Reads the backup's tables in a database and compares them. Tables that only the database has are not
-/// looked for: the backup's own selection may have left them out.
+/// Reads the backup's tables in a database and compares them. Tables that only the database has are counted, but for
+/// those whose rows the backup left out by its own word: of these nothing is known.
 ///
 /// # Errors
 /// If the database can't be read.
@@ -82,6 +82,7 @@ pub async fn with_database(
             there.push_back(table);
         }
     }
+    let only_there = only_in_database(backup, plan, &session).await?;
     session.close().await?;
     let encoding = plan.endpoints.first().map_or("UTF8", |endpoint| endpoint.encoding.as_str());
     progress.begin(Stage::Compare, there.len() as u64, 0);
@@ -116,5 +117,33 @@ pub async fn with_database(
         let sum = left.entry(name).or_default();
         *sum = sum.plus(fingerprint);
     }
-    Ok(differences(&left, &right))
+    let mut differences = differences(&left, &right);
+    differences.extend(only_there);
+    differences.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(differences)
+}
+
+/// Tables of the session's database that the backup neither holds nor names as left out.
+async fn only_in_database(
+    backup: &Backup,
+    plan: &Plan,
+    session: &Session,
+) -> Result<Vec<TableDifference>, EngineError> {
+    let held: BTreeSet<&QualifiedName> = plan.tables.iter().map(|table| &table.facts.name).collect();
+    let left_out: BTreeSet<&str> = backup.manifest.omissions.iter().map(|it| it.object.as_str()).collect();
+    let mut found = Vec::new();
+    for name in tables_with_rows(session).await? {
+        // Older backups name what they leave out without quotes.
+        let unquoted = format!("{}.{}", name.schema, name.name);
+        if held.contains(&name) || left_out.contains(&*name.to_string()) || left_out.contains(&*unquoted) {
+            continue;
+        }
+        let row =
+            session.client().query_one(&format!("SELECT count(*) FROM ONLY {}", name.quoted()), &[]).await;
+        let row = row
+            .map_err(|error| session.error(format!("counting {name}, which only the database has"), error))?;
+        let rows = row.get::<_, i64>(0).unsigned_abs();
+        found.push(TableDifference { name, left: None, right: Some(rows) });
+    }
+    Ok(found)
 }

@@ -2,9 +2,10 @@
 
 use crate::codec::CodecError;
 use crate::format::{Decision, FormatError, Key, Outcome, ProcessIdentity, Sha256Digest};
+use crate::hint::{Hint, WayIn};
 use crate::ledger::LedgerError;
 use crate::source::SourceError;
-use crate::source::target::TargetError;
+use crate::source::target::{Finding, TargetError};
 use crate::store::StoreError;
 
 use super::register::whereabouts;
@@ -23,12 +24,10 @@ pub enum EngineError {
     #[error(transparent)]
     Target(#[from] TargetError),
     /// The target lacks what the backup needs; nothing was touched.
-    #[error("the target is not fit: {findings}")]
+    #[error("the target is not fit: {}", said(findings))]
     TargetUnfit {
-        /// Stable word of the first finding.
-        reason: String,
-        /// Every finding, with its hint.
-        findings: String,
+        /// Everything that keeps the restore from beginning.
+        findings: Vec<Finding>,
     },
     /// The books don't agree.
     #[error(transparent)]
@@ -73,7 +72,7 @@ pub enum EngineError {
     },
     /// A document is not the one that another document names.
     #[error(
-        "{store}/{key} is another object than the one that was recorded: {found:?}, expected {expected:?}"
+        "{store}/{key} is another object than the one that was recorded: its SHA-256 is {found}, and {expected} was written"
     )]
     Digest {
         /// The destination.
@@ -101,7 +100,7 @@ pub enum EngineError {
         /// What is wrong.
         message: String,
         /// What to do.
-        hint: String,
+        hint: Hint,
     },
     /// A backup's destination was not given.
     #[error("destination {0} of the backup was not given")]
@@ -186,7 +185,7 @@ pub enum EngineError {
         expected: Sha256Digest,
     },
     /// The deadline has passed.
-    #[error("not done within {0:?}")]
+    #[error("not done within {}", crate::api::quantity::format_duration(*.0))]
     DeadlineExceeded(std::time::Duration),
     /// A person asked to stop.
     #[error("interrupted")]
@@ -218,6 +217,10 @@ pub enum EngineError {
     },
 }
 
+fn said(findings: &[Finding]) -> String {
+    findings.iter().map(|finding| &*finding.message).collect::<Vec<_>>().join("; ")
+}
+
 /// A decision in a few words.
 pub(crate) fn describe(decision: &Decision) -> String {
     match decision {
@@ -234,7 +237,7 @@ fn what_is_left(left: Option<&str>) -> String {
 }
 
 impl EngineError {
-    pub(crate) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+    pub(crate) fn usage(message: impl Into<String>, hint: impl Into<Hint>) -> Self {
         Self::Usage { message: message.into(), hint: hint.into() }
     }
 
@@ -309,13 +312,26 @@ impl EngineError {
 
     /// What the reader can do.
     #[must_use]
-    pub fn hint(&self) -> String {
+    pub fn hint(&self, way: WayIn) -> String {
         match self {
-            Self::Store(error) => error.kind().hint().to_owned(),
-            Self::Source(error) => error.hint().to_owned(),
-            Self::Target(error) => error.hint().to_owned(),
-            Self::TargetUnfit { .. } => "provide what is listed, or leave it out, and run it again".into(),
-            Self::Usage { hint, .. } => hint.clone(),
+            Self::Store(error) => error.kind().hint(way).to_owned(),
+            Self::Source(error) => error.hint(way).to_owned(),
+            Self::Target(error) => error.hint(way).to_owned(),
+            Self::TargetUnfit { findings } => {
+                let mut hints: Vec<String> = Vec::new();
+                for Finding { reason, hint, .. } in findings {
+                    let hint = match findings.len() {
+                        1 => hint.said(way).to_owned(),
+                        _ => format!("{reason}: {}", hint.said(way)),
+                    };
+                    // Several tables of one role lack one GRANT.
+                    if !hints.contains(&hint) {
+                        hints.push(hint);
+                    }
+                }
+                hints.join("; ")
+            }
+            Self::Usage { hint, .. } => hint.said(way).to_owned(),
             Self::Ledger(LedgerError::CatalogChanged(_)) => {
                 "run the backup again when no migration is under way".into()
             }
@@ -339,22 +355,33 @@ impl EngineError {
             Self::Format { .. } | Self::DocumentTooLarge { .. } => {
                 "the object is damaged, or not ours: vouchsafe verify says what else is".into()
             }
-            Self::DestinationMissing(name) => format!("add --store for destination {name}"),
+            Self::DestinationMissing(name) => match way {
+                WayIn::Flags if name.contains('=') => format!("add --store {name}=URL"),
+                WayIn::Flags => "add the --store without a locality".to_owned(),
+                WayIn::Fields => format!("add destination {name} to spec.destinations of the BackupStore"),
+            },
             Self::CollectionIdentityChanged { .. } => {
-                "a server that was restored or cloned needs a collection of its own: choose another prefix".into()
+                way.says(
+                    "a server that was restored or cloned, or a --source of another locality than before, needs a collection of its own: choose another prefix in the URL \
+                     after --store",
+                    "a server that was restored or cloned, or endpoints of other names than before, need a collection of their own: choose another spec.collection",
+                )
+                .into()
             }
             Self::Busy { .. } => "wait until it ends; vouchsafe unlock voids it if it is dead".into(),
             Self::HeldByAnother { run, .. } => {
                 format!("run the same command again to go on with it, or vouchsafe unlock --run {run} to void it")
             }
-            Self::LostTurn { .. } | Self::DecidedElsewhere { .. } => "look at it with vouchsafe show".into(),
+            Self::LostTurn { .. } | Self::DecidedElsewhere { .. } => "vouchsafe list says how it ended".into(),
             Self::OutcomeUnknown { .. } => {
                 "the store was out of reach: the same command goes on when it is back, and the next run settles it".into()
             }
             Self::NoBackup(_) => "vouchsafe list shows what is there".into(),
             Self::NotEqual(_) => "the database was not renamed into place; keep the log, and report it".into(),
             Self::ManifestUnexpected { .. } => "do not restore it unless you know who replaced it".into(),
-            Self::DeadlineExceeded(_) => "raise the deadline, or parallelism".into(),
+            Self::DeadlineExceeded(_) => {
+                way.says("raise --deadline or --parallelism", "raise spec.deadline or spec.parallelism").into()
+            }
             Self::Interrupted => "the same command begins anew".into(),
             Self::LeftOpen { run } => format!(
                 "the run is left open: the same command goes on with it, and vouchsafe unlock --run {run} voids it"
@@ -366,10 +393,10 @@ impl EngineError {
                 };
                 match **source {
                     Self::Interrupted => again.into(),
-                    _ => format!("{}; {again}", source.hint()),
+                    _ => format!("{}; {again}", source.hint(way)),
                 }
             }
-            Self::Io { .. } => "check space and permissions of the folder for temporary files".into(),
+            Self::Io { .. } => "check space and permissions there; TMPDIR names another folder for temporary files".into(),
         }
     }
 }

@@ -11,6 +11,7 @@ use super::interrupt::{Deadline, Interrupt};
 use super::progress::Progress;
 use super::register::Register;
 use crate::format::Sha256Digest;
+use crate::hint::Hint;
 use crate::plan::locality::{Locality, LocalityPolicy};
 use crate::plan::placement::{PlacementRule, Unplaced};
 use crate::source::{EndpointConfig, Selection, TablePattern, Tools};
@@ -104,18 +105,30 @@ impl BackupJob {
     /// Refuses what can't be right before anything is touched.
     pub(crate) fn check(&self) -> Result<(), EngineError> {
         if self.endpoints.is_empty() {
-            return Err(EngineError::usage("no source", "name at least one --source"));
+            return Err(EngineError::usage(
+                "no source",
+                Hint::of("name at least one --source", "name at least one endpoint"),
+            ));
         }
         for (position, endpoint) in self.endpoints.iter().enumerate() {
             if self.endpoints[..position].iter().any(|earlier| earlier.name == endpoint.name) {
                 let message = format!("two sources are named {}", endpoint.name);
-                return Err(EngineError::usage(message, "give each --source a locality of its own"));
+                return Err(EngineError::usage(
+                    message,
+                    Hint::of(
+                        "give each --source a locality of its own",
+                        "give each endpoint a name of its own",
+                    ),
+                ));
             }
         }
         if self.endpoints.len() > 1 && !self.placement.rules.is_empty() {
             return Err(EngineError::usage(
                 "placement rules are for one server's tables, and there are several sources",
-                "either one source with placement rules, or one source per locality",
+                Hint::of(
+                    "either one --source and --place, or one --source for each locality",
+                    "either one endpoint with placement, or one endpoint for each locality",
+                ),
             ));
         }
         Ok(())

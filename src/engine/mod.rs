@@ -12,6 +12,7 @@ pub mod diff;
 mod documents;
 pub mod error;
 pub mod errors;
+pub mod inside;
 pub mod interrupt;
 pub mod job;
 mod metadata;

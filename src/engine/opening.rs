@@ -9,6 +9,7 @@ use super::documents;
 use super::error::EngineError;
 use super::job::BackupJob;
 use crate::format::{Collection, DatabaseIdentity, Key, Nonce, Sha256Digest};
+use crate::hint::Hint;
 use crate::kill_point;
 use crate::source::{Preflight, look};
 use crate::store::{StoreErrorKind, probe};
@@ -49,7 +50,10 @@ async fn identify(job: &BackupJob) -> Result<BTreeMap<String, DatabaseIdentity>,
                 format!("sources {name} and {} are the same database of the same server", endpoint.name);
             return Err(EngineError::usage(
                 message,
-                "name each server once; one server's tables are placed by rules",
+                Hint::of(
+                    "name each server once; the tables of one are placed by --place",
+                    "name each server once; the tables of one are placed by spec.source.postgres.placement",
+                ),
             ));
         }
         identities.insert(endpoint.name.clone(), identity);

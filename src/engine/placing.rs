@@ -23,7 +23,13 @@ pub(crate) fn of_tables(
         endpoint.locality.as_ref(),
     );
     let localities = localities.map_err(|error| {
-        EngineError::usage(error.to_string(), "add a rule for them, or set unplaced to Default")
+        EngineError::usage(
+            error.to_string(),
+            crate::hint::Hint::of(
+                "add a --place for them, or --unplaced-to-default",
+                "add a rule for them to spec.source.postgres.placement, or set unplaced to Default",
+            ),
+        )
     })?;
     localities.into_iter().map(|locality| of_locality(job, locality)).collect()
 }
@@ -43,7 +49,10 @@ pub(crate) fn of_large_objects(
     if job.placement.unplaced == Unplaced::Default || !any {
         return Ok(job.destinations.default().name.clone());
     }
-    Err(EngineError::usage("no placement rule can match large objects", "set unplaced to Default"))
+    Err(EngineError::usage(
+        "no placement rule can match large objects",
+        crate::hint::Hint::of("add --unplaced-to-default", "set spec.source.postgres.unplaced to Default"),
+    ))
 }
 
 /// The destination of a locality, by the longest prefix.
@@ -61,7 +70,7 @@ fn of_locality(job: &BackupJob, locality: Option<&Locality>) -> Result<String, E
     let chosen = chosen.map_err(|error| {
         EngineError::usage(
             error.to_string(),
-            "add a --store for that locality, or choose localityPolicy Default",
+            crate::hint::Hint::of("add a --store for that locality, or --unmatched-to-default", "add a destination for that locality to the BackupStore, or set its localityPolicy to Default"),
         )
     })?;
     Ok(chosen.name.to_owned())

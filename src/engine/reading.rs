@@ -60,11 +60,7 @@ impl Unread {
     }
 
     fn of_codec(error: &CodecError) -> Self {
-        let finding = match std::error::Error::source(error) {
-            Some(source) => format!("{error}: {source}"),
-            None => error.to_string(),
-        };
-        Self::Damaged { offsets: error.stored_range(), finding }
+        Self::Damaged { offsets: error.stored_range(), finding: error.finding() }
     }
 
     /// The finding, if the object is damaged; the error, if nothing is known.

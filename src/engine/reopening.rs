@@ -38,7 +38,8 @@ pub(crate) async fn balance_again(backup: &Backup, destinations: &Destinations) 
     let balanced = ledger.balance(plan.sha256, &census.document)?;
     let differs = |what: &str| {
         EngineError::Damaged(format!(
-            "the manifest of run {} says otherwise of {what} than its books",
+            "{} of run {} says otherwise of {what} than its books",
+            Key::of_plan(backup.run, &backup.plan, PlanDocument::Manifest),
             backup.run
         ))
     };

@@ -328,7 +328,7 @@ async fn read_entry(
             let totals =
                 reading::read_rows(store, object, pinned, shape, *raw_bytes, seed, |_| Ok(())).await?;
             if totals.fingerprint != *fingerprint {
-                let finding = format!("it holds {:?}, and {fingerprint:?} were written", totals.fingerprint);
+                let finding = format!("it holds {}, and {fingerprint} were written", totals.fingerprint);
                 return Err(Unread::Damaged { offsets: Some(0..totals.length), finding });
             }
             Ok(Answer {

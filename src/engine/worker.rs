@@ -19,6 +19,7 @@ use crate::format::{
     CopyFormat, Key, Nonce, Order, PlanDocument, PlanId, Receipt, Sha256Digest, SpanRange, TableFacts,
     TablePlan, Ticket, Tickets,
 };
+use crate::hint::Hint;
 use crate::kill_point;
 use crate::mutant::{self, Mutant};
 use crate::source::{CopyStream, Reader};
@@ -111,7 +112,7 @@ async fn settled_by(
         && let Err(unread) = reading::check_digest(&*order.store, object, Pinned::Recorded).await
     {
         let damage = unread.into_damage(object.key.to_string(), None)?;
-        let finding = format!("{} of an earlier attempt: {}", damage.object, damage.finding);
+        let finding = format!("{}, of an earlier attempt: {damage}", order.store.url());
         return Err(EngineError::Damaged(finding));
     }
     Ok(Some(receipt.ticket))
@@ -227,7 +228,10 @@ impl Lane {
         let known = known.ok_or_else(|| {
             EngineError::usage(
                 format!("source {} of the plan was not given", plan.name),
-                "give every --source",
+                Hint::of(
+                    "give every --source that the run was begun with",
+                    "list every endpoint that the run was begun with",
+                ),
             )
         })?;
         let reader = Reader::open(&known.config, &plan.snapshot_id).await?;

@@ -117,6 +117,14 @@ impl std::iter::Sum for Fingerprint {
     }
 }
 
+/// For people: what was counted, and the sum of the hashes in hexadecimal.
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let noun = if self.rows == 1 { "row" } else { "rows" };
+        write!(f, "{} {noun} with hash {:032x}", self.rows, self.sum)
+    }
+}
+
 impl fmt::Debug for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} rows, {:032x}", self.rows, self.sum)
@@ -157,6 +165,13 @@ mod tests {
             Sha256Digest::of(b"abc").to_string(),
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
+    }
+
+    #[test]
+    fn a_fingerprint_is_read_as_rows_and_a_hash() {
+        let one = Fingerprint { rows: 1, sum: 0xfeed };
+        assert_eq!(one.to_string(), "1 row with hash 0000000000000000000000000000feed");
+        assert_eq!(Fingerprint::EMPTY.to_string(), format!("0 rows with hash {}", "0".repeat(32)));
     }
 
     #[test]

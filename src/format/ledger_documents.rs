@@ -217,6 +217,22 @@ pub struct Damage {
     pub finding: String,
 }
 
+/// One line for people: the object, what it belongs to, where, and what was found.
+impl std::fmt::Display for Damage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.object)?;
+        if let Some(table) = &self.table {
+            write!(f, ", table {table}")?;
+        }
+        match self.offsets {
+            Some((from, to)) if from == to => write!(f, ", at byte {from}")?,
+            Some((from, to)) => write!(f, ", bytes {from} to {to}")?,
+            None => {}
+        }
+        write!(f, ": {}", self.finding)
+    }
+}
+
 /// `verdicts/<nonce>.json`: what a verifier found in one destination.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

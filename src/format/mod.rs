@@ -6,6 +6,7 @@
 pub mod catalog;
 pub mod digest;
 pub mod envelope;
+pub mod identifier;
 pub mod key;
 pub mod ledger_documents;
 pub mod manifest;
@@ -16,6 +17,7 @@ pub mod relation;
 pub use catalog::CatalogDocument;
 pub use digest::{Fingerprint, Sha256Digest};
 pub use envelope::{Document, FormatError, decode, encode};
+pub use identifier::{quote_identifier, shown_identifier};
 pub use key::{Key, KeyError, Nonce, PlanDocument, PlanId};
 pub use ledger_documents::{
     Answer, Census, Damage, EqualSpans, Part, PartEntry, Receipt, Settlement, StoredObject, TableCount,
@@ -29,4 +31,4 @@ pub use register::{
     Attempt, Beat, Collection, DatabaseIdentity, Decision, Outcome, ProcessIdentity, Run, RunKind,
     VerdictReference,
 };
-pub use relation::{CopyFormat, QualifiedName, SpanRange, TableFacts, quote_identifier};
+pub use relation::{CopyFormat, QualifiedName, SpanRange, TableFacts};

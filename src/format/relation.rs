@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use super::identifier::quote_identifier;
+use super::identifier::shown_identifier;
+
 /// Schema and name of a relation, as the server holds them: unquoted, in any script.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -25,16 +28,11 @@ impl QualifiedName {
     }
 }
 
+/// For people: each part quoted where PostgreSQL would.
 impl std::fmt::Display for QualifiedName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}", self.schema, self.name)
+        write!(f, "{}.{}", shown_identifier(&self.schema), shown_identifier(&self.name))
     }
-}
-
-/// An identifier in double quotes, quotes inside doubled (PostgreSQL manual, 4.1.1).
-#[must_use]
-pub fn quote_identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// How rows are written: PostgreSQL's COPY formats.
@@ -137,5 +135,15 @@ mod tests {
     #[test]
     fn quotes_are_doubled() {
         assert_eq!(QualifiedName::new("a\"b", "größe").quoted(), "\"a\"\"b\".\"größe\"");
+    }
+
+    #[test]
+    fn a_name_is_shown_so_that_it_can_be_copied() {
+        let shown = |schema, name| QualifiedName::new(schema, name).to_string();
+        assert_eq!(shown("public", "events_2024"), "public.events_2024");
+        assert_eq!(shown("Sales", "order"), "\"Sales\".\"order\"");
+        assert_eq!(shown("a.b", "c\"d"), "\"a.b\".\"c\"\"d\"");
+        assert_eq!(shown("public", "1st"), "public.\"1st\"");
+        assert_eq!(shown("public", ""), "public.\"\"");
     }
 }

@@ -147,14 +147,10 @@ impl Session {
 
     /// Starts a `COPY … TO STDOUT`. One at a time.
     pub(crate) async fn copy_out(&self, sql: &str) -> Result<CopyOut, tokio_postgres::Error> {
-        let blocks = self.valve.open();
-        match self.client.copy_out(sql).await {
-            Ok(driver) => Ok(CopyOut { blocks, driver: Box::pin(driver) }),
-            Err(error) => {
-                self.valve.close();
-                Err(error)
-            }
-        }
+        let (blocks, awaited) = self.valve.open();
+        let driver = self.client.copy_out(sql).await;
+        awaited.answered();
+        Ok(CopyOut { blocks, driver: Box::pin(driver?) })
     }
 
     /// A failed statement's error.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::format::relation::QualifiedName;
+use crate::hint::WayIn;
 
 /// The cause of a [`SourceError`] that has one.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -115,6 +116,9 @@ pub enum SourceError {
     /// A program failed.
     #[error("{tool} failed ({status}): {stderr}")]
     ToolFailed { tool: &'static str, status: String, stderr: String },
+    /// A row is longer than the gigabyte that the server can build a message of.
+    #[error("{doing}: a row is too long for PostgreSQL to send it")]
+    RowTooLong { doing: String, source: Cause },
     /// A statement failed.
     #[error("{doing}")]
     Query { doing: String, source: Cause },
@@ -177,6 +181,7 @@ impl SourceError {
             Self::ToolMissing { .. } => "ToolMissing",
             Self::ToolUnfit { .. } => "ToolUnfit",
             Self::ToolFailed { .. } => "ToolFailed",
+            Self::RowTooLong { .. } => "RowTooLong",
             Self::Query { .. } => "QueryFailed",
             Self::UnexpectedAnswer { .. } => "UnexpectedAnswer",
             Self::Local { .. } => "LocalFailure",
@@ -215,6 +220,7 @@ impl SourceError {
             | Self::ToolMissing { .. }
             | Self::ToolUnfit { .. }
             | Self::ToolFailed { .. }
+            | Self::RowTooLong { .. }
             | Self::Query { .. }
             | Self::UnexpectedAnswer { .. }
             | Self::Local { .. } => Recovery::GiveUp,
@@ -229,20 +235,30 @@ impl SourceError {
 
     /// What the reader can do.
     #[must_use]
-    pub const fn hint(&self) -> &'static str {
+    pub const fn hint(&self, way: WayIn) -> &'static str {
         match self {
             Self::InvalidEndpoint { .. } => {
                 "postgres://user@host:port/database?sslmode=verify-full&sslrootcert=FILE"
             }
             Self::ServerUnreachable { .. } => "check host, port and network policies",
-            Self::TlsFailed { .. } => {
-                "give the authority's certificate (sslrootcert), or the name that the certificate carries as host"
-            }
-            Self::AuthenticationFailed { .. } => {
-                "set PGPASSWORD or PGPASSFILE; check the role and pg_hba.conf"
-            }
-            Self::DatabaseMissing { .. } => "check the database's name",
-            Self::TooManyConnections { .. } => "free connections, or lower the parallelism",
+            Self::TlsFailed { .. } => way.says(
+                "give the authority that signed the server's certificate, by ?sslrootcert=FILE in the URL after --source \
+                 or --target, and as host a name that the certificate carries; for a server without TLS, ?sslmode=disable",
+                "give the authority that signed the server's certificate, by tls.ca, and as host a name that the \
+                 certificate carries; for a server without TLS, tls.mode: Disable",
+            ),
+            Self::AuthenticationFailed { .. } => way.says(
+                "set PGPASSWORD or PGPASSFILE; check the role and pg_hba.conf",
+                "check username and password in the Secret that credentialsSecret names, the role, and pg_hba.conf",
+            ),
+            Self::DatabaseMissing { .. } => way.says(
+                "check the database's name in the URL after --source, or of --target and --maintenance-database",
+                "check the field database",
+            ),
+            Self::TooManyConnections { .. } => way.says(
+                "free connections, or lower --parallelism",
+                "free connections, or lower spec.parallelism",
+            ),
             Self::ServerNotReady { .. } => "wait until the server accepts connections",
             Self::ConnectionLost { .. } => "look into the server's log for the reason",
             Self::StandbyRefused { .. } => "give the primary as endpoint",
@@ -261,11 +277,20 @@ impl SourceError {
             Self::RelationRewritten { .. } | Self::RelationMissing { .. } => {
                 "a new plan starts over; back up when nothing truncates, clusters or drops tables"
             }
-            Self::Unsupported { .. } => "change the object, or exclude it",
+            Self::Unsupported { .. } => way.says(
+                "change the object, or leave its table out by --exclude-table",
+                "change the object, or leave its table out by spec.source.postgres.exclude.tables",
+            ),
             Self::ToolMissing { .. } | Self::ToolUnfit { .. } => {
                 "install PostgreSQL's client programs of that version, or name their directory (--tools, VOUCHSAFE_PG_TOOLS)"
             }
             Self::ToolFailed { .. } => "the message is the program's own",
+            Self::RowTooLong { .. } => way.says(
+                "split the value (text doubles a bytea; a table is read as text because of a column whose type isn't \
+                 built in), or leave the table out by --exclude-table",
+                "split the value (text doubles a bytea; a table is read as text because of a column whose type isn't \
+                 built in), or leave the table out by spec.source.postgres.exclude.tables",
+            ),
             Self::Query { .. } => "the message is the server's own",
             Self::UnexpectedAnswer { .. } => "is the server PostgreSQL, 13 to 18?",
             Self::Local { .. } => "check space and permissions on this machine",
@@ -292,9 +317,20 @@ impl SourceError {
             // lock_not_available: the session's own lock_timeout, where nobody watched who was in the way.
             "55P03" => Self::LockTimeout { doing, tries: 1, blockers: Vec::new() },
             code if code.starts_with("08") => Self::ConnectionLost { doing, source: error.into() },
+            // MaxAllocSize: an internal error for one value, program_limit_exceeded for a row of several.
+            "XX000" | "54000" if is_too_long(&error) => Self::RowTooLong { doing, source: error.into() },
             _ => Self::Query { doing, source: error.into() },
         }
     }
+}
+
+fn is_too_long(error: &tokio_postgres::Error) -> bool {
+    let routine = error.as_db_error().and_then(|error| error.routine()).unwrap_or_default();
+    // Not by the message, which is in the server's language.
+    matches!(
+        routine,
+        "enlargeStringInfo" | "MemoryContextAlloc" | "palloc" | "repalloc" | "MemoryContextSizeFailure"
+    )
 }
 
 /// Whether an I/O error lies at the bottom of `error`.

@@ -69,6 +69,9 @@ pub async fn list(session: &Session) -> Result<Vec<LargeObject>, SourceError> {
 pub async fn ranges(session: &Session, target_bytes: u64) -> Result<Vec<(u32, u32)>, SourceError> {
     let doing = "measuring large objects";
     require_readable(session).await?;
+    if !any(session).await? {
+        return Ok(Vec::new());
+    }
     let rows = session
         .client()
         // Of each object's pages only the count is asked for: the index tells, and no page is read.
@@ -115,6 +118,13 @@ pub(super) async fn missing_grant(session: &Session) -> Result<Option<String>, S
     Ok(row.get::<_, bool>(0).then(|| format!("GRANT SELECT ON pg_catalog.pg_largeobject TO {role}")))
 }
 
+/// Whether there are large objects: where there are none, nobody needs the right to read their pages.
+pub(super) async fn any(session: &Session) -> Result<bool, SourceError> {
+    let sql = "SELECT EXISTS (SELECT FROM pg_largeobject_metadata)";
+    let row = session.client().query_one(sql, &[]).await;
+    Ok(row.map_err(|error| session.error("asking for large objects", error))?.get(0))
+}
+
 async fn require_readable(session: &Session) -> Result<(), SourceError> {
     match missing_grant(session).await? {
         None => Ok(()),
@@ -145,6 +155,9 @@ impl Reader {
     /// A failed statement.
     pub async fn count_large_object_pages(&self) -> Result<u64, SourceError> {
         let doing = "counting pages of large objects";
+        if !any(self.session()).await? {
+            return Ok(0);
+        }
         let row = self.session().client().query_one("SELECT count(*) FROM pg_largeobject", &[]).await;
         Ok(row.map_err(|error| self.session().error(doing, error))?.get::<_, i64>(0).unsigned_abs())
     }

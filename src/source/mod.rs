@@ -45,6 +45,7 @@ pub use outline::Outline;
 pub use password::PasswordSources;
 pub use preflight::{Preflight, look, preflight};
 pub use reader::{CopyStream, Reader, ServerHash};
+pub use relations::tables_with_rows;
 pub use schema::{SchemaArchive, SchemaFacts};
 pub use selection::{SchemaPattern, Selection, TablePattern};
 pub use server::{ServerFacts, refuse_pooler};

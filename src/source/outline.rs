@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use super::catalog::is_exported;
 use super::connection::Session;
 use super::error::SourceError;
+use super::large_objects;
 use super::relations::Relations;
 use super::selection::Selection;
 use crate::format::relation::QualifiedName;
@@ -53,18 +54,15 @@ impl Outline {
             )
             .await
             .map_err(|error| session.error("listing schemas", error))?;
-        let row = session
-            .client()
-            .query_one(
-                "SELECT EXISTS (SELECT FROM pg_largeobject_metadata) AND EXISTS (SELECT FROM pg_largeobject)",
-                &[],
-            )
-            .await;
-        let row = row.map_err(|error| session.error("asking for large objects", error))?;
+        let mut pages = large_objects::any(session).await?;
+        if pages {
+            let row = session.client().query_one("SELECT EXISTS (SELECT FROM pg_largeobject)", &[]).await;
+            pages = row.map_err(|error| session.error("asking for large objects", error))?.get(0);
+        }
         Ok(Self {
             schemas: rows.into_iter().map(|row| row.get(0)).collect(),
             tables: tables.collect(),
-            large_objects: row.get(0),
+            large_objects: pages,
         })
     }
 }

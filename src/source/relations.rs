@@ -182,6 +182,15 @@ impl Relations {
     }
 }
 
+/// The tables of the session's database that hold rows of their own: what a backup without a selection exports.
+///
+/// # Errors
+/// A failed query.
+pub async fn tables_with_rows(session: &Session) -> Result<Vec<QualifiedName>, SourceError> {
+    let relations = Relations::list(session).await?;
+    Ok(relations.tables().filter(|table| table.kind == 'r').map(|table| table.name.clone()).collect())
+}
+
 fn one_character(text: &str) -> char {
     text.chars().next().unwrap_or('?')
 }

@@ -185,15 +185,16 @@ fn write_authorities(pem: &[u8]) -> Result<tempfile::NamedTempFile, SourceError>
         Ok(file)
     };
     write().map_err(|source| SourceError::Local {
-        doing: "writing the authorities' certificates".into(),
+        doing: format!("writing the authorities' certificates in {}", std::env::temp_dir().display()),
         source,
     })
 }
 
 /// Runs a program to its end: `input` to its standard input, its standard output back.
 async fn run(tool: &'static str, mut command: Command, input: Option<&[u8]>) -> Result<Vec<u8>, SourceError> {
+    let program = command.as_std().get_program().to_string_lossy().into_owned();
     let local = |what: &str| {
-        let doing = format!("{what} {tool}");
+        let doing = format!("{what} {program}");
         move |source| SourceError::Local { doing, source }
     };
     let mut child = command

@@ -8,7 +8,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
@@ -30,27 +30,75 @@ const HEADER_BYTES: usize = 5;
 
 /// Where the blocks of the next COPY go. Shared by a connection's [`Tap`] and its session.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Valve(Arc<Mutex<Option<mpsc::Sender<Bytes>>>>);
+pub(super) struct Valve(Arc<Mutex<Ahead>>);
+
+/// What is known of the next COPY.
+#[derive(Debug, Default)]
+enum Ahead {
+    /// None is expected.
+    #[default]
+    Nothing,
+    /// Its statement is on its way.
+    Blocks(mpsc::Sender<Bytes>),
+    /// A statement was given up before its answer came, so nobody can say whose COPY comes next. The driver can:
+    /// from now on it gets all of it.
+    Unknown,
+}
 
 impl Valve {
-    /// The blocks of the COPY whose statement is sent next. One at a time.
-    pub(super) fn open(&self) -> mpsc::Receiver<Bytes> {
+    /// The blocks of the COPY whose statement is sent next. One at a time. Whoever gives the statement up before
+    /// it is answered drops the [`Awaited`].
+    pub(super) fn open(&self) -> (mpsc::Receiver<Bytes>, Awaited) {
         let (sender, blocks) = mpsc::channel(BLOCKS_WAITING);
-        self.set(Some(sender));
-        blocks
+        let mut ahead = self.ahead();
+        if !matches!(*ahead, Ahead::Unknown) {
+            *ahead = Ahead::Blocks(sender);
+        }
+        drop(ahead);
+        (blocks, Awaited { valve: self.clone(), answered: false })
     }
 
-    /// That COPY did not begin.
-    pub(super) fn close(&self) {
-        self.set(None);
+    fn ahead(&self) -> MutexGuard<'_, Ahead> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn set(&self, sender: Option<mpsc::Sender<Bytes>>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = sender;
-    }
-
+    /// For the COPY that begins now.
     fn take(&self) -> Option<mpsc::Sender<Bytes>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        let mut ahead = self.ahead();
+        match std::mem::take(&mut *ahead) {
+            Ahead::Blocks(sender) => Some(sender),
+            Ahead::Nothing => None,
+            Ahead::Unknown => {
+                *ahead = Ahead::Unknown;
+                None
+            }
+        }
+    }
+}
+
+/// A statement whose answer hasn't come.
+#[derive(Debug)]
+pub(super) struct Awaited {
+    valve: Valve,
+    answered: bool,
+}
+
+impl Awaited {
+    /// The COPY has begun, or was refused.
+    pub(super) fn answered(mut self) {
+        self.answered = true;
+        let mut ahead = self.valve.ahead();
+        if matches!(*ahead, Ahead::Blocks(_)) {
+            *ahead = Ahead::Nothing;
+        }
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        if !self.answered {
+            *self.valve.ahead() = Ahead::Unknown;
+        }
     }
 }
 
@@ -95,17 +143,20 @@ impl<S> Tap<S> {
     }
 
     /// Hands the block over, once there is a place for it.
-    fn poll_hand_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_hand_over(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Some(sender) = &mut self.sender {
             let free = ready!(sender.poll_ready(cx));
-            // A reader that has gone has no use for the rest of its COPY, nor has anybody else.
-            if free.is_ok() && !self.block.is_empty() {
-                let sent = sender.start_send(self.block.split().freeze());
-                debug_assert!(sent.is_ok() || sender.is_closed(), "a place was free");
+            if free.is_ok()
+                && !self.block.is_empty()
+                && let Err(error) = sender.start_send(self.block.split().freeze())
+                && !error.is_disconnected()
+            {
+                return Poll::Ready(Err(io::Error::other("a block of a COPY found no place")));
             }
         }
+        // A reader that has gone has no use for the rest of its COPY, nor has anybody else.
         self.block.clear();
-        Poll::Ready(())
+        Poll::Ready(Ok(()))
     }
 
     /// Understands the header at `start`. Only when it is complete, and the block handed over if it ends one.
@@ -130,7 +181,7 @@ impl<S> Tap<S> {
             b'H' => self.sender = self.valve.take(),
             // CopyDone, or an error: the reader sees the end once the last block has gone.
             _ if self.sender.is_some() => {
-                ready!(self.poll_hand_over(cx));
+                ready!(self.poll_hand_over(cx))?;
                 self.sender = None;
             }
             _ => {}
@@ -143,7 +194,7 @@ impl<S> Tap<S> {
     fn poll_move(&mut self, cx: &mut Context<'_>, driver: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
             if self.block.len() >= BLOCK_BYTES {
-                ready!(self.poll_hand_over(cx));
+                ready!(self.poll_hand_over(cx))?;
             }
             let there = self.end - self.start;
             match self.next {

@@ -45,13 +45,16 @@ fn message(kind: u8, payload: &[u8]) -> Vec<u8> {
 /// Everything that the driver gets, and everything that the reader of the blocks gets.
 async fn run(bytes: Vec<u8>, sizes: Vec<usize>, driver_reads: usize) -> io::Result<(Vec<u8>, Vec<u8>)> {
     let valve = Valve::default();
-    let mut blocks = valve.open();
+    let (mut blocks, awaited) = valve.open();
     let mut tap = Tap::new(Pieces { bytes, at: 0, sizes, reads: 0 }, valve);
     let driver = async move {
         let (mut all, mut buffer) = (Vec::new(), vec![0; driver_reads]);
         loop {
             match tap.read(&mut buffer).await? {
-                0 => return Ok::<_, io::Error>(all),
+                0 => {
+                    awaited.answered();
+                    return Ok::<_, io::Error>(all);
+                }
                 count => all.extend_from_slice(&buffer[..count]),
             }
         }
@@ -133,9 +136,26 @@ fn a_reader_that_went_away_holds_nobody_up() {
     let rows = vec![message(b'd', &[1; 100_000]); 40].concat();
     let bytes = [message(b'H', &[1, 0, 0]), rows, message(b'c', b"")].concat();
     let valve = Valve::default();
-    drop(valve.open());
+    let (blocks, awaited) = valve.open();
+    drop(blocks);
     let mut tap = Tap::new(Pieces { bytes, at: 0, sizes: vec![50_000], reads: 0 }, valve);
     let mut all = Vec::new();
     runtime().block_on(tap.read_to_end(&mut all)).unwrap();
+    awaited.answered();
     assert_eq!(all, [message(b'H', &[1, 0, 0]), message(b'c', b"")].concat());
+}
+
+#[test]
+fn after_a_statement_that_was_given_up_the_driver_tells_whose_rows_come() {
+    let copy = |row: &[u8]| [message(b'H', &[1, 0, 0]), message(b'd', row), message(b'c', b"")].concat();
+    let bytes = [copy(b"of the first"), copy(b"of the second")].concat();
+    let valve = Valve::default();
+    drop(valve.open());
+    let (mut blocks, awaited) = valve.open();
+    let mut tap = Tap::new(Pieces { bytes: bytes.clone(), at: 0, sizes: vec![50], reads: 0 }, valve);
+    let mut all = Vec::new();
+    runtime().block_on(tap.read_to_end(&mut all)).unwrap();
+    awaited.answered();
+    assert_eq!(all, bytes, "both, in the driver's order");
+    assert_eq!(runtime().block_on(blocks.next()), None);
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::hint::WayIn;
+
 /// What went wrong, as far as a caller can act on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum StoreErrorKind {
@@ -73,12 +75,14 @@ impl StoreErrorKind {
     /// waiting; a retried `Medium` would be worse than none, because a second fsync reports success for pages
     /// that the first one has dropped.
     #[must_use]
-    pub const fn advice(self) -> Advice {
+    pub const fn advice(self, way: WayIn) -> Advice {
         match self {
             Self::NotFound => Advice::give_up("something deleted it, or it was never stored: verify the run"),
-            Self::NoSuchBucket => Advice::give_up(
-                "create the bucket or folder, or correct the URL; it is never created for you",
-            ),
+            Self::NoSuchBucket => Advice::give_up(way.says(
+                "create the bucket or folder, or correct the URL after --store; it is never created for you",
+                "create the bucket or folder, or correct spec.destinations of the BackupStore; it is never created for \
+                 you",
+            )),
             Self::AlreadyExists => {
                 Advice::give_up("another writer has this name; check for a second run on this collection")
             }
@@ -86,15 +90,19 @@ impl StoreErrorKind {
                 "something overwrote what was stored; verify the run, and find out who writes there",
             ),
             Self::Locked => Advice::give_up("a retention lock or legal hold protects it until it expires"),
-            Self::Unauthenticated => Advice::give_up(
-                "check the credentials: their variables, files, or the identity of the process",
-            ),
+            Self::Unauthenticated => Advice::give_up(way.says(
+                "check the credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, profile files, or the identity of \
+                 the process",
+                "check the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the Secret that \
+                 spec.destinations[].credentialsSecret of the BackupStore names, or the identity of the process",
+            )),
             Self::Forbidden => {
                 Advice::give_up("grant this identity reading, writing and listing below the prefix")
             }
-            Self::Throttled => {
-                Advice::retry("the store asks to slow down: lower the parallelism or set a rate limit")
-            }
+            Self::Throttled => Advice::retry(way.says(
+                "the store asks to slow down: lower --parallelism or set --rate-limit",
+                "the store asks to slow down: lower spec.parallelism or set spec.rateLimit",
+            )),
             Self::Unavailable => {
                 Advice::retry("the store or the way to it failed: check its status and the network")
             }
@@ -113,9 +121,12 @@ impl StoreErrorKind {
             Self::NoSuchUpload => Advice::give_up(
                 "the upload was aborted or expired: look for a lifecycle rule shorter than the run",
             ),
-            Self::Protocol => Advice::give_up(
-                "something else answers at this endpoint: check its address, and proxies in between",
-            ),
+            Self::Protocol => Advice::give_up(way.says(
+                "something else answers at this endpoint, or with a certificate that is not trusted: check its address \
+                 and proxies in between; give an authority of your own by --store-ca",
+                "something else answers at this endpoint, or with a certificate that is not trusted: check its address \
+                 and proxies in between; give an authority of your own by s3.caSecret of the destination",
+            )),
             Self::Invalid => Advice::give_up("correct what is named"),
         }
     }
@@ -123,13 +134,13 @@ impl StoreErrorKind {
     /// Whether the same request may succeed if it is sent again.
     #[must_use]
     pub const fn retryable(self) -> bool {
-        self.advice().retry
+        self.advice(WayIn::Flags).retry
     }
 
     /// What the person who reads the error can do.
     #[must_use]
-    pub const fn hint(self) -> &'static str {
-        self.advice().hint
+    pub const fn hint(self, way: WayIn) -> &'static str {
+        self.advice(way).hint
     }
 
     /// The kind as a stable word, for documents and metric labels.

@@ -35,6 +35,8 @@ pub enum WireFault {
     InternalError,
     /// 403 AccessDenied, and nothing reaches the server.
     AccessDenied,
+    /// 403 RequestTimeTooSkewed, as from a server whose clock is another, and nothing reaches the server.
+    ClockSkewed,
     /// The server carries the request out; the client is answered 503.
     LostAcknowledgement,
     /// 200 with an `<Error>` document, and nothing reaches the server.
@@ -308,6 +310,7 @@ fn fits(fault: WireFault, request: &Request) -> bool {
         | WireFault::SlowDown
         | WireFault::InternalError
         | WireFault::AccessDenied
+        | WireFault::ClockSkewed
         | WireFault::LostAcknowledgement
         | WireFault::Delay(_) => true,
     }
@@ -410,6 +413,7 @@ const fn reaches_no_server(fault: WireFault) -> bool {
         WireFault::SlowDown
             | WireFault::InternalError
             | WireFault::AccessDenied
+            | WireFault::ClockSkewed
             | WireFault::OkWithError
             | WireFault::OkWithPage
             | WireFault::Pretend

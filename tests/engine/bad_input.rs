@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
 use testbed::{PgVersion, Postgres};
+use vouchsafe::format::Decision;
 
 use super::shop::{Ended, Shop, objects_of, run};
 
@@ -161,4 +162,28 @@ async fn what_was_rolled_back_is_found_and_not_restored() {
     let mut older = shop.restore("rolled_back_restored");
     older.args(["--run", "1"]);
     run(older).must_succeed();
+}
+
+/// A span takes a second at this rate, all of them two minutes; and a backup without a schema is none.
+#[tokio::test]
+async fn a_pg_dump_that_fails_ends_the_export_of_rows() {
+    let rows =
+        "CREATE TABLE t AS SELECT md5(i::text) || md5((-i)::text) AS x FROM generate_series(1, 12000) AS i";
+    let shop = Shop::with("doomed", rows);
+    let tools = tempfile::tempdir().unwrap();
+    let bin = shop.server.client_bin_dir();
+    std::os::unix::fs::symlink(bin.join("pg_restore"), tools.path().join("pg_restore")).unwrap();
+    let program = tools.path().join("pg_dump");
+    let script = format!(
+        "#!/bin/sh\n[ \"$1\" = --version ] && exec {}/pg_dump --version\necho doomed >&2\nexit 1\n",
+        bin.display()
+    );
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut backup = shop.backup_with_tools(tools.path());
+    backup.args(["--rate-limit", "4Ki", "--span-size", "4Ki"]);
+    let ended = run(backup);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stdout.contains("doomed"), "{ended:?}");
+    assert!(matches!(shop.decision(1).await, Some(Decision::Void { .. })));
 }

@@ -1,5 +1,6 @@
 //! A register that has lost a document at rest: a run must not be hidden by it, nor silently passed over.
 
+use rstest::rstest;
 use serde_json::Value;
 
 use super::shop::{Ended, Shop, run};
@@ -63,6 +64,30 @@ async fn a_newest_run_without_an_outcome_is_said() {
     ended.must_succeed();
     assert_eq!(json(&ended)["newerUndecided"], Value::Null);
     assert_eq!(ended.stderr, "");
+}
+
+/// An open run whose own documents are damaged lets nobody pass, until it is voided: by force, where it can't be told
+/// who is at it.
+#[rstest]
+#[case::claim("run.json", &["--run", "1"])]
+#[case::attempt("attempts/000001.json", &["--run", "1", "--force"])]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_run_whose_documents_are_damaged_can_be_voided(#[case] name: &str, #[case] unlock: &[&str]) {
+    let shop = Shop::open("gaps_open");
+    let mut killed = shop.backup();
+    killed.env("VOUCHSAFE_KILL_AT", "created plan");
+    assert_eq!(run(killed).signal, Some(9));
+    let path = shop.here.path().join("runs/00000001").join(name);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let ended = run(shop.backup());
+    assert_eq!((ended.code, &*ended.reason()), (Some(3), "DocumentDamaged"), "{ended:?}");
+    run(shop.unlock(unlock)).must_succeed();
+    run(shop.backup()).must_succeed();
+    assert_eq!(shop.newest().await, 2);
+    shop.must_be_proven(2).await;
 }
 
 /// A number is claimed when the run before it is decided, so here it is known what is lost.

@@ -136,6 +136,10 @@ async fn another_plans_receipts_do_not_settle_tickets() {
         std::fs::create_dir_all(&folder).unwrap();
         let first = format!("n{:032}", 0);
         for (name, bytes, _) in &earlier {
+            // A second one of a catalog contradicts the first, so the mutant would not come as far as the verifier.
+            if String::from_utf8_lossy(bytes).contains(r#"{"catalog":{"#) {
+                continue;
+            }
             let ticket = name.split('.').next().unwrap();
             // Whole at once, as any store shows an object.
             let mut file = tempfile::NamedTempFile::new_in(shop.here.path()).unwrap();

@@ -68,6 +68,12 @@ impl Ended {
         document["failure"]["reason"].as_str().unwrap_or_else(|| panic!("no failure: {self:?}")).to_owned()
     }
 
+    /// The failure's hint, from the same.
+    pub(super) fn hint(&self) -> String {
+        let document: serde_json::Value = serde_json::from_str(&self.stdout).unwrap();
+        document["failure"]["hint"].as_str().unwrap_or_else(|| panic!("no failure: {self:?}")).to_owned()
+    }
+
     /// Panics unless the command succeeded.
     pub(super) fn must_succeed(&self) {
         assert_eq!(self.code, Some(0), "{self:?}");
@@ -87,6 +93,11 @@ impl Shop {
         let server = shared(PgVersion::V15);
         let database = server.fresh_database(stem);
         server.psql(&database, sql).unwrap();
+        Self::of(server, database)
+    }
+
+    /// Two empty folders for a database that is there.
+    pub(super) fn of(server: &'static Postgres, database: String) -> Self {
         let folder = || tempfile::tempdir().unwrap();
         Self { server, database, here: folder(), there: folder() }
     }
@@ -108,7 +119,7 @@ impl Shop {
     }
 
     /// The same for a command that needs none of PostgreSQL's programs.
-    fn subcommand(&self, before: &[&str], subcommand: &[&str]) -> Command {
+    pub(super) fn subcommand(&self, before: &[&str], subcommand: &[&str]) -> Command {
         let program = env!("CARGO_BIN_EXE_vouchsafe");
         let words: Vec<&str> = before.iter().copied().chain([program]).collect();
         let mut command = Command::new(words[0]);
@@ -132,6 +143,13 @@ impl Shop {
         let mut command = self.program(before, &["backup"]);
         command.args(["--source", &self.url(&self.database), "--span-size", span]);
         command.args(["--place", "public.events=region=eu", "--unplaced-to-default"]);
+        command
+    }
+
+    /// `vouchsafe backup` with the programs of a folder.
+    pub(super) fn backup_with_tools(&self, folder: &Path) -> Command {
+        let mut command = self.subcommand(&[], &["backup"]);
+        command.arg("--tools").arg(folder).args(["--source", &self.url(&self.database)]);
         command
     }
 
@@ -231,6 +249,13 @@ impl Shop {
     /// The objects of both folders, heartbeats excluded: nothing is bound to those.
     pub(super) fn objects(&self) -> Vec<PathBuf> {
         [&self.here, &self.there].into_iter().flat_map(|folder| objects_of(folder.path(), false)).collect()
+    }
+
+    /// Plans of a run that were written.
+    pub(super) fn plans(&self, run: u32) -> Vec<PathBuf> {
+        let of_run = self.here.path().join(format!("runs/{run:08}"));
+        let folders = std::fs::read_dir(of_run).unwrap().map(|entry| entry.unwrap().path());
+        folders.filter(|path| path.join("plan.json.zst").exists()).collect()
     }
 
     /// The folder of the plan of an open run in the default destination, as soon as its tickets lie there.

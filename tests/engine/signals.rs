@@ -92,7 +92,7 @@ async fn sigint_voids_the_run_and_sigterm_leaves_it_to_the_same_command() {
     let shop = Shop::with("signals", NOISE);
     let ended = signalled_uploading(&shop, Signal::INT);
     assert_eq!((ended.code, &*ended.reason()), (Some(130), "Canceled"), "{ended:?}");
-    assert!(ended.stdout.contains("the same command begins anew"), "{ended:?}");
+    assert!(ended.hint().contains("it is void"), "{ended:?}");
     let decision = shop.decision(1).await;
     assert!(matches!(&decision, Some(Decision::Void { reason, .. }) if reason == "Canceled"), "{decision:?}");
     assert_eq!(uploads(&shop), Vec::<PathBuf>::new());
@@ -185,4 +185,23 @@ async fn an_interrupted_backup_leaves_no_upload_in_a_bucket(#[case] how: Interru
     let error = backup.await.unwrap().unwrap_err();
     assert_eq!(error.reason(), reason, "{error}");
     assert_eq!(unfinished(&s3), 0);
+}
+
+/// What is left, and which command goes on: of a restore, and of a command that only reads.
+#[test]
+fn an_interrupted_command_says_what_it_has_left() {
+    let shop = Shop::open("signals_left");
+    run(shop.backup()).must_succeed();
+    let target = format!("{}_restored", shop.database);
+    let said = |place: &str, command: std::process::Command| {
+        let ended = signalled_at(place, command, Signal::INT);
+        assert_eq!((ended.code, &*ended.reason()), (Some(130), "Canceled"), "{ended:?}");
+        ended.hint()
+    };
+    let hint = said("opened backup", shop.restore(&target));
+    assert!(hint.contains("nothing was made"), "{hint}");
+    let hint = said("loaded span", shop.restore(&target));
+    assert!(hint.contains("begins anew"), "{hint}");
+    let hint = said("verified ticket", shop.verify());
+    assert!(hint.contains("only read"), "{hint}");
 }

@@ -110,7 +110,8 @@ impl ObjectStore for Connection {
         let objects = self.list(Some(prefix), page).await?.objects;
         let names = objects.iter().filter_map(|(key, _)| key.as_str().strip_prefix(&below)?.split_once('/'));
         let names: BTreeSet<&str> = names.map(|(name, _)| name).collect();
-        let folders = names.into_iter().map(|name| Key::parse(&format!("{below}{name}")).unwrap()).collect();
+        let folders =
+            names.into_iter().filter_map(|name| Key::parse(&format!("{below}{name}")).ok()).collect();
         Ok(FolderPage { folders, next: None })
     }
 

@@ -1,19 +1,23 @@
 //! Connecting: each way to be refused has its name, and what connects is pinned.
 
+use futures::TryStreamExt;
 use rstest::rstest;
 use testbed::{PgVersion, Postgres};
+use vouchsafe::format::relation::SpanRange;
 use vouchsafe::source::{
-    Authorities, ClientEncoding, EndpointConfig, Host, Secret, Session, SourceError, Tls, error::chain_text,
-    preflight, refuse_pooler,
+    Authorities, ClientEncoding, EndpointConfig, Host, Reader, Secret, Session, SourceError, Tls,
+    error::chain_text, preflight, refuse_pooler,
 };
 use vouchsafe::source::{Held, Selection, ServerFacts};
 
-use crate::bench::{ask, database, endpoint, impatient};
+use crate::bench::{ask, database, endpoint, impatient, read_span, table, take};
 use crate::proxy;
 
 async fn refusal(endpoint: &EndpointConfig) -> SourceError {
     let error = Session::connect(endpoint, "test", &ClientEncoding::Utf8).await.unwrap_err();
-    for text in [chain_text(&error), format!("{error:?}"), error.hint().to_owned()] {
+    for text in
+        [chain_text(&error), format!("{error:?}"), error.hint(vouchsafe::hint::WayIn::Flags).to_owned()]
+    {
         assert!(!text.contains("hunter2"), "the password shows: {text}");
     }
     error
@@ -99,6 +103,43 @@ async fn certificates_are_checked_as_the_mode_says() {
         let endpoint = EndpointConfig { tls, ..endpoint(plain, "postgres") };
         assert_eq!(refusal(&endpoint).await.reason(), "TlsFailed");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_come_through_tls_as_they_come_without() {
+    let server = Postgres::builder(PgVersion::V15).tls().start();
+    let sql =
+        "CREATE TABLE t AS SELECT i, repeat(md5(i::text), i % 3000) AS x FROM generate_series(1, 3000) i;
+               ALTER TABLE t ALTER x SET STORAGE EXTERNAL";
+    server.psql("postgres", sql).unwrap();
+    let plain = EndpointConfig { tls: Tls::Disable, ..endpoint(&server, "postgres") };
+    let authority = Authorities::File(server.authority().unwrap().to_owned());
+    let secret = EndpointConfig { tls: Tls::VerifyFull(authority), ..endpoint(&server, "postgres") };
+    let held = take(&secret).await;
+    let facts = &table(&held, "public.t").facts;
+    let snapshot = &held.snapshot.snapshot().id;
+    let mut copies = Vec::new();
+    for endpoint in [&plain, &secret] {
+        let reader = Reader::open(endpoint, snapshot).await.unwrap();
+        copies.push(read_span(&reader, facts, &SpanRange::Whole).await.unwrap());
+    }
+    assert!(copies[0].len() > 100 << 20, "{} bytes are more than one block", copies[0].len());
+    assert!(copies[0] == copies[1]);
+    // A connection that ends midway is no end of the rows.
+    let reader = Reader::open(&secret, snapshot).await.unwrap();
+    let mut rows = reader.copy_out(facts, &SpanRange::Whole).await.unwrap();
+    let mut all = rows.try_next().await.unwrap().unwrap().len();
+    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'COPY%' AND state = 'active'";
+    assert_eq!(server.psql("postgres", cut).unwrap().trim(), "t");
+    let error = loop {
+        match rows.try_next().await {
+            Ok(Some(block)) => all += block.len(),
+            Ok(None) => panic!("{all} bytes passed for all of it"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.reason(), "ConnectionLost", "{}", chain_text(&error));
+    assert!(all < copies[0].len());
 }
 
 #[rstest]

@@ -5,6 +5,7 @@ use testbed::PgVersion;
 use vouchsafe::format::CatalogKind;
 use vouchsafe::format::relation::{CopyFormat, SpanRange};
 use vouchsafe::plan::spans::{self, Cut};
+use vouchsafe::source::error::chain_text;
 use vouchsafe::source::{Reader, inventory, schema, views};
 
 use crate::bench::{binary_rows, database, endpoint, read_span, table, take, tools};
@@ -147,5 +148,25 @@ async fn the_zoo_is_read_to_the_last_row(#[case] version: PgVersion) {
         assert!(!inventory::entries(held.snapshot.session(), kind).await.unwrap().is_empty(), "{kind:?}");
     }
     assert!(!views::populated(held.snapshot.session()).await.unwrap().is_empty());
+    held.release().await.unwrap();
+}
+
+/// Text doubles a bytea, and a row is at most a gigabyte: the manual's limit of a field is one in binary only.
+#[tokio::test]
+async fn a_row_that_the_server_cannot_send_is_named() {
+    let server = testbed::shared(PgVersion::V15);
+    let name = database(
+        server,
+        "too_long",
+        "CREATE TYPE mood AS ENUM ('fine'); CREATE TABLE t(m mood, x bytea);
+         INSERT INTO t SELECT 'fine', convert_to(repeat('x', 560000000), 'UTF8')",
+    );
+    let endpoint = endpoint(server, &name);
+    let held = take(&endpoint).await;
+    let facts = &table(&held, "public.t").facts;
+    let reader = Reader::open(&endpoint, &held.snapshot.snapshot().id).await.unwrap();
+    let error = read_span(&reader, facts, &SpanRange::Whole).await.unwrap_err();
+    assert_eq!(error.reason(), "RowTooLong", "{}", chain_text(&error));
+    assert!(chain_text(&error).contains("public.t"), "{}", chain_text(&error));
     held.release().await.unwrap();
 }

@@ -137,6 +137,11 @@ fn as_required(fault: WireFault, line: &str, outcome: &Result<(), (Step, StoreEr
         | WireFault::LostAcknowledgement
         | WireFault::OkWithError
         | WireFault::Delay(_) => kind.is_none(),
+        // The answer to a HEAD has no body to say why.
+        WireFault::ClockSkewed if line.starts_with("HEAD") || line.starts_with("DELETE") => {
+            matches!(kind, Some(StoreErrorKind::Forbidden | StoreErrorKind::ClockSkew))
+        }
+        WireFault::ClockSkewed => kind == Some(StoreErrorKind::ClockSkew),
         WireFault::AccessDenied => kind == Some(StoreErrorKind::Forbidden),
         // A page instead of an answer is named, or seen to be no acknowledgement and asked again.
         WireFault::OkWithPage => kind.is_none() || kind == Some(StoreErrorKind::Protocol),
@@ -163,7 +168,7 @@ fn left(outcome: &Result<(), (Step, StoreError)>) -> bool {
     outcome.as_ref().err().is_none_or(|(step, _)| *step == Step::Delete)
 }
 
-const FAULTS: [WireFault; 14] = [
+const FAULTS: [WireFault; 15] = [
     WireFault::ResetInRequest,
     WireFault::ResetInResponse,
     WireFault::StallInRequest,
@@ -171,6 +176,7 @@ const FAULTS: [WireFault; 14] = [
     WireFault::SlowDown,
     WireFault::InternalError,
     WireFault::AccessDenied,
+    WireFault::ClockSkewed,
     WireFault::LostAcknowledgement,
     WireFault::OkWithError,
     WireFault::OkWithPage,

@@ -97,7 +97,9 @@ async fn backup(world: &Arc<World>, level: Level, case: &Case, sample: bool) -> 
         _ => return Err(format!("it is neither proven nor failed: {shown}")),
     };
     if let Err(error) = &ended
-        && (error.reason() == "Internal" || error.to_string().is_empty() || error.hint().is_empty())
+        && (error.reason() == "Internal"
+            || error.to_string().is_empty()
+            || error.hint(vouchsafe::hint::WayIn::Flags).is_empty())
     {
         return Err(format!("its failure has no name: {shown}"));
     }

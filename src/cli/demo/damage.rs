@@ -32,7 +32,7 @@ pub(super) fn flip(store: &Path, destination: &str) -> Result<Done, Failure> {
         file.write_all(&[byte[0] ^ 0b0001_0000])?;
         file.sync_all()
     };
-    changed().map_err(|error| local("flipping a bit", &error))?;
+    changed().map_err(|error| local(&format!("flipping a bit of {}", path.display()), &error))?;
     let told = format!("flipped: bit 4 of byte {offset} of {object} ({length} bytes)");
     Ok(Done { told, destination: destination.to_owned(), object, offset: Some(offset) })
 }
@@ -40,7 +40,7 @@ pub(super) fn flip(store: &Path, destination: &str) -> Result<Done, Failure> {
 /// Deletes the largest object of rows below `store`.
 pub(super) fn delete(store: &Path, destination: &str) -> Result<Done, Failure> {
     let (object, path, _) = largest(store)?;
-    std::fs::remove_file(path).map_err(|error| local("deleting an object", &error))?;
+    std::fs::remove_file(&path).map_err(|error| local(&format!("deleting {}", path.display()), &error))?;
     let told = format!("deleted: {object}");
     Ok(Done { told, destination: destination.to_owned(), object, offset: None })
 }
@@ -64,7 +64,8 @@ impl Done {
 
 /// The largest object of rows: its key, its file and its length. Of several equal ones the first by name.
 fn largest(store: &Path) -> Result<(String, PathBuf, u64), Failure> {
-    let failed = |error: std::io::Error| local("looking for an object", &error);
+    let failed =
+        |error: std::io::Error| local(&format!("looking for an object in {}", store.display()), &error);
     let mut found: Option<(String, PathBuf, u64)> = None;
     let mut folders = vec![store.to_owned()];
     while let Some(folder) = folders.pop() {

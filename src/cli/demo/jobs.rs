@@ -101,7 +101,8 @@ impl Play<'_> {
         let mut all = Vec::new();
         for (number, (_, locality, _)) in PLACES.iter().enumerate() {
             let root = self.place(number);
-            std::fs::create_dir_all(&root).map_err(|error| local("the stores' folder", &error))?;
+            std::fs::create_dir_all(&root)
+                .map_err(|error| local(&format!("making {}", root.display()), &error))?;
             let url = StoreUrl::File(FileLocation { root, prefix: String::new() });
             let store = open(&url, &StoreOptions::default()).await.map_err(EngineError::from)?;
             let name = (*locality).to_owned();

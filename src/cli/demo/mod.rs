@@ -82,7 +82,8 @@ impl Demo {
             "A fresh server in a temporary folder, without TCP, and three folders that stand for three regions.",
         );
         let folder = tempfile::Builder::new().prefix("vouchsafe-demo-").tempdir();
-        let folder = folder.map_err(|error| local("a temporary folder", &error))?;
+        let folder = folder
+            .map_err(|error| local(&format!("a folder in {}", std::env::temp_dir().display()), &error))?;
         let starting = async { Ok(Server::start(folder, &programs, self.keep).await) };
         let server = interrupt.race(starting).await??;
         narrator.say(&format!("It runs in {}.", server.folder().display()));

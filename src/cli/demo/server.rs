@@ -200,7 +200,8 @@ impl Account {
     /// reaches its socket.
     fn prepare(&self, folder: &Path, run: &Path) -> Result<(), Failure> {
         use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
-        let failed = |error: std::io::Error| local("the demo's folder", &error);
+        let failed =
+            |error: std::io::Error| local(&format!("the demo's folder {}", folder.display()), &error);
         std::fs::DirBuilder::new().mode(0o700).create(run).map_err(failed)?;
         if let Self::Other { user, group } = self {
             std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o711)).map_err(failed)?;
@@ -211,7 +212,8 @@ impl Account {
 }
 
 fn run_log(folder: &Path) -> Result<std::fs::File, Failure> {
-    std::fs::File::create(folder.join("server.log")).map_err(|error| local("the server's log", &error))
+    let path = folder.join("server.log");
+    std::fs::File::create(&path).map_err(|error| local(&format!("making {}", path.display()), &error))
 }
 
 /// A failure of this machine, not of what is shown.

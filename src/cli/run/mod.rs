@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use self::file::{Chosen, Objects};
 use super::options::ToolArguments;
+use super::output::Work;
 use super::report::{BackupReport, RestoreReport};
 use super::{Failure, OutputFormat, output, progress, signals};
 use crate::api::{
@@ -46,10 +47,11 @@ pub(super) struct Run {
 impl Run {
     pub(super) async fn execute(self, output: OutputFormat) -> Result<(), Failure> {
         let objects = Objects::read(&self.file)?;
-        match objects.choose(self.name.as_deref())? {
+        let done = match objects.choose(self.name.as_deref())? {
             Chosen::Backup(backup) => self.back_up(&objects, backup, output).await,
             Chosen::Restore(restore) => self.restore(&objects, restore, output).await,
-        }
+        };
+        done.map_err(Failure::of_fields)
     }
 
     async fn back_up(
@@ -110,7 +112,8 @@ impl Run {
             interrupt,
             progress: progress::shown(output),
         };
-        let sealed = back_up(&job).await?;
+        let sealed =
+            back_up(&job).await.map_err(|error| Failure::of_work(error, Work::Backup, &job.interrupt))?;
         let report = BackupReport::of(&sealed);
         output::write(output, &report, || report.text())
     }
@@ -190,9 +193,10 @@ impl Run {
             progress: progress::shown(output),
         };
         let restored = match deadline {
-            None => restore(&job).await?,
-            Some(deadline) => deadline.over(stop, restore(&job)).await?,
+            None => restore(&job).await,
+            Some(deadline) => deadline.over(stop, restore(&job)).await,
         };
+        let restored = restored.map_err(|error| Failure::of_work(error, Work::Restore, &job.interrupt))?;
         output::warn_of_undecided(restored.newer_undecided);
         let report = RestoreReport::of(&restored);
         output::write(output, &report, || report.text())

@@ -58,7 +58,14 @@ impl Register {
         reason: &str,
         message: String,
     ) -> Result<Decided, EngineError> {
-        let attempts = self.attempts(run).await?.into_iter().map(|held| held.sha256).collect();
+        // By digest alone: a damaged one is as much a reason to void the run as any other.
+        let mut attempts = Vec::new();
+        for number in 1.. {
+            match documents::find_bytes(&*self.store, &Key::attempt(run, number)).await? {
+                Some((bytes, _)) => attempts.push(Sha256Digest::of(&bytes)),
+                None => break,
+            }
+        }
         let decision = Decision::Void { reason: reason.to_owned(), message };
         self.create_outcome(run, claim, attempts, Nonce::from_random(rand::random()), decision).await
     }

@@ -40,7 +40,9 @@ impl Material<'_> {
         site.record(&session).await?;
         kill_point::passed("restored", "definitions");
         let content_of = Arc::new(content.clone());
-        let loader = load::Loading { job, backup, content: content_of, archive, plan, endpoint: &endpoint };
+        let cleared = Default::default();
+        let loader =
+            load::Loading { job, backup, content: content_of, archive, plan, endpoint: &endpoint, cleared };
         loader.tables().await?;
         kill_point::passed("loaded", "tables");
         job.progress.begin(Stage::Finish, 0, 0);

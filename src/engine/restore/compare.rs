@@ -68,7 +68,7 @@ pub(super) async fn compare(
         .filter_map(|table| {
             let found = sums.get(&table.name).copied().unwrap_or_default();
             (found != table.fingerprint)
-                .then(|| format!("{}: {found:?}, and the backup has {:?}", table.name, table.fingerprint))
+                .then(|| format!("{}: it has {found}, and the backup {}", table.name, table.fingerprint))
         })
         .collect();
     if differing.is_empty() { Ok(expected) } else { Err(EngineError::NotEqual(differing.join("; "))) }

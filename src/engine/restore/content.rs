@@ -57,13 +57,16 @@ impl Content {
                 documents::get_bound(store, &key(PlanDocument::Part), destination.part).await?;
             for (ticket, entry) in tickets.document.tickets.iter().zip(&part.document.entries) {
                 if ticket.id != entry.ticket {
-                    return Err(EngineError::Damaged("a part does not list its tickets".into()));
+                    let part = key(PlanDocument::Part);
+                    return Err(damaged(store, &part, "it does not list the tickets of its destination"));
                 }
                 draft.take(store, &destination.name, &ticket.order, &entry.settlement).await?;
             }
         }
-        let archive = draft.archive.ok_or_else(|| EngineError::Damaged("the backup has no schema".into()))?;
-        let server = draft.server.ok_or_else(|| EngineError::Damaged("the backup names no server".into()))?;
+        let manifest = Key::of_plan(backup.run, &backup.plan, PlanDocument::Manifest);
+        let of_manifest = |finding| damaged(&**job.register.store(), &manifest, finding);
+        let archive = draft.archive.ok_or_else(|| of_manifest("it names no schema archive"))?;
+        let server = draft.server.ok_or_else(|| of_manifest("its catalogs name no server"))?;
         Ok(Self {
             endpoints: plan.endpoints,
             tables: plan.tables,
@@ -200,9 +203,13 @@ impl Draft {
                 let bytes = whole(store, object).await?;
                 let document: CatalogDocument =
                     decode(&bytes).map_err(|source| EngineError::format(store, &object.key, source))?;
-                self.take_catalog(*endpoint, *what, document.entries)
+                self.take_catalog(*endpoint, *what, document.entries).map_err(|error| {
+                    damaged(store, &object.key, &format!("an entry of it can't be read: {error}"))
+                })
             }
-            _ => Err(EngineError::Damaged("a ticket is settled with something else".into())),
+            (_, Settlement::Rows { object, .. } | Settlement::Catalog { object, .. }) => {
+                Err(damaged(store, &object.key, "it settles a ticket that asked for something else"))
+            }
         }
     }
 
@@ -211,7 +218,7 @@ impl Draft {
         endpoint: u32,
         what: CatalogKind,
         entries: Vec<serde_json::Value>,
-    ) -> Result<(), EngineError> {
+    ) -> Result<(), serde_json::Error> {
         for entry in entries {
             match what {
                 CatalogKind::Roles => self.roles.push(parse(entry)?),
@@ -230,9 +237,12 @@ impl Draft {
     }
 }
 
-fn parse<T: serde::de::DeserializeOwned>(entry: serde_json::Value) -> Result<T, EngineError> {
+fn parse<T: serde::de::DeserializeOwned>(entry: serde_json::Value) -> Result<T, serde_json::Error> {
     serde_json::from_value(entry)
-        .map_err(|error| EngineError::Damaged(format!("an entry of a catalog can't be read: {error}")))
+}
+
+fn damaged(store: &dyn crate::store::ObjectStore, key: &Key, finding: &str) -> EngineError {
+    EngineError::Damaged(format!("{}/{key}: {finding}", store.url()))
 }
 
 async fn whole(store: &dyn crate::store::ObjectStore, object: &StoredObject) -> Result<Vec<u8>, EngineError> {
@@ -240,7 +250,7 @@ async fn whole(store: &dyn crate::store::ObjectStore, object: &StoredObject) -> 
         Ok(bytes) => Ok(bytes),
         Err(unread) => {
             let damage = unread.into_damage(object.key.to_string(), None)?;
-            Err(EngineError::Damaged(format!("{}: {}", damage.object, damage.finding)))
+            Err(EngineError::Damaged(format!("{}/{damage}", store.url())))
         }
     }
 }

@@ -67,8 +67,6 @@ impl Intention<'_> {
         for note in notes {
             job.progress.note(format!("note: {note}"));
         }
-        let Some(first) = blocking.first() else { return Ok(()) };
-        let lines: Vec<String> = blocking.iter().map(ToString::to_string).collect();
-        Err(EngineError::TargetUnfit { reason: first.reason.clone(), findings: lines.join("; ") })
+        if blocking.is_empty() { Ok(()) } else { Err(EngineError::TargetUnfit { findings: blocking }) }
     }
 }

@@ -89,5 +89,5 @@ async fn compare_pages(
     if found == expected {
         return Ok(());
     }
-    Err(EngineError::NotEqual(format!("large objects: {found:?}, and the backup has {expected:?}")))
+    Err(EngineError::NotEqual(format!("pages of large objects: it has {found}, and the backup {expected}")))
 }

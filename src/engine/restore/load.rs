@@ -1,6 +1,6 @@
 //! Rows on their way in, and each table's own indexes as soon as its rows are there.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use super::super::reading::{self, Pinned};
 use super::super::verifier::LARGE_OBJECT_COLUMNS;
 use super::RestoreJob;
 use super::content::{Content, SpanObject};
-use crate::format::{CopyFormat, QualifiedName, TablePlan};
+use crate::format::{CopyFormat, Damage, QualifiedName, TablePlan};
 use crate::kill_point;
 use crate::source::EndpointConfig;
 use crate::source::target::{Archive, Loader, PageWriter, RestorePlan, TableLoad};
@@ -29,6 +29,8 @@ pub(super) struct Loading<'a> {
     pub(super) archive: &'a Archive,
     pub(super) plan: &'a RestorePlan,
     pub(super) endpoint: &'a EndpointConfig,
+    /// Configuration tables of extensions that are rid of CREATE EXTENSION's rows.
+    pub(super) cleared: tokio::sync::Mutex<HashSet<QualifiedName>>,
 }
 
 /// One table's rows, or some groups' indexes.
@@ -249,15 +251,20 @@ impl Loading<'_> {
             };
             let read =
                 reading::read_rows(&*store, &span.object, Pinned::WhereKnown, shape, span.raw_bytes, 0, sink);
-            let damaged =
-                |finding: String| EngineError::Damaged(format!("run {run}, {}: {finding}", span.object.key));
+            let damaged = |damage: Damage| EngineError::Damaged(format!("run {run}, {damage}"));
             match read.await {
                 Ok(totals) if totals.fingerprint == span.fingerprint => Ok(()),
-                Ok(totals) => Err(damaged(format!("it holds {:?}", totals.fingerprint))),
-                Err(unread) => {
-                    let damage = unread.into_damage(span.object.key.to_string(), None)?;
-                    Err(damaged(damage.finding))
+                Ok(totals) => {
+                    let finding =
+                        format!("it holds {}, and {} were written", totals.fingerprint, span.fingerprint);
+                    Err(damaged(Damage {
+                        object: span.object.key.to_string(),
+                        table: None,
+                        offsets: None,
+                        finding,
+                    }))
                 }
+                Err(unread) => Err(damaged(unread.into_damage(span.object.key.to_string(), None)?)),
             }
         });
         Chunks { receiver, reading }
@@ -310,7 +317,11 @@ impl Lane<'_> {
         };
         let facts = &table.facts;
         if facts.extension_condition.is_some() {
-            loader.clear_extension_rows(facts).await?;
+            // Held meanwhile, and once for all servers: the second must not delete the first one's rows.
+            let mut cleared = loading.cleared.lock().await;
+            if cleared.insert(facts.name.clone()) {
+                loader.clear_extension_rows(facts).await?;
+            }
         }
         let spans = loading.content.spans.get(&table.id).map_or(&[][..], Vec::as_slice);
         // With several servers, others' rows come into the same table.

@@ -142,6 +142,11 @@ pub async fn restore(job: &RestoreJob) -> Result<Restored, EngineError> {
     Ok(ready.restored(job, tables))
 }
 
+/// Where a temporary file was to be made, for a message.
+fn in_temporary(doing: &str) -> String {
+    format!("{doing} in {}", std::env::temp_dir().display())
+}
+
 /// A restore that was proven, planned and fenced, and of which nothing is made yet.
 struct Ready {
     backup: Backup,
@@ -164,12 +169,12 @@ impl Ready {
         let (backup, newer_undecided) = proving::prove(job).await?;
         let content = Content::read(job, &backup).await?;
         kill_point::passed("proven", "backup");
-        let folder = tempfile::tempdir()
-            .map_err(|source| EngineError::io("a folder for the schema archive", source))?;
+        let folder =
+            tempfile::tempdir().map_err(|source| EngineError::io(in_temporary("making a folder"), source))?;
         let path: PathBuf = folder.path().join("schema.dump");
         tokio::fs::write(&path, &content.archive)
             .await
-            .map_err(|source| EngineError::io("writing the schema archive", source))?;
+            .map_err(|source| EngineError::io(format!("writing {}", path.display()), source))?;
         let (into_new, database) = (job.policy.place == RestorePlace::NewDatabase, &job.target.database);
         let entrance = match into_new {
             true => job.target.with_database(&job.maintenance_database),

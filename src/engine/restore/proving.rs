@@ -29,10 +29,8 @@ pub(super) async fn prove(job: &RestoreJob) -> Result<(Backup, Option<u32>), Eng
                 0 => String::new(),
                 more => format!(", and {more} more objects"),
             };
-            let table = damage.table.as_ref().map_or_else(String::new, |table| format!(" (table {table})"));
             Err(EngineError::Damaged(format!(
-                "run {run}, destination {destination}: {}{table}: {}{more}; the target was not touched",
-                damage.object, damage.finding
+                "run {run}, destination {destination}: {damage}{more}; the target was not touched"
             )))
         }
     }

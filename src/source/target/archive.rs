@@ -57,7 +57,10 @@ impl Archive {
     pub async fn open(path: &Path, program: &Path, options: ArchiveOptions) -> Result<Self, TargetError> {
         let owned = path.to_owned();
         let toc = tokio::task::spawn_blocking(move || Toc::read(&owned)).await.map_err(|error| {
-            TargetError::Local { doing: "reading the archive".into(), source: std::io::Error::other(error) }
+            TargetError::Local {
+                doing: format!("reading {}", path.display()),
+                source: std::io::Error::other(error),
+            }
         })??;
         let (path, program) = (path.to_owned(), program.to_owned());
         let archive = Self { path, program, options, role: None, toc };
@@ -93,7 +96,10 @@ impl Archive {
         if ids.is_empty() {
             return Ok(());
         }
-        let local = |source| TargetError::Local { doing: "writing the list for pg_restore".into(), source };
+        let local = |source| TargetError::Local {
+            doing: format!("writing the list for pg_restore in {}", std::env::temp_dir().display()),
+            source,
+        };
         let mut list = tempfile::NamedTempFile::new().map_err(local)?;
         let text = ids.iter().map(|id| format!("{id};\n")).collect::<String>();
         list.write_all(text.as_bytes()).map_err(local)?;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::format::relation::QualifiedName;
+use crate::hint::WayIn;
 use crate::source::error::{Cause, Recovery, SourceError};
 
 /// What went wrong between us and the database that is restored into.
@@ -155,21 +156,29 @@ impl TargetError {
 
     /// What the reader can do.
     #[must_use]
-    pub const fn hint(&self) -> &'static str {
+    pub const fn hint(&self, way: WayIn) -> &'static str {
         match self {
-            Self::Session(error) => error.hint(),
+            Self::Session(error) => error.hint(way),
             Self::ArchiveMalformed { .. } => "verify the backup: the object's digest should have caught this",
             Self::ArchiveUnsupported { .. } => "use a newer vouchsafe",
             Self::ExtensionUnrecorded { .. } => {
                 "archive and catalogs are of different states; use another backup"
             }
             Self::ArchiveLacks { .. } => "archive and tables are of different snapshots; use another backup",
-            Self::ArchiveDisputed { .. } => "name the pg_restore of the version that wrote the archive",
+            Self::ArchiveDisputed { .. } => {
+                "name the folder of the pg_restore of the version that wrote the archive, by --tools"
+            }
             Self::ToolFailed { .. } => {
                 "the message is the program's own; the unfinished database can be looked into"
             }
-            Self::DatabaseExists { .. } => "drop or rename it, or restore under another name",
-            Self::NameUnfit { .. } => "choose another name",
+            Self::DatabaseExists { .. } => way.says(
+                "drop or rename it, or restore under another name: the database in the URL of --target",
+                "drop or rename it, or restore under another name: spec.target.postgres.database",
+            ),
+            Self::NameUnfit { .. } => way.says(
+                "choose another database in the URL of --target",
+                "choose another spec.target.postgres.database",
+            ),
             Self::DatabaseNotOurs { .. } => "see what it is; drop or rename it, and run the restore again",
             Self::DatabaseInUse { .. } => "end the sessions named, and run the restore again",
             Self::RenameUnknown { .. } => "look whether the database is there; if not, run the restore again",
@@ -182,7 +191,10 @@ impl TargetError {
             Self::LargeObjectExists { .. } => "restore into a new database",
             Self::LargeObjectDiffers { .. } => "the restore is not proven; keep the log, and report it",
             Self::LargeObjectsMalformed { .. } => "verify the backup",
-            Self::SelectionUnknown { .. } => "see what it holds: vouchsafe show",
+            Self::SelectionUnknown { .. } => way.says(
+                "vouchsafe show lists what it holds: correct --include-schema, --include-table or --exclude-table",
+                "vouchsafe show lists what it holds: correct spec.include or spec.exclude",
+            ),
             Self::Local { .. } => "check space and permissions on this machine",
         }
     }

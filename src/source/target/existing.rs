@@ -5,6 +5,8 @@ use super::error::TargetError;
 use super::plan::ExtensionEntry;
 use super::preflight::{Demands, Findings, Target};
 use super::schemas::{self, Leftovers};
+use crate::format::relation::quote_identifier;
+use crate::hint::Hint;
 use crate::source::connection::Session;
 
 /// Objects of one kind that are named at most.
@@ -21,7 +23,11 @@ pub(super) async fn check(
         findings.blocks(
             "PrivilegeMissing",
             format!("role {:?} may not create schemas here", target.user),
-            format!("GRANT CREATE ON DATABASE {:?} TO {:?}", target.database, target.user),
+            format!(
+                "GRANT CREATE ON DATABASE {} TO {}",
+                quote_identifier(&target.database),
+                quote_identifier(&target.user)
+            ),
         );
     }
     check_schemas(session, target, demands, leftovers, findings).await?;
@@ -40,7 +46,10 @@ pub(super) async fn check(
         findings.blocks(
             "OutsideSchemas",
             format!("the backup has what lies in no schema: {}", examples(&outside)),
-            "restore into a new database, or select schemas and tables that don't need it",
+            Hint::of(
+                "restore into a new database, or select by --include-schema and --include-table what doesn't need it",
+                "restore into a new database, or select by spec.include what doesn't need it",
+            ),
         );
     }
     check_large_objects(session, demands, leftovers, findings).await?;
@@ -89,7 +98,7 @@ async fn check_schemas(
             findings.blocks(
                 "PrivilegeMissing",
                 format!("role {user:?} may not create anything in schema {schema:?}"),
-                format!("GRANT CREATE ON SCHEMA {schema:?} TO {user:?}"),
+                format!("GRANT CREATE ON SCHEMA {} TO {}", quote_identifier(schema), quote_identifier(user)),
             );
         }
     }
@@ -143,8 +152,9 @@ async fn check_extensions_places(
                     recorded.schema
                 ),
                 format!(
-                    "ALTER EXTENSION {name:?} SET SCHEMA {:?}, or restore into a new database",
-                    recorded.schema
+                    "ALTER EXTENSION {} SET SCHEMA {}, or restore into a new database",
+                    quote_identifier(&name),
+                    quote_identifier(&recorded.schema)
                 ),
             );
         } else if recorded.version != version {

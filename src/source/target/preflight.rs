@@ -14,6 +14,8 @@ use super::properties::DatabaseProperties;
 use super::roles::withheld;
 use super::schemas::Leftovers;
 use super::toc::Toc;
+use crate::format::relation::quote_identifier;
+use crate::hint::{Hint, WayIn};
 use crate::source::connection::Session;
 use crate::source::roles::Role;
 use crate::source::server::ServerFacts;
@@ -39,12 +41,13 @@ pub struct Finding {
     /// What is lacking, with its name.
     pub message: String,
     /// What can be done.
-    pub hint: String,
+    pub hint: Hint,
 }
 
 impl std::fmt::Display for Finding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} ({})", self.message, self.hint)
+        // What is only noted names no setting: its hint is the same for everybody.
+        write!(f, "{} ({})", self.message, self.hint.said(WayIn::Flags))
     }
 }
 
@@ -117,15 +120,15 @@ pub async fn preflight(
 pub(super) struct Findings(Vec<Finding>);
 
 impl Findings {
-    pub(super) fn blocks(&mut self, reason: &str, message: impl Into<String>, hint: impl Into<String>) {
+    pub(super) fn blocks(&mut self, reason: &str, message: impl Into<String>, hint: impl Into<Hint>) {
         self.push(reason, Severity::Blocks, message.into(), hint.into());
     }
 
-    pub(super) fn notes(&mut self, reason: &str, message: impl Into<String>, hint: impl Into<String>) {
+    pub(super) fn notes(&mut self, reason: &str, message: impl Into<String>, hint: impl Into<Hint>) {
         self.push(reason, Severity::Notes, message.into(), hint.into());
     }
 
-    fn push(&mut self, reason: &str, severity: Severity, message: String, hint: String) {
+    fn push(&mut self, reason: &str, severity: Severity, message: String, hint: Hint) {
         self.0.push(Finding { reason: reason.to_owned(), severity, message, hint });
     }
 }
@@ -202,14 +205,17 @@ async fn check_new_database(
         findings.blocks(
             "DatabaseExists",
             format!("database {name:?} exists already; a restore never touches it"),
-            "drop or rename it, or restore under another name",
+            Hint::of(
+                "drop or rename it, or restore under another name: the database in the URL of --target",
+                "drop or rename it, or restore under another name: spec.target.postgres.database",
+            ),
         );
     }
     if !target.may_create_databases {
         findings.blocks(
             "PrivilegeMissing",
             format!("role {:?} may not create databases", target.user),
-            format!("ALTER ROLE {:?} CREATEDB", target.user),
+            format!("ALTER ROLE {} CREATEDB", quote_identifier(&target.user)),
         );
     }
     let source = demands.source;
@@ -292,7 +298,7 @@ async fn check_roles(
         findings.blocks(
             "PrivilegeMissing",
             format!("role {:?} may not create roles", target.user),
-            format!("ALTER ROLE {:?} CREATEROLE, or create them yourself", target.user),
+            format!("ALTER ROLE {} CREATEROLE, or create them yourself", quote_identifier(&target.user)),
         );
     }
     let wanted: Vec<&str> =
@@ -301,7 +307,11 @@ async fn check_roles(
         findings.blocks(
             "RoleMissing",
             format!("role {role:?} is missing at the target"),
-            format!("create it; the backup's roles are listed by `vouchsafe show`, and role {:?} needs none of their passwords", target.user),
+            Hint::of(
+                "create it as `vouchsafe show` lists it, or let the restore make it, by --create-roles, or do without by \
+                 --no-owner --no-privileges",
+                "create it as `vouchsafe show` lists it, or let the restore make it, by spec.roles.missing: Create",
+            ),
         );
     }
     Ok(())
@@ -339,7 +349,7 @@ async fn check_tablespaces(
         findings.blocks(
             "TablespaceMissing",
             format!("tablespace {name:?} is missing at the target"),
-            "create it, or restore everything into the default tablespace",
+            "create it, in any folder of the target's",
         );
     }
     let refused = session
@@ -355,7 +365,11 @@ async fn check_tablespaces(
         findings.blocks(
             "PrivilegeMissing",
             format!("role {:?} may not use tablespace {name:?}", target.user),
-            format!("GRANT CREATE ON TABLESPACE {name:?} TO {:?}", target.user),
+            format!(
+                "GRANT CREATE ON TABLESPACE {} TO {}",
+                quote_identifier(&name),
+                quote_identifier(&target.user)
+            ),
         );
     }
     Ok(())

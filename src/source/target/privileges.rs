@@ -2,6 +2,8 @@
 
 use super::error::TargetError;
 use super::preflight::{Demands, Findings, Target, owners};
+use crate::format::relation::quote_identifier;
+use crate::hint::Hint;
 use crate::source::connection::Session;
 
 pub(super) async fn check(
@@ -44,7 +46,7 @@ async fn check_one_owner(
         findings.blocks(
             "PrivilegeMissing",
             format!("role {:?} can't act as {owner:?}, who is to own everything", target.user),
-            format!("GRANT {owner:?} TO {:?}", target.user),
+            format!("GRANT {} TO {}", quote_identifier(owner), quote_identifier(&target.user)),
         );
     }
     Ok(superuser)
@@ -99,7 +101,11 @@ async fn check_owners(
                     example.kind.to_lowercase(),
                     example.tag
                 ),
-                format!("GRANT {owner:?} TO {:?}, or restore without owners", target.user),
+                without_owners(&format!(
+                    "GRANT {} TO {}",
+                    quote_identifier(owner),
+                    quote_identifier(&target.user)
+                )),
             );
         }
     }
@@ -119,11 +125,19 @@ async fn check_owners(
                     "{:?} owns objects in schema {:?} of {:?}: only a superuser can give them to it before the schema's privileges are restored",
                     entry.owner, schema.tag, schema.owner
                 ),
-                "restore as a superuser, or without owners",
+                without_owners("restore as a superuser"),
             );
         }
     }
     Ok(())
+}
+
+/// What to do, or to leave the owners out.
+fn without_owners(first: &str) -> Hint {
+    Hint::of(
+        format!("{first}, or leave owners out by --no-owner"),
+        format!("{first}, or give everything to one role by spec.owner"),
+    )
 }
 
 /// `ALTER DATABASE … SET` of a setting that is reserved to superusers, and settings of other roles.

@@ -90,7 +90,10 @@ impl Toc {
         let local = |source| TargetError::Local { doing: format!("reading {}", path.display()), source };
         let file = std::fs::File::open(path).map_err(local)?;
         let length = file.metadata().map_err(local)?.len();
-        Self::parse(BufReader::new(file), length)
+        Self::parse(BufReader::new(file), length).map_err(|error| match error {
+            TargetError::Local { source, .. } => local(source),
+            other => other,
+        })
     }
 
     /// Reads a table of contents from `reader`, which holds `length` bytes.

@@ -205,6 +205,7 @@ pub(super) fn answer(fault: WireFault, request: &Request) -> Message {
         WireFault::SlowDown => ("503 Service Unavailable", error("SlowDown")),
         WireFault::InternalError => ("500 Internal Server Error", error("InternalError")),
         WireFault::AccessDenied => ("403 Forbidden", error("AccessDenied")),
+        WireFault::ClockSkewed => ("403 Forbidden", error("RequestTimeTooSkewed")),
         WireFault::Vanish => ("404 Not Found", error("NoSuchKey")),
         WireFault::OkWithError => ("200 OK", error("InternalError")),
         WireFault::OkWithPage => ("200 OK", "<html><body>Please log in</body></html>".to_owned()),

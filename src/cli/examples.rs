@@ -1,0 +1,140 @@
+//! What `--help` ends with: examples that can be copied, and the environment that a command reads.
+
+/// Variables that every command with a store reads, after those of more than that.
+macro_rules! environment {
+    ($($more:expr),*) => {
+        concat!(
+            "Environment:\n",
+            $($more,)*
+            "  AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_PROFILE …\n",
+            "                      for s3://, as the AWS SDK finds them\n",
+            "  VOUCHSAFE_LOG       as --log"
+        )
+    };
+}
+
+/// The role's password.
+macro_rules! password {
+    () => {
+        "  PGPASSWORD, PGPASSFILE, ~/.pgpass\n                      the password; it is never an argument or in a URL\n"
+    };
+}
+
+/// Where programs are looked for.
+macro_rules! tools {
+    () => {
+        "  VOUCHSAFE_PG_TOOLS  folders for after --tools, ':' between\n"
+    };
+}
+
+pub(super) const ALL: &str = "\
+A first backup, looked at, read again and restored:
+  vouchsafe backup  --store file:///backups/shop \\
+    --source postgres://backup@db.example.com/shop
+  vouchsafe show    --store file:///backups/shop
+  vouchsafe verify  --store file:///backups/shop
+  vouchsafe restore --store file:///backups/shop \\
+    --target postgres://postgres@db.example.com/shop_restored
+
+Sizes are bytes, or have a unit: 64Mi, 50M (k M G T P, Ki Mi Gi Ti Pi).
+Durations always have units: 30s, 5m, 1h30m, 2d.";
+
+pub(super) const BACKUP: &str = concat!(
+    "Examples:\n",
+    "  vouchsafe backup --store file:///backups/shop \\\n",
+    "    --source postgres://backup@db.example.com/shop\n",
+    "  vouchsafe backup --store 's3://shop-backups/pg?region=eu-west-1' \\\n",
+    "    --source postgres://backup@db.example.com/shop \\\n",
+    "    --deadline 6h --rate-limit 50Mi --exclude-table 'public.*_log'\n",
+    "  vouchsafe backup --store file:///backups/default \\\n",
+    "    --store region=us-east1=file:///backups/us \\\n",
+    "    --source postgres://backup@db.example.com/shop \\\n",
+    "    --place 'public.*_us=region=us-east1' --unplaced-to-default\n",
+    "\n",
+    "Killed, or ended by SIGTERM: the same command goes on with its run. Ctrl-C\n",
+    "voids the run.\n",
+    "\n",
+    environment!(password!(), tools!())
+);
+
+pub(super) const RESTORE: &str = concat!(
+    "Examples:\n",
+    "  vouchsafe restore --store file:///backups/shop \\\n",
+    "    --target postgres://postgres@db.example.com/shop_restored\n",
+    "  vouchsafe restore --store file:///backups/shop --run 12 --dry-run \\\n",
+    "    --target postgres://postgres@db.example.com/shop_restored\n",
+    "  vouchsafe restore --store file:///backups/shop --into-empty-schemas \\\n",
+    "    --target postgres://postgres@db.example.com/shop \\\n",
+    "    --include-table public.orders --owner shop --no-privileges\n",
+    "\n",
+    "Give every --store of the backup, with its locality. A new database has the\n",
+    "wanted name only when it is proven; one that is there is never touched without\n",
+    "--into-empty-schemas.\n",
+    "\n",
+    environment!(password!(), tools!())
+);
+
+pub(super) const RUN: &str = concat!(
+    "Examples:\n",
+    "  vouchsafe run -f shop.yaml\n",
+    "  vouchsafe run -f shop.yaml --name Restore/shop-back\n",
+    "\n",
+    "`vouchsafe crds` prints the schema of every field; docs/run.md has a file to\n",
+    "begin with.\n",
+    "\n",
+    environment!("  PGUSER              the role, if its Secret is not in the file\n", password!(), tools!())
+);
+
+pub(super) const LIST: &str = concat!(
+    "Examples:\n",
+    "  vouchsafe list --store file:///backups/shop\n",
+    "  vouchsafe list --store 's3://shop-backups/pg?region=eu-west-1' --output json\n",
+    "\n",
+    "Exit code 0 also if there is nothing at all, which is said then.\n",
+    "\n",
+    environment!()
+);
+
+pub(super) const SHOW: &str = concat!(
+    "Examples:\n",
+    "  vouchsafe show --store file:///backups/shop\n",
+    "  vouchsafe show 12 --store file:///backups/shop --output json\n",
+    "\n",
+    environment!()
+);
+
+pub(super) const VERIFY: &str = concat!(
+    "Examples:\n",
+    "  vouchsafe verify --store file:///backups/shop\n",
+    "  vouchsafe verify 12 --store file:///backups/shop --parallelism 8\n",
+    "\n",
+    "Exit code 3 if anything is damaged; all of it is named.\n",
+    "\n",
+    environment!(tools!())
+);
+
+pub(super) const DIFF: &str = concat!(
+    "Examples:\n",
+    "  vouchsafe diff 11 12 --store file:///backups/shop\n",
+    "  vouchsafe diff 12 postgres://postgres@db.example.com/shop \\\n",
+    "    --store file:///backups/shop\n",
+    "\n",
+    "Exit code 3 if anything differs, tables that only one side has included.\n",
+    "\n",
+    environment!(password!())
+);
+
+pub(super) const UNLOCK: &str = concat!(
+    "Examples:\n",
+    "  vouchsafe unlock --store file:///backups/shop\n",
+    "  vouchsafe unlock --store file:///backups/shop --run 12 --force\n",
+    "\n",
+    "Exit code 0 also if no run is open, which is said then; 1 if somebody is at it\n",
+    "(CollectionBusy).\n",
+    "\n",
+    environment!()
+);
+
+pub(super) const COMPLETIONS: &str = "\
+Examples:
+  vouchsafe completions bash > /etc/bash_completion.d/vouchsafe";
