@@ -150,4 +150,18 @@ mod tests {
         of_late.send(Interruption::Deadline(limit));
         assert!(matches!(late.race(endless()).await, Err(EngineError::DeadlineExceeded(it)) if it == limit));
     }
+
+    /// A restore that was dropped at its deadline had left its database.
+    #[tokio::test]
+    async fn work_whose_time_has_passed_is_asked_to_end_and_waited_for() {
+        let (interrupt, trigger) = Interrupt::new();
+        let work = async {
+            let stopped = interrupt.race(std::future::pending::<Result<(), EngineError>>()).await;
+            tokio::task::yield_now().await;
+            (stopped, "cleaned up")
+        };
+        let (stopped, after) = Deadline::within(Duration::ZERO).over(trigger, work).await;
+        assert!(matches!(stopped, Err(EngineError::DeadlineExceeded(Duration::ZERO))), "{stopped:?}");
+        assert_eq!(after, "cleaned up");
+    }
 }
