@@ -15,6 +15,7 @@ mod engine {
     mod extensions;
     mod forged;
     mod gaps;
+    mod given_up;
     mod kill;
     mod kill_s3;
     mod mutants;
@@ -28,6 +29,7 @@ mod engine {
     mod signals;
     mod source_faults;
     mod strict;
+    mod versions;
     mod written;
     mod zombie;
     mod zoo;

@@ -36,27 +36,19 @@ pub struct Failure {
 pub(super) enum Work {
     Backup,
     Restore,
-    IntoSchemas,
     Reading,
 }
 
 impl Work {
     const fn left_behind(self, asked: Option<Interruption>) -> &'static str {
         match (self, asked) {
-            (Self::Backup, Some(Interruption::Leave)) => {
-                "if a run was begun, it is left open: the same command goes on with it, and vouchsafe unlock voids it"
-            }
+            // What was claimed is LeftOpen.
+            (Self::Backup, Some(Interruption::Leave)) => "no run was begun: the same command begins anew",
             (Self::Backup, _) => {
                 "if a run was begun, it is void, and no backup: run the command again for a new run"
             }
-            (Self::Restore, _) => {
-                "no database of the wanted name was made; an unfinished one may be left, which the same command drops \
-                 before it begins anew"
-            }
-            (Self::IntoSchemas, _) => {
-                "what was made in the schemas is recorded in schema vouchsafe_restore: the same command drops that, and \
-                 begins anew"
-            }
+            // What was made is taken back, or named: RestoreGivenUp.
+            (Self::Restore, _) => "nothing was made on the target: the same command begins anew",
             (Self::Reading, _) => "it only read, and left nothing behind: run the same command again",
         }
     }
@@ -193,22 +185,27 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
-        let code = match &error {
-            EngineError::Usage { .. } => USAGE,
-            EngineError::Interrupted => INTERRUPTED,
-            EngineError::Damaged(_)
-            | EngineError::SealedDamaged { .. }
-            | EngineError::NotEqual(_)
-            | EngineError::Digest { .. }
-            | EngineError::Missing { .. }
-            | EngineError::RegisterGap { .. }
-            | EngineError::DocumentTooLarge { .. }
-            | EngineError::Format { .. } => NOT_PROVEN,
-            _ => FAILED,
-        };
+        let code = exit_code(&error);
         let hint = error.hint(WayIn::Flags);
         let body = FailureBody { reason: error.reason(), message: chain(&error), hint };
         Self { code, body, hint_of_fields: Some(error.hint(WayIn::Fields)), reported: false }
+    }
+}
+
+const fn exit_code(error: &EngineError) -> u8 {
+    match error {
+        EngineError::Usage { .. } => USAGE,
+        EngineError::Interrupted | EngineError::LeftOpen { .. } => INTERRUPTED,
+        EngineError::RestoreGivenUp { source, .. } => exit_code(source),
+        EngineError::Damaged(_)
+        | EngineError::SealedDamaged { .. }
+        | EngineError::NotEqual(_)
+        | EngineError::Digest { .. }
+        | EngineError::Missing { .. }
+        | EngineError::RegisterGap { .. }
+        | EngineError::DocumentTooLarge { .. }
+        | EngineError::Format { .. } => NOT_PROVEN,
+        _ => FAILED,
     }
 }
 

@@ -95,8 +95,8 @@ impl Restore {
             interrupt,
             progress: progress::shown(output),
         };
-        let work = if self.into_empty_schemas { Work::IntoSchemas } else { Work::Restore };
-        let restored = restore(&job).await.map_err(|error| Failure::of_work(error, work, &job.interrupt))?;
+        let restored =
+            restore(&job).await.map_err(|error| Failure::of_work(error, Work::Restore, &job.interrupt))?;
         output::warn_of_undecided(restored.newer_undecided);
         let report = RestoreReport::of(&restored);
         output::write(output, &report, || report.text())

@@ -5,7 +5,7 @@ use super::catalogs;
 use super::census;
 use super::documents::{self, Held};
 use super::error::EngineError;
-use super::interrupt::{Deadline, Interrupt, Interruption, Trigger};
+use super::interrupt::{Interrupt, Interruption, Trigger};
 use super::job::BackupJob;
 use super::metadata::{self, Metadata};
 use super::opening;
@@ -48,19 +48,11 @@ pub struct Sealed {
 /// Any [`EngineError`]. When this returns one after a run was claimed, the run is void, or (after SIGTERM, a
 /// lost turn or an unreachable store) left open for its owner.
 pub async fn back_up(job: &BackupJob) -> Result<Sealed, EngineError> {
-    let Some(Deadline { limit, at }) = job.deadline else { return carry_out(job).await };
+    let Some(deadline) = job.deadline else { return carry_out(job).await };
     // As a signal does: uploads are aborted and waited for, and the run is void.
     let (interrupt, stop) = job.interrupt.of_part();
     let timed = BackupJob { interrupt, ..job.clone() };
-    let made = carry_out(&timed);
-    tokio::pin!(made);
-    tokio::select! {
-        made = &mut made => made,
-        () = tokio::time::sleep_until(at) => {
-            stop.send(Interruption::Deadline(limit));
-            made.await
-        }
-    }
+    deadline.over(stop, carry_out(&timed)).await
 }
 
 async fn carry_out(job: &BackupJob) -> Result<Sealed, EngineError> {
@@ -110,7 +102,9 @@ async fn end(job: &BackupJob, turn: &Turn, error: EngineError) -> EngineError {
         | EngineError::SealedDamaged { .. } => {
             return error;
         }
-        EngineError::Interrupted if job.interrupt.asked() == Some(Interruption::Leave) => return error,
+        EngineError::Interrupted if job.interrupt.asked() == Some(Interruption::Leave) => {
+            return EngineError::LeftOpen { run: turn.run };
+        }
         _ => {}
     }
     let message = error.to_string().chars().take(2000).collect();

@@ -190,6 +190,20 @@ pub enum EngineError {
     /// A person asked to stop.
     #[error("interrupted")]
     Interrupted,
+    /// The process was asked to end, and its run is for the same command to go on with.
+    #[error("interrupted; run {run} is left open")]
+    LeftOpen {
+        /// The run.
+        run: u32,
+    },
+    /// A restore that was stopped, or has failed and left something.
+    #[error("{source}; {}", what_is_left(left.as_deref()))]
+    RestoreGivenUp {
+        /// What ended it.
+        source: Box<EngineError>,
+        /// What of it is left on the target, and why; absent: nothing.
+        left: Option<String>,
+    },
     /// A task of this process ended in a manner that it must not.
     #[error("{0}")]
     Task(String),
@@ -213,6 +227,13 @@ pub(crate) fn describe(decision: &Decision) -> String {
         Decision::Sealed { plan, .. } => format!("sealed with plan {plan}"),
         Decision::Void { reason, message } => format!("void ({reason}: {message})"),
     }
+}
+
+fn what_is_left(left: Option<&str>) -> String {
+    left.map_or_else(
+        || "nothing of the restore is left on the target".to_owned(),
+        |left| format!("left on the target: {left}"),
+    )
 }
 
 impl EngineError {
@@ -277,6 +298,7 @@ impl EngineError {
             Self::ManifestUnexpected { .. } => "ManifestUnexpected",
             Self::DeadlineExceeded(_) => "DeadlineExceeded",
             Self::Interrupted => "Canceled",
+            Self::LeftOpen { .. } => "LeftOpen",
             Self::Task(_) => "Internal",
             Self::Io { .. } => "LocalFile",
         }
@@ -284,6 +306,7 @@ impl EngineError {
             Self::Store(error) => error.kind().name(),
             Self::Source(error) => error.reason(),
             Self::Target(error) => error.reason(),
+            Self::RestoreGivenUp { source, .. } => source.reason(),
         }
     }
 
@@ -359,7 +382,20 @@ impl EngineError {
             Self::DeadlineExceeded(_) => {
                 way.says("raise --deadline or --parallelism", "raise spec.deadline or spec.parallelism").into()
             }
-            Self::Interrupted => "run it again".into(),
+            Self::Interrupted => "the same command begins anew".into(),
+            Self::LeftOpen { run } => format!(
+                "the run is left open: the same command goes on with it, and vouchsafe unlock --run {run} voids it"
+            ),
+            Self::RestoreGivenUp { source, left } => {
+                let again = match left {
+                    None => "the same command begins anew",
+                    Some(_) => "the same command drops what is left and begins anew; drop it yourself if you don't want that",
+                };
+                match **source {
+                    Self::Interrupted => again.into(),
+                    _ => format!("{}; {again}", source.hint(way)),
+                }
+            }
             Self::Io { .. } => "check space and permissions there; TMPDIR names another folder for temporary files".into(),
         }
     }

@@ -42,7 +42,7 @@ pub async fn inside(backup: &Backup, destinations: &Destinations) -> Result<Vec<
             match what {
                 CatalogKind::LargeObjects => of_server.large_objects = *entries,
                 CatalogKind::Roles => {
-                    let bytes = match reading::read_whole(store, object, Pinned::Current).await {
+                    let bytes = match reading::read_whole(store, object, Pinned::WhereKnown).await {
                         Ok(bytes) => bytes,
                         Err(unread) => {
                             let damage = unread.into_damage(object.key.to_string(), None)?;

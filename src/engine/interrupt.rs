@@ -33,6 +33,19 @@ impl Deadline {
     pub fn within(limit: Duration) -> Self {
         Self { limit, at: tokio::time::Instant::now() + limit }
     }
+
+    /// Waits for `work`, which is asked by `stop` to end when the time has passed, and is waited for then, too: it
+    /// takes back what it has made.
+    pub async fn over<T>(self, stop: Trigger, work: impl Future<Output = T>) -> T {
+        tokio::pin!(work);
+        tokio::select! {
+            done = &mut work => done,
+            () = tokio::time::sleep_until(self.at) => {
+                stop.send(Interruption::Deadline(self.limit));
+                work.await
+            }
+        }
+    }
 }
 
 type Asked = watch::Receiver<Option<Interruption>>;
@@ -136,5 +149,19 @@ mod tests {
         let limit = Duration::from_secs(7);
         of_late.send(Interruption::Deadline(limit));
         assert!(matches!(late.race(endless()).await, Err(EngineError::DeadlineExceeded(it)) if it == limit));
+    }
+
+    /// A restore that was dropped at its deadline had left its database.
+    #[tokio::test]
+    async fn work_whose_time_has_passed_is_asked_to_end_and_waited_for() {
+        let (interrupt, trigger) = Interrupt::new();
+        let work = async {
+            let stopped = interrupt.race(std::future::pending::<Result<(), EngineError>>()).await;
+            tokio::task::yield_now().await;
+            (stopped, "cleaned up")
+        };
+        let (stopped, after) = Deadline::within(Duration::ZERO).over(trigger, work).await;
+        assert!(matches!(stopped, Err(EngineError::DeadlineExceeded(Duration::ZERO))), "{stopped:?}");
+        assert_eq!(after, "cleaned up");
     }
 }

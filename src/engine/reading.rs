@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::codec::{CodecError, SpanReader, StoredTotals};
 use crate::format::{CopyFormat, Damage, Sha256Digest, StoredObject};
 use crate::source::SourceError;
-use crate::store::{ObjectStore, ObjectVersion, StoreError, StoreErrorKind};
+use crate::store::{Download, ObjectStore, ObjectVersion, StoreError, StoreErrorKind};
 
 /// Chunks that wait between the network and the decoder: enough to hide a scheduling gap, and bounded.
 const CHUNKS_UNDER_WAY: usize = 8;
@@ -95,8 +95,53 @@ pub(crate) fn version_of(object: &StoredObject) -> ObjectVersion {
 pub(crate) enum Pinned {
     /// The recorded version or entity tag: within the run that wrote it.
     Recorded,
-    /// Whatever lies there: a copied bucket has other tags, and only length and SHA-256 bind.
-    Current,
+    /// The recorded version id where the store knows it, else what lies there: at any later time. Under versioning a
+    /// later PUT or DELETE only hides the recorded bytes; a copied bucket has other ids and tags. Length and
+    /// SHA-256 bind in either case.
+    WhereKnown,
+}
+
+/// Opens an object in the state that is asked for.
+async fn open(
+    store: &dyn ObjectStore,
+    object: &StoredObject,
+    pinned: Pinned,
+) -> Result<Download, StoreError> {
+    let recorded = version_of(object);
+    if pinned == Pinned::Recorded {
+        return store.get(&object.key, Some(&recorded), None).await;
+    }
+    if recorded.version.is_none() {
+        return store.get(&object.key, None, None).await;
+    }
+    // By its id alone: what ETag a store gives to a version is no matter when its bytes are hashed.
+    let by_id = ObjectVersion { etag: None, ..recorded };
+    let refused = match store.get(&object.key, Some(&by_id), None).await {
+        Err(error) if may_be_unknown(error.kind()) => error,
+        opened => return opened,
+    };
+    match store.get(&object.key, None, None).await {
+        // Behind a version that may not be looked at, nothing is known to be missing.
+        Err(error)
+            if error.kind() == StoreErrorKind::NotFound && refused.kind() == StoreErrorKind::Forbidden =>
+        {
+            Err(refused)
+        }
+        opened => opened,
+    }
+}
+
+/// Whether a store that was asked for a version answers so where it doesn't know its id, as S3s differ: not found, an
+/// invalid id, none of this kind (a folder, which takes its own), or not for this identity.
+const fn may_be_unknown(kind: StoreErrorKind) -> bool {
+    matches!(
+        kind,
+        StoreErrorKind::NotFound
+            | StoreErrorKind::Invalid
+            | StoreErrorKind::Changed
+            | StoreErrorKind::Unsupported
+            | StoreErrorKind::Forbidden
+    )
 }
 
 /// Reads a span's object and hands every decoded chunk to `sink`. The totals are compared with `object` and
@@ -150,9 +195,7 @@ async fn feed(
     pinned: Pinned,
     sender: tokio::sync::mpsc::Sender<Bytes>,
 ) -> Result<(), Fed> {
-    let version = version_of(object);
-    let version = (pinned == Pinned::Recorded).then_some(&version);
-    let mut download = store.get(&object.key, version, None).await.map_err(Fed::Store)?;
+    let mut download = open(store, object, pinned).await.map_err(Fed::Store)?;
     while let Some(chunk) = download.body.try_next().await.map_err(Fed::Store)? {
         sender.send(chunk).await.map_err(|_| Fed::DecoderGone)?;
     }
@@ -165,9 +208,7 @@ pub(crate) async fn check_digest(
     object: &StoredObject,
     pinned: Pinned,
 ) -> Result<(), Unread> {
-    let version = version_of(object);
-    let version = (pinned == Pinned::Recorded).then_some(&version);
-    let mut download = store.get(&object.key, version, None).await.map_err(Unread::of_store)?;
+    let mut download = open(store, object, pinned).await.map_err(Unread::of_store)?;
     let mut length = 0;
     let mut sha256 = Sha256::new();
     while let Some(chunk) = download.body.try_next().await.map_err(Unread::of_store)? {
@@ -183,9 +224,7 @@ pub(crate) async fn read_whole(
     object: &StoredObject,
     pinned: Pinned,
 ) -> Result<Vec<u8>, Unread> {
-    let version = version_of(object);
-    let version = (pinned == Pinned::Recorded).then_some(&version);
-    let mut download = store.get(&object.key, version, None).await.map_err(Unread::of_store)?;
+    let mut download = open(store, object, pinned).await.map_err(Unread::of_store)?;
     let mut bytes = Vec::new();
     let mut sha256 = Sha256::new();
     while let Some(chunk) = download.body.try_next().await.map_err(Unread::of_store)? {

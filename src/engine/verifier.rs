@@ -42,7 +42,8 @@ pub struct Question {
     pub manifest: Sha256Digest,
     /// SHA-256 of the destination's part, as the manifest has it.
     pub part: Sha256Digest,
-    /// Whether objects must still be the recorded versions, or only the recorded bytes.
+    /// Whether objects must still be the recorded versions; else the recorded bytes will do, read by the recorded
+    /// version where the store knows it.
     pub pinned: bool,
     /// How much to look at.
     pub depth: Depth,
@@ -301,7 +302,7 @@ async fn read_entry(
     entry: &PartEntry,
     tools: &Tools,
 ) -> Result<Answer, Unread> {
-    let pinned = if question.pinned { Pinned::Recorded } else { Pinned::Current };
+    let pinned = if question.pinned { Pinned::Recorded } else { Pinned::WhereKnown };
     let damaged = |finding: &str| Unread::Damaged { offsets: None, finding: finding.into() };
     match &entry.settlement {
         Settlement::Empty => Ok(Answer {
@@ -391,7 +392,7 @@ async fn read_bytes(
     question: &Question,
     entry: &PartEntry,
 ) -> Result<Answer, Unread> {
-    let pinned = if question.pinned { Pinned::Recorded } else { Pinned::Current };
+    let pinned = if question.pinned { Pinned::Recorded } else { Pinned::WhereKnown };
     if let Some(object) = entry.settlement.object() {
         reading::check_digest(store, object, pinned).await?;
     }

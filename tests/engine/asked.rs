@@ -169,7 +169,7 @@ async fn a_deadline_that_passes_voids_the_run_and_takes_its_uploads_back() {
 }
 
 /// Files that are being written lie in a folder of their own, whose name begins with a dot.
-fn half_written(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn half_written(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap().flatten() {
         let path = entry.path();

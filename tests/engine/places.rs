@@ -4,11 +4,13 @@
 use std::process::{Child, Command};
 
 use rstest::rstest;
+use rustix::process::Signal;
 use testbed::{PgVersion, Postgres, shared};
 use vouchsafe::source::{ClientEncoding, Session};
 
 use super::setup;
-use super::shop::{Shop, end, run, wait_for};
+use super::shop::{Ended, Shop, end, run, wait_for};
+use super::signals::send;
 
 /// A schema that the target lacks, the public one that it has, a large object, and a step of each kind.
 const SHOP: &str = "
@@ -95,7 +97,12 @@ impl Target {
     }
 
     /// Kills a restore where it stops. What it left running goes on, and ends by itself, or is ended.
-    async fn kill_at(&self, tag: &str, mut restore: Command) {
+    async fn kill_at(&self, tag: &str, restore: Command) {
+        assert_eq!(self.signal_at(tag, restore, Signal::KILL).await.signal, Some(9));
+    }
+
+    /// Sends a signal to a restore where it stops.
+    async fn signal_at(&self, tag: &str, mut restore: Command, signal: Signal) -> Ended {
         self.stop_at(tag);
         let holder =
             Session::connect(&setup::endpoint(self.server, &self.name), "holder", &ClientEncoding::Utf8)
@@ -107,11 +114,12 @@ impl Target {
             assert!(child.try_wait().unwrap().is_none(), "it ended without coming to {tag}: {:?}", self.name);
             self.is_stopped().then_some(())
         });
-        child.kill().unwrap();
-        assert_eq!(end(child).signal, Some(9));
+        send(&child, signal);
+        let ended = end(child);
         holder.close().await.unwrap();
         self.sql("DROP EVENT TRIGGER stopping; DROP SCHEMA stopping CASCADE");
         self.theirs_are_untouched();
+        ended
     }
 }
 
@@ -169,6 +177,40 @@ async fn a_restore_killed_at_the_definitions_of_a_schema_that_was_there_says_wha
     assert_eq!((refused.code, refused.reason().as_str()), (Some(1), "TargetUnfit"), "{refused:?}");
     assert!(refused.stdout.contains("killed at its definitions"), "{refused:?}");
     target.sql("DROP TYPE span CASCADE; DROP DOMAIN small CASCADE; DROP FUNCTION touch CASCADE; DROP TABLE IF EXISTS events");
+    run(target.restore(&shop, &[])).must_succeed();
+    target.theirs_are_untouched();
+}
+
+/// What is recorded goes; what an application has made in a schema of ours goes along, and nothing else of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_restore_into_schemas_takes_back_what_is_recorded() {
+    let shop = Shop::with("places_int", SHOP);
+    run(shop.backup_under(&[], "1Mi")).must_succeed();
+    let target = Target::new(shop.server, "places_int_target");
+    let ended = target.signal_at("CREATE INDEX", target.restore(&shop, &[]), Signal::INT).await;
+    assert_eq!((ended.code, ended.reason().as_str()), (Some(130), "Canceled"), "{ended:?}");
+    assert!(ended.stdout.contains("nothing of the restore is left"), "{ended:?}");
+    let left = "SELECT (SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace),
+                       (SELECT count(*) FROM pg_type WHERE typnamespace = 'public'::regnamespace),
+                       to_regnamespace('shop'), to_regnamespace('alone'), to_regnamespace('vouchsafe_restore'),
+                       (SELECT count(*) FROM pg_largeobject_metadata)";
+    assert_eq!(target.sql(left), "0|0||||1");
+    run(target.restore(&shop, &[])).must_succeed();
+    target.theirs_are_untouched();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_restore_names_the_schema_whose_contents_are_not_recorded() {
+    let shop = Shop::with("places_named", SHOP);
+    run(shop.backup_under(&[], "1Mi")).must_succeed();
+    let target = Target::new(shop.server, "places_named_target");
+    let ended = target.signal_at("CREATE FUNCTION", target.restore(&shop, &[]), Signal::INT).await;
+    assert_eq!((ended.code, ended.reason().as_str()), (Some(130), "Canceled"), "{ended:?}");
+    assert!(ended.stdout.contains("what schema \\\"public\\\" holds"), "{ended:?}");
+    assert_eq!(target.sql("SELECT to_regnamespace('shop'), to_regtype('public.small')"), "|small");
+    let refused = run(target.restore(&shop, &[]));
+    assert!(refused.stdout.contains("killed at its definitions"), "{refused:?}");
+    target.sql("DROP TYPE span CASCADE; DROP DOMAIN small CASCADE; DROP FUNCTION IF EXISTS touch CASCADE; DROP TABLE IF EXISTS events");
     run(target.restore(&shop, &[])).must_succeed();
     target.theirs_are_untouched();
 }

@@ -27,7 +27,11 @@ pub(super) async fn folder(folder: &TempDir) -> Arc<dyn ObjectStore> {
 
 /// A bucket of its own on a real server.
 pub async fn bucket(server: &S3Server) -> Arc<dyn ObjectStore> {
-    let bucket = server.fresh_bucket("engine");
+    bucket_named(server, &server.fresh_bucket("engine")).await
+}
+
+/// A bucket that is there.
+pub async fn bucket_named(server: &S3Server, bucket: &str) -> Arc<dyn ObjectStore> {
     let (region, endpoint) = (server.region(), server.endpoint());
     bucket_at(server, &format!("s3://{bucket}/backups?region={region}&endpoint={endpoint}")).await
 }

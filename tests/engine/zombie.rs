@@ -20,6 +20,7 @@ fn is_stopped(process: &Child) -> bool {
     stat.rsplit_once(')').unwrap().1.trim_start().starts_with('T')
 }
 
+/// The command, standing still there.
 pub(super) fn stopped_at(place: &str, mut command: Command) -> Child {
     let mut child = command.env("VOUCHSAFE_STOP_AT", place).spawn().unwrap();
     wait_for("the stop", || {

@@ -165,7 +165,7 @@ impl Run {
         let expect_manifest = expect_manifest.map_err(|error| {
             Failure::usage(format!("spec.expectManifestSha256: {error}"), "vouchsafe show prints it")
         })?;
-        let interrupt = signals::interrupt()?;
+        let (interrupt, stop) = signals::interrupt()?.of_part();
         let opened = stores::open(&store, collection.as_deref(), None, &scope).await?;
         let job = RestoreJob {
             destinations: opened.destinations,
@@ -194,16 +194,9 @@ impl Run {
         };
         let restored = match deadline {
             None => restore(&job).await,
-            // Dropped as an interrupted one is: the wanted name is not there.
-            Some(Deadline { limit, at }) => tokio::time::timeout_at(at, restore(&job))
-                .await
-                .unwrap_or(Err(EngineError::DeadlineExceeded(limit))),
+            Some(deadline) => deadline.over(stop, restore(&job)).await,
         };
-        let work = match mode {
-            RestoreMode::CreateDatabase => Work::Restore,
-            RestoreMode::IntoEmptySchemas => Work::IntoSchemas,
-        };
-        let restored = restored.map_err(|error| Failure::of_work(error, work, &job.interrupt))?;
+        let restored = restored.map_err(|error| Failure::of_work(error, Work::Restore, &job.interrupt))?;
         output::warn_of_undecided(restored.newer_undecided);
         let report = RestoreReport::of(&restored);
         output::write(output, &report, || report.text())

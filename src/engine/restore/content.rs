@@ -272,7 +272,7 @@ fn damaged(store: &dyn crate::store::ObjectStore, key: &Key, finding: &str) -> E
 }
 
 async fn whole(store: &dyn crate::store::ObjectStore, object: &StoredObject) -> Result<Vec<u8>, EngineError> {
-    match reading::read_whole(store, object, Pinned::Current).await {
+    match reading::read_whole(store, object, Pinned::WhereKnown).await {
         Ok(bytes) => Ok(bytes),
         Err(unread) => {
             let damage = unread.into_damage(object.key.to_string(), None)?;

@@ -250,7 +250,7 @@ impl Loading<'_> {
                 sent.map_err(|_| "the load was given up".to_owned())
             };
             let read =
-                reading::read_rows(&*store, &span.object, Pinned::Current, shape, span.raw_bytes, 0, sink);
+                reading::read_rows(&*store, &span.object, Pinned::WhereKnown, shape, span.raw_bytes, 0, sink);
             let damaged = |damage: Damage| EngineError::Damaged(format!("run {run}, {damage}"));
             match read.await {
                 Ok(totals) if totals.fingerprint == span.fingerprint => Ok(()),

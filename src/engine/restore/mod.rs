@@ -9,6 +9,7 @@ mod large_objects;
 mod load;
 mod proving;
 mod site;
+mod unfinished;
 
 use std::path::PathBuf;
 
@@ -20,6 +21,7 @@ use super::progress::Progress;
 use super::register::Register;
 use crate::format::{Fingerprint, QualifiedName, Sha256Digest};
 use crate::kill_point;
+use crate::source::roles::Role;
 use crate::source::target::{
     Archive, ArchiveOptions, ClaimedSchemas, DatabaseOptions, DatabaseProperties, Fence, Leftovers,
     NewDatabase, RestoreId, RestorePlan, create_roles, existing_schemas, missing_roles,
@@ -121,10 +123,23 @@ pub struct Restored {
 /// Makes one restore.
 ///
 /// # Errors
-/// Any [`EngineError`]. The database of the wanted name is there when this succeeds, and is not when it fails; of a
-/// database that was there, the record of what was made in it is gone when this succeeds.
+/// Any [`EngineError`]. The database of the wanted name is there when this succeeds, and is not when it fails: what
+/// was made until then is dropped, or named by [`EngineError::RestoreGivenUp`]. Of a database that was there, the
+/// record of what was made in it is gone when this succeeds.
 pub async fn restore(job: &RestoreJob) -> Result<Restored, EngineError> {
-    job.interrupt.race(carry_out(job)).await
+    let (mut ready, session) = job.interrupt.race(Ready::new(job)).await?;
+    let Some(fence) = ready.fence.take() else {
+        let tables = ready.content.expected(&ready.plan.tables);
+        return Ok(ready.restored(job, tables));
+    };
+    let tables = match ready.make(job, session, &fence).await {
+        Ok(tables) => tables,
+        Err(error) => return Err(unfinished::given_up(job, &ready.id, fence, error).await),
+    };
+    // Whatever became of the session that held the lock: the restore is done, and a failure now would say that it
+    // is not.
+    super::best_effort("what was restored has its name: nothing is left to be fenced", fence.release().await);
+    Ok(ready.restored(job, tables))
 }
 
 /// Where a temporary file was to be made, for a message.
@@ -132,77 +147,126 @@ fn in_temporary(doing: &str) -> String {
     format!("{doing} in {}", std::env::temp_dir().display())
 }
 
-async fn carry_out(job: &RestoreJob) -> Result<Restored, EngineError> {
-    let (backup, newer_undecided) = proving::prove(job).await?;
-    let content = Content::read(job, &backup).await?;
-    kill_point::passed("proven", "backup");
-    let folder =
-        tempfile::tempdir().map_err(|source| EngineError::io(in_temporary("making a folder"), source))?;
-    let path: PathBuf = folder.path().join("schema.dump");
-    tokio::fs::write(&path, &content.archive)
-        .await
-        .map_err(|source| EngineError::io(format!("writing {}", path.display()), source))?;
-    let (into_new, database) = (job.policy.place == RestorePlace::NewDatabase, &job.target.database);
-    let entrance = match into_new {
-        true => job.target.with_database(&job.maintenance_database),
-        false => job.target.clone(),
-    };
-    let session = Session::connect(&entrance, "preflight", &ClientEncoding::Utf8).await?;
-    let target = ServerFacts::read(&session).await?;
-    fitness::check_major(&target, &content)?;
-    let tool = job.tools.pg_restore_for(content.archive_version(), target.major()).await?;
-    let mut archive = Archive::open(&path, &tool.path, options(job)).await?;
-    if let Some(owner) = &job.policy.owner {
-        archive = archive.executed_as(owner);
+/// A restore that was proven, planned and fenced, and of which nothing is made yet.
+struct Ready {
+    backup: Backup,
+    newer_undecided: Option<u32>,
+    content: Content,
+    archive: Archive,
+    /// Holds the archive.
+    _folder: tempfile::TempDir,
+    /// Absent in a dry run.
+    fence: Option<Fence>,
+    id: RestoreId,
+    plan: RestorePlan,
+    made_roles: Vec<Role>,
+    target: ServerFacts,
+}
+
+impl Ready {
+    /// With the session that has looked at the target.
+    async fn new(job: &RestoreJob) -> Result<(Self, Session), EngineError> {
+        let (backup, newer_undecided) = proving::prove(job).await?;
+        let content = Content::read(job, &backup).await?;
+        kill_point::passed("proven", "backup");
+        let folder =
+            tempfile::tempdir().map_err(|source| EngineError::io(in_temporary("making a folder"), source))?;
+        let path: PathBuf = folder.path().join("schema.dump");
+        tokio::fs::write(&path, &content.archive)
+            .await
+            .map_err(|source| EngineError::io(format!("writing {}", path.display()), source))?;
+        let (into_new, database) = (job.policy.place == RestorePlace::NewDatabase, &job.target.database);
+        let entrance = match into_new {
+            true => job.target.with_database(&job.maintenance_database),
+            false => job.target.clone(),
+        };
+        let session = Session::connect(&entrance, "preflight", &ClientEncoding::Utf8).await?;
+        let target = ServerFacts::read(&session).await?;
+        fitness::check_major(&target, &content)?;
+        let tool = job.tools.pg_restore_for(content.archive_version(), target.major()).await?;
+        let mut archive = Archive::open(&path, &tool.path, options(job)).await?;
+        if let Some(owner) = &job.policy.owner {
+            archive = archive.executed_as(owner);
+        }
+        // Before anything is looked for: another restore may be making it.
+        let fence = match job.dry_run {
+            true => None,
+            false => Some(Fence::acquire(&entrance, database, Fence::DEFAULT_PATIENCE).await?),
+        };
+        kill_point::passed("fenced", "target");
+        let id = identity(job, &backup)?;
+        let leftovers = if into_new { None } else { Some(Leftovers::read(&session, &id).await?) };
+        let plan = ordered(job, &content, &archive, &session, leftovers.as_ref()).await?;
+        let made_roles = match job.policy.create_roles {
+            true => missing_roles(&session, &content.roles).await?.into_iter().cloned().collect(),
+            false => Vec::<Role>::new(),
+        };
+        let to_be_made: Vec<&Role> = made_roles.iter().collect();
+        let intention = Intention {
+            job,
+            content: &content,
+            archive: &archive,
+            plan: &plan,
+            made_roles: &to_be_made,
+            leftovers: leftovers.as_ref(),
+        };
+        intention.check(&session).await?;
+        kill_point::passed("planned", "restore");
+        let ready = Self {
+            backup,
+            newer_undecided,
+            content,
+            archive,
+            _folder: folder,
+            fence,
+            id,
+            plan,
+            made_roles,
+            target,
+        };
+        Ok((ready, session))
     }
-    // Before anything is looked for: another restore may be making it.
-    let fence = match job.dry_run {
-        true => None,
-        false => Some(Fence::acquire(&entrance, database, Fence::DEFAULT_PATIENCE).await?),
-    };
-    kill_point::passed("fenced", "target");
-    let id = identity(job, &backup)?;
-    let leftovers = if into_new { None } else { Some(Leftovers::read(&session, &id).await?) };
-    let plan = ordered(job, &content, &archive, &session, leftovers.as_ref()).await?;
-    let made_roles = match job.policy.create_roles {
-        true => missing_roles(&session, &content.roles).await?,
-        false => Vec::new(),
-    };
-    let intention = Intention {
-        job,
-        content: &content,
-        archive: &archive,
-        plan: &plan,
-        made_roles: &made_roles,
-        leftovers: leftovers.as_ref(),
-    };
-    intention.check(&session).await?;
-    kill_point::passed("planned", "restore");
-    let restored = |tables: Vec<RestoredTable>| Restored {
-        run: backup.run,
-        newer_undecided,
-        manifest_sha256: backup.manifest_sha256,
-        database: database.clone(),
-        tables,
-        omissions: omissions(job, &content, &plan),
-        dry_run: job.dry_run,
-    };
-    let Some(fence) = fence else { return Ok(restored(content.expected(&plan.tables))) };
-    create_roles(&session, &made_roles, target.is_superuser).await?;
-    session.close().await?;
-    let site = open_site(job, &content, &archive, &plan, &id).await?;
-    let material = Material {
-        job,
-        backup: &backup,
-        content: &content,
-        archive: &archive,
-        plan: &plan,
-        block_size: target.block_size,
-    };
-    let tables = material.build(&site).await?;
-    kill_point::passed("built", "database");
-    site.finish(fence).await?;
-    Ok(restored(tables))
+
+    /// Makes everything; what was made until an error stays for [`unfinished::given_up`].
+    async fn make(
+        &self,
+        job: &RestoreJob,
+        session: Session,
+        fence: &Fence,
+    ) -> Result<Vec<RestoredTable>, EngineError> {
+        let roles = async {
+            let made: Vec<&Role> = self.made_roles.iter().collect();
+            create_roles(&session, &made, self.target.is_superuser).await?;
+            Ok(session.close().await?)
+        };
+        job.interrupt.race(roles).await?;
+        let site = open_site(job, &self.content, &self.archive, &self.plan, &self.id).await?;
+        let material = Material {
+            job,
+            backup: &self.backup,
+            content: &self.content,
+            archive: &self.archive,
+            plan: &self.plan,
+            block_size: self.target.block_size,
+        };
+        let tables = job.interrupt.race(material.build(&site)).await?;
+        kill_point::passed("built", "database");
+        // Not raced: given up in the middle of a commit, nobody would know whether the name was given.
+        site.finish(fence).await?;
+        Ok(tables)
+    }
+
+    fn restored(&self, job: &RestoreJob, tables: Vec<RestoredTable>) -> Restored {
+        Restored {
+            run: self.backup.run,
+            newer_undecided: self.newer_undecided,
+            manifest_sha256: self.backup.manifest_sha256,
+            database: job.target.database.clone(),
+            tables,
+            omissions: omissions(job, &self.content, &self.plan),
+            dry_run: job.dry_run,
+        }
+    }
 }
 
 /// The order of the restore, without what the place or the owner can't have.
@@ -255,13 +319,15 @@ async fn open_site(
             None if job.no_owner => None,
             None => archive.toc().owner_of_schema(schema).map(str::to_owned),
         };
-        let claimed = ClaimedSchemas::claim(&session, &plan.schema_names, id, owner_of).await?;
+        let claim = async { Ok(ClaimedSchemas::claim(&session, &plan.schema_names, id, owner_of).await?) };
+        let claimed = job.interrupt.race(claim).await?;
         session.close().await?;
         return Ok(Site::Existing { claimed, endpoint: job.target.clone() });
     }
     let maintenance = job.target.with_database(&job.maintenance_database);
     let options_of_database = DatabaseOptions { tablespace: None, owner: job.policy.owner.clone() };
     let (wanted, source) = (&job.target.database, &content.server);
+    // Not raced: given up while the server is at it, the database would come into being after it was looked for.
     let made = NewDatabase::create(&maintenance, wanted, id, source, &options_of_database).await?;
     let properties = content.properties.clone().unwrap_or_else(DatabaseProperties::server_defaults);
     let mut properties = properties.reduced(options(job));

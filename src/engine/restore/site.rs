@@ -64,7 +64,7 @@ impl Site {
     }
 
     /// Makes a proven restore what was asked for, if no other restore can have been at it.
-    pub(super) async fn finish(self, fence: Fence) -> Result<(), EngineError> {
+    pub(super) async fn finish(self, fence: &Fence) -> Result<(), EngineError> {
         fence.check().await?;
         match self {
             Self::New { made, properties } => made.rename_into_place(&properties).await?,
@@ -76,12 +76,6 @@ impl Site {
             }
         }
         kill_point::passed("renamed", "database");
-        // Whatever became of the session that held the lock: the restore is done, and a failure now would say that
-        // it is not.
-        crate::engine::best_effort(
-            "what was restored has its name: nothing is left to be fenced",
-            fence.release().await,
-        );
         Ok(())
     }
 }

@@ -22,6 +22,9 @@ const RECORD_SCHEMA: &str = "vouchsafe_restore";
 const ENDING_PAUSE: Duration = Duration::from_millis(50);
 const ENDING_TRIES: u32 = 1200;
 
+/// Whoever gives a restore up is waited for: what somebody else has locked this long is named, and left.
+const GIVING_UP_LOCK_TIMEOUT: &str = "10s";
+
 /// What a schema holds, for messages: `None` if nothing but members of extensions.
 ///
 /// # Errors
@@ -86,8 +89,7 @@ impl Leftovers {
     /// A failed query.
     pub async fn read(session: &Session, id: &RestoreId) -> Result<Self, TargetError> {
         let doing = "reading the record of what was restored";
-        let there = session.client().query_one("SELECT to_regclass($1) IS NOT NULL", &[&record()]).await;
-        if !there.map_err(|error| session.error(doing, error))?.get::<_, bool>(0) {
+        if !is_recorded(session).await? {
             return Ok(Self::default());
         }
         let sql = format!(
@@ -112,6 +114,12 @@ impl Leftovers {
         }
         Ok(found)
     }
+}
+
+/// Whether any restore records anything in this database.
+async fn is_recorded(session: &Session) -> Result<bool, TargetError> {
+    let there = session.client().query_one("SELECT to_regclass($1) IS NOT NULL", &[&record()]).await;
+    Ok(there.map_err(|error| session.error("looking for the record of what was restored", error))?.get(0))
 }
 
 fn record() -> String {
@@ -149,12 +157,13 @@ impl ClaimedSchemas {
         );
         session.run("making the record of what is restored", &sql).await?;
         drop_leftovers(session, id).await?;
+        delete_records(session, id, "").await?;
         let filled = existing(session, schemas).await?;
         let created: BTreeSet<String> = schemas.difference(&filled).cloned().collect();
         let claimed = Self { id: id.clone(), created, filled };
         for schema in &claimed.filled {
             if let Some(objects) = content(session, schema).await? {
-                claimed.forget(session).await?;
+                forget(session, id).await?;
                 return Err(TargetError::SchemaNotEmpty { schema: schema.clone(), objects });
             }
         }
@@ -244,27 +253,7 @@ impl ClaimedSchemas {
     /// # Errors
     /// The server refuses.
     pub async fn settle(self, session: &Session) -> Result<(), TargetError> {
-        self.forget(session).await
-    }
-
-    async fn forget(&self, session: &Session) -> Result<(), TargetError> {
-        let doing = "removing the record of what was restored";
-        // Under an exclusive lock, so that no other restore records anything between the look and the drop.
-        let sql = format!(
-            "BEGIN; SET LOCAL synchronous_commit = on; LOCK TABLE {} IN ACCESS EXCLUSIVE MODE",
-            record()
-        );
-        session.run(doing, &sql).await?;
-        let delete = format!("DELETE FROM {} WHERE restore = $1", record());
-        let deleted = session.client().execute(&delete, &[&self.id.as_str()]).await;
-        deleted.map_err(|error| session.error(doing, error))?;
-        let left =
-            session.client().query_one(&format!("SELECT EXISTS (SELECT FROM {})", record()), &[]).await;
-        let left: bool = left.map_err(|error| session.error(doing, error))?.get(0);
-        if !left {
-            session.run(doing, &format!("DROP SCHEMA {RECORD_SCHEMA} CASCADE")).await?;
-        }
-        Ok(session.run(doing, "COMMIT").await?)
+        forget(session, &self.id).await
     }
 }
 
@@ -319,7 +308,55 @@ async fn drop_leftovers(session: &Session, id: &RestoreId) -> Result<(), TargetE
         let sql = format!("DROP SCHEMA {} CASCADE", quote_identifier(&schema));
         session.run(&format!("dropping schema {schema:?} of a killed run of this restore"), &sql).await?;
     }
-    let delete = format!("DELETE FROM {} WHERE restore = $1", record());
-    session.client().execute(&delete, &[&id.as_str()]).await.map_err(failed)?;
     Ok(())
+}
+
+async fn forget(session: &Session, id: &RestoreId) -> Result<(), TargetError> {
+    let doing = "removing the record of what was restored";
+    // Under an exclusive lock, so that no other restore records anything between the look and the drop.
+    let sql =
+        format!("BEGIN; SET LOCAL synchronous_commit = on; LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", record());
+    session.run(doing, &sql).await?;
+    delete_records(session, id, "").await?;
+    let left = session.client().query_one(&format!("SELECT EXISTS (SELECT FROM {})", record()), &[]).await;
+    let left: bool = left.map_err(|error| session.error(doing, error))?.get(0);
+    if !left {
+        session.run(doing, &format!("DROP SCHEMA {RECORD_SCHEMA} CASCADE")).await?;
+    }
+    Ok(session.run(doing, "COMMIT").await?)
+}
+
+/// Deletes the records of restore `id`, or those of them that a further condition chooses.
+async fn delete_records(session: &Session, id: &RestoreId, and: &str) -> Result<(), TargetError> {
+    let delete = format!("DELETE FROM {} WHERE restore = $1 {and}", record());
+    let deleted = session.client().execute(&delete, &[&id.as_str()]).await;
+    deleted.map_err(|error| session.error("removing the record of what was restored", error))?;
+    Ok(())
+}
+
+/// Gives a restore up: ends its sessions, and drops what is recorded for it. The [`super::Fence`] of the database must be
+/// held. Answers the schemas that were there, empty, and hold now what is in no record: `pg_restore` may have been
+/// stopped among definitions, or an application has made it meanwhile, so it stays, and these stay recorded as begun.
+///
+/// # Errors
+/// The server refuses, or somebody holds a lock on what is to be dropped.
+pub async fn give_up(session: &Session, id: &RestoreId) -> Result<BTreeSet<String>, TargetError> {
+    end_sessions(session).await?;
+    if !is_recorded(session).await? {
+        return Ok(BTreeSet::new());
+    }
+    let sql = format!("SET client_min_messages = error; SET lock_timeout = '{GIVING_UP_LOCK_TIMEOUT}'");
+    session.run("giving the restore up", &sql).await?;
+    drop_leftovers(session, id).await?;
+    let mut unrecorded = BTreeSet::new();
+    for schema in Leftovers::read(session, id).await?.begun {
+        if content(session, &schema).await?.is_some() {
+            unrecorded.insert(schema);
+        }
+    }
+    match unrecorded.is_empty() {
+        true => forget(session, id).await?,
+        false => delete_records(session, id, "AND object IS NOT NULL").await?,
+    }
+    Ok(unrecorded)
 }
