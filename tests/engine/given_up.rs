@@ -85,7 +85,10 @@ fn a_restore_that_fails_midway_leaves_nothing() {
 )]
 fn what_can_not_be_taken_back_is_named(#[case] before: &str, #[case] after: &str) {
     let (shop, target) = backed_up("given_up_left");
-    let child = stopped_at("loading rows@3", shop.restore(&target));
+    let mut restore = shop.restore(&target);
+    // That its lock is gone is what one of the cases arranges.
+    restore.env_remove("VOUCHSAFE_STRICT");
+    let child = stopped_at("loading rows@3", restore);
     let unfinished = databases_like(&shop, &target);
     let filled = |sql: &str| sql.replace("{unfinished}", &unfinished).replace("{target}", &target);
     shop.server.psql("postgres", &filled(before)).unwrap();
