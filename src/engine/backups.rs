@@ -81,6 +81,8 @@ pub struct Chosen {
 /// run that must have been decided has lost its outcome: what follows the chosen one is then not known.
 pub async fn choose(register: &Register, run: Option<u32>) -> Result<Chosen, EngineError> {
     if let Some(run) = run {
+        // Looked for first: a run that was decided meanwhile, and followed by the next, has lost nothing.
+        let newest = register.newest().await?;
         return match register.outcome(run).await? {
             Some(decided) => match decided.outcome.decision {
                 Decision::Sealed { .. } => Ok(Chosen { run, newer_undecided: None }),
@@ -89,7 +91,6 @@ pub async fn choose(register: &Register, run: Option<u32>) -> Result<Chosen, Eng
                 }
             },
             None => {
-                let newest = register.newest().await?;
                 if (1..=newest).contains(&run) {
                     register.must_be_open(run, newest).await?;
                 }

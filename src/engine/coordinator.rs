@@ -7,7 +7,7 @@ use super::documents::{self, Held};
 use super::error::EngineError;
 use super::interrupt::{Interrupt, Interruption, Trigger};
 use super::job::BackupJob;
-use super::metadata::{self, Metadata};
+use super::metadata::{self, Metadata, Verified};
 use super::opening;
 use super::progress::Stage;
 use super::register::{Claimed, OpenRun, Turn};
@@ -204,7 +204,9 @@ async fn make(job: &BackupJob, turn: &Turn, resumed: Option<Settled>) -> Result<
         Some(settled) => settled,
         None => export(job, turn).await?,
     };
-    job.interrupt.race(prove(job, turn, settled)).await
+    let ready = job.interrupt.race(prove(job, turn, settled)).await?;
+    // Not raced from here on: given up in the middle, nobody would know which word the register took.
+    seal_run(job, turn, ready).await
 }
 
 /// Plans, exports and counts: everything that the snapshot is needed for.
@@ -325,8 +327,15 @@ async fn run_workers(
     first
 }
 
-/// Balances, writes parts and manifest, has everything read back, and seals.
-async fn prove(job: &BackupJob, turn: &Turn, settled: Settled) -> Result<Sealed, EngineError> {
+/// All but the seal.
+struct ReadyToSeal {
+    balanced: Balanced,
+    metadata: Metadata,
+    verified: Verified,
+}
+
+/// Balances, writes parts and manifest, has everything read back, and compares once more.
+async fn prove(job: &BackupJob, turn: &Turn, settled: Settled) -> Result<ReadyToSeal, EngineError> {
     let Settled { plan, tickets, census } = settled;
     let tickets_held = tickets.iter().map(|held| (held.document.clone(), held.sha256)).collect();
     let mut ledger = Ledger::open(plan.document.clone(), tickets_held)?;
@@ -343,6 +352,11 @@ async fn prove(job: &BackupJob, turn: &Turn, settled: Settled) -> Result<Sealed,
     let proof = (&metadata.written[..], &verified.proven);
     seal::compare_once_more(&job.destinations, &job.register, turn, &balanced, proof).await?;
     kill_point::passed("compared", "everything");
+    Ok(ReadyToSeal { balanced, metadata, verified })
+}
+
+async fn seal_run(job: &BackupJob, turn: &Turn, ready: ReadyToSeal) -> Result<Sealed, EngineError> {
+    let ReadyToSeal { balanced, metadata, verified } = ready;
     seal::seal(&job.register, turn, balanced.plan(), verified.proven).await?;
     kill_point::passed("sealed", "run");
     // As any reader would: what can't be opened was not made. The seal stands, so the run can't be voided.

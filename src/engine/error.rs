@@ -231,7 +231,7 @@ pub(crate) fn describe(decision: &Decision) -> String {
 
 fn what_is_left(left: Option<&str>) -> String {
     left.map_or_else(
-        || "nothing of the restore is left on the target".to_owned(),
+        || "nothing of the restore is left on the target (roles and extensions that it made stay)".to_owned(),
         |left| format!("left on the target: {left}"),
     )
 }

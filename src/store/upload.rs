@@ -8,7 +8,7 @@ mod schedule;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 pub use self::schedule::PartSchedule;
 use super::digest::ContentHasher;
@@ -52,6 +52,9 @@ pub struct Upload {
     buffer: BytesMut,
     /// Begun when the first part is full; objects of one part are created by a single request.
     session: Option<Arc<dyn UploadSession>>,
+    /// While the session is being begun: a task of its own, so that whoever gives the upload up meanwhile learns of
+    /// the session that the store has just opened.
+    beginning: Option<JoinHandle<Result<Arc<dyn UploadSession>, StoreError>>>,
     in_flight: JoinSet<Result<(), StoreError>>,
     /// Number of the part that is being filled.
     number: u32,
@@ -74,6 +77,7 @@ impl Upload {
             concurrency: options.concurrency.max(1),
             buffer: BytesMut::new(),
             session: None,
+            beginning: None,
             in_flight: JoinSet::new(),
             number: 1,
             sent: ContentHasher::new(),
@@ -182,6 +186,11 @@ impl Upload {
     /// If the store did not take the abort; its lifecycle rule removes the parts then.
     pub async fn abort(mut self) -> Result<(), StoreError> {
         self.in_flight.shutdown().await;
+        if let Some(beginning) = self.beginning.take()
+            && let Ok(Ok(session)) = beginning.await
+        {
+            self.session = Some(session);
+        }
         match self.session.take() {
             Some(session) => session.abort().await,
             None => Ok(()),
@@ -246,26 +255,15 @@ impl Upload {
         self.in_flight.spawn(async move { session.put_part(number, offset, body).await });
     }
 
-    /// Begins the session in a task of its own: if the caller's future is dropped meanwhile, nobody would know
-    /// of the session that the store has just opened, so the task gives it up again.
-    async fn begin_session(&self) -> Result<Arc<dyn UploadSession>, StoreError> {
+    async fn begin_session(&mut self) -> Result<Arc<dyn UploadSession>, StoreError> {
         let (store, key) = (Arc::clone(&self.store), self.key.clone());
-        let (begun, waiting) = tokio::sync::oneshot::channel();
-        tokio::spawn(async move {
-            if let Err(Ok(orphan)) = begun.send(store.begin(&key).await)
-                && let Err(error) = orphan.abort().await
-            {
-                tracing::warn!(%key, %error, "an abandoned upload may have left parts behind");
-            }
-        });
-        match waiting.await {
-            Ok(begun) => begun.map(Arc::from),
-            Err(died) => {
-                let error =
-                    StoreError::new(StoreErrorKind::Invalid, "begin", self.key.as_str(), "its task died");
-                Err(error.with_source(died))
-            }
-        }
+        let begin = async move { store.begin(&key).await.map(Arc::from) };
+        let begun = self.beginning.get_or_insert_with(|| tokio::spawn(begin)).await;
+        self.beginning = None;
+        begun.unwrap_or_else(|died| {
+            let error = StoreError::new(StoreErrorKind::Invalid, "begin", self.key.as_str(), "its task died");
+            Err(error.with_source(died))
+        })
     }
 
     fn settle(&mut self, ended: Result<Result<(), StoreError>, tokio::task::JoinError>) {
@@ -300,12 +298,23 @@ impl Drop for Upload {
     fn drop(&mut self) {
         // A dropped upload can't be mistaken for a finished one (no `Committed` exists); this is only to leave
         // no parts behind when a caller's future is dropped.
-        let Some(session) = self.session.take() else { return };
+        let (session, beginning) = (self.session.take(), self.beginning.take());
+        if session.is_none() && beginning.is_none() {
+            return;
+        }
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let mut in_flight = std::mem::take(&mut self.in_flight);
         let key = self.key.clone();
         runtime.spawn(async move {
             in_flight.shutdown().await;
+            let session = match (session, beginning) {
+                (Some(session), _) => session,
+                (None, Some(beginning)) => match beginning.await {
+                    Ok(Ok(session)) => session,
+                    _ => return,
+                },
+                (None, None) => return,
+            };
             if let Err(error) = session.abort().await {
                 tracing::warn!(%key, %error, "an abandoned upload left parts behind");
             }

@@ -302,7 +302,8 @@ async fn a_full_disk_is_named_and_leaves_the_server_as_it_was() {
         "0"
     );
     let dropped =
-        vouchsafe::source::target::drop_unfinished(&restore.maintenance, "too_large", &restore.id).await;
+        vouchsafe::source::target::drop_unfinished(&restore.maintenance, "too_large", &restore.id, None)
+            .await;
     assert!(dropped.unwrap());
     server.psql("postgres", "DROP TABLESPACE small").unwrap();
 }

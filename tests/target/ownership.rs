@@ -80,9 +80,13 @@ async fn an_unfinished_database_is_dropped_only_by_its_mark() {
         let before = databases(server);
         let error = restore.run().await.unwrap_err();
         assert!(matches!(error, TargetError::DatabaseNotOurs { .. }), "{what}: {error}");
-        let dropped =
-            vouchsafe::source::target::drop_unfinished(&restore.maintenance, "marks_restored", &restore.id)
-                .await;
+        let dropped = vouchsafe::source::target::drop_unfinished(
+            &restore.maintenance,
+            "marks_restored",
+            &restore.id,
+            None,
+        )
+        .await;
         assert!(matches!(dropped, Err(TargetError::DatabaseNotOurs { .. })), "{what}");
         assert_eq!(databases(server), before, "{what}");
         assert_eq!(server.psql(&name, "SELECT count(*) FROM precious").unwrap().trim(), "0", "{what}");
@@ -104,7 +108,9 @@ async fn a_name_that_is_taken_meanwhile_is_not_overwritten() {
     assert!(matches!(error, TargetError::DatabaseExists { .. }), "{error}");
     server.psql("race_restored", "SELECT FROM precious").unwrap();
     // The unfinished one is still marked as such.
-    assert!(vouchsafe::source::target::drop_unfinished(&maintenance, "race_restored", &id).await.unwrap());
+    assert!(
+        vouchsafe::source::target::drop_unfinished(&maintenance, "race_restored", &id, None).await.unwrap()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -124,7 +130,9 @@ async fn a_database_in_use_is_named_with_its_sessions_and_kept() {
     );
     intruder.ping().await.unwrap();
     // What a killed restore left running is ended, however.
-    assert!(vouchsafe::source::target::drop_unfinished(&maintenance, "used_restored", &id).await.unwrap());
+    assert!(
+        vouchsafe::source::target::drop_unfinished(&maintenance, "used_restored", &id, None).await.unwrap()
+    );
     intruder.ping().await.unwrap_err();
 }
 

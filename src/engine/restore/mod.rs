@@ -32,6 +32,7 @@ use build::Material;
 use content::Content;
 use fitness::Intention;
 use site::Site;
+use unfinished::Made;
 
 /// Into what a restore goes. Nothing is ever overwritten.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -134,7 +135,7 @@ pub async fn restore(job: &RestoreJob) -> Result<Restored, EngineError> {
     };
     let tables = match ready.make(job, session, &fence).await {
         Ok(tables) => tables,
-        Err(error) => return Err(unfinished::given_up(job, &ready.id, fence, error).await),
+        Err(error) => return Err(unfinished::given_up(job, (&ready.id, &ready.made), fence, error).await),
     };
     // Whatever became of the session that held the lock: the restore is done, and a failure now would say that it
     // is not.
@@ -161,6 +162,7 @@ struct Ready {
     plan: RestorePlan,
     made_roles: Vec<Role>,
     target: ServerFacts,
+    made: Made,
 }
 
 impl Ready {
@@ -223,6 +225,7 @@ impl Ready {
             plan,
             made_roles,
             target,
+            made: Made::default(),
         };
         Ok((ready, session))
     }
@@ -241,6 +244,9 @@ impl Ready {
         };
         job.interrupt.race(roles).await?;
         let site = open_site(job, &self.content, &self.archive, &self.plan, &self.id).await?;
+        if let Some(oid) = site.database() {
+            self.made.database.get_or_init(|| oid);
+        }
         let material = Material {
             job,
             backup: &self.backup,
@@ -250,6 +256,7 @@ impl Ready {
             block_size: self.target.block_size,
         };
         let tables = job.interrupt.race(material.build(&site)).await?;
+        self.made.compared.get_or_init(|| ());
         kill_point::passed("built", "database");
         // Not raced: given up in the middle of a commit, nobody would know whether the name was given.
         site.finish(fence).await?;

@@ -51,6 +51,14 @@ impl Site {
         }
     }
 
+    /// The OID of the database that was made.
+    pub(super) const fn database(&self) -> Option<u32> {
+        match self {
+            Self::New { made, .. } => Some(made.oid()),
+            Self::Existing { .. } => None,
+        }
+    }
+
     /// Collects statistics, of what is the restore's.
     pub(super) async fn analyze(
         &self,
@@ -72,7 +80,7 @@ impl Site {
                 let utf8 = crate::source::ClientEncoding::Utf8;
                 let session = Session::connect(&endpoint, "restore", &utf8).await?;
                 claimed.settle(&session).await?;
-                session.close().await?;
+                crate::engine::best_effort("the restore is settled", session.close().await);
             }
         }
         kill_point::passed("renamed", "database");

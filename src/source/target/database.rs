@@ -74,6 +74,7 @@ pub struct NewDatabase {
     pub(super) unfinished: String,
     /// Its name from then on.
     pub(super) wanted: String,
+    oid: u32,
 }
 
 impl NewDatabase {
@@ -121,8 +122,18 @@ impl NewDatabase {
         }
         session.run("marking the new database", &mark).await?;
         kill_point::passed("marked", "database");
+        let Some(oid) = oid_of(&session, &unfinished).await? else {
+            let found = "it was there, and is gone".to_owned();
+            return Err(TargetError::DatabaseNotOurs { name: unfinished, found });
+        };
         session.close().await?;
-        Ok(Self { maintenance: maintenance.clone(), unfinished, wanted: wanted.to_owned() })
+        Ok(Self { maintenance: maintenance.clone(), unfinished, wanted: wanted.to_owned(), oid })
+    }
+
+    /// Its identity, whatever its name.
+    #[must_use]
+    pub const fn oid(&self) -> u32 {
+        self.oid
     }
 
     /// How to connect to it.
@@ -147,7 +158,8 @@ pub struct DatabaseOptions {
     pub owner: Option<String>,
 }
 
-/// Drops the unfinished database of restore `id`, if there is one. Sessions in it are ended.
+/// Drops the unfinished database of restore `id`, if there is one; with `only`, if it is the one of that OID. Sessions
+/// in it are ended.
 ///
 /// # Errors
 /// [`TargetError::DatabaseNotOurs`] if what has its name doesn't carry its mark: that is never dropped.
@@ -155,10 +167,12 @@ pub async fn drop_unfinished(
     maintenance: &EndpointConfig,
     wanted: &str,
     id: &RestoreId,
+    only: Option<u32>,
 ) -> Result<bool, TargetError> {
     let session = Session::connect(maintenance, "restore", &ClientEncoding::Utf8).await?;
     let name = id.unfinished_name(wanted);
-    let found = matches!(inspect(&session, maintenance, &name, id).await?, Unfinished::Ours);
+    let another = only.is_some() && oid_of(&session, &name).await? != only;
+    let found = !another && matches!(inspect(&session, maintenance, &name, id).await?, Unfinished::Ours);
     if found {
         drop_forced(&session, &name).await?;
     }

@@ -38,7 +38,7 @@ pub use preflight::{Demands, Destination, Finding, Severity, preflight};
 pub use properties::{DatabaseGrant, DatabaseProperties, DatabaseSetting};
 pub use reread::{Rereader, Rows};
 pub use roles::{create_roles, missing_roles};
-pub use schemas::{ClaimedSchemas, Leftovers, existing as existing_schemas, give_up};
+pub use schemas::{ClaimedSchemas, Leftovers, existing as existing_schemas, give_up, others_are_in};
 pub use toc::{Section, Toc, TocEntry};
 
 /// A failed statement, a full disk told apart from the rest.

@@ -334,6 +334,18 @@ async fn delete_records(session: &Session, id: &RestoreId, and: &str) -> Result<
     Ok(())
 }
 
+/// Whether sessions that are no restore's are in this database.
+///
+/// # Errors
+/// A failed query.
+pub async fn others_are_in(session: &Session) -> Result<bool, TargetError> {
+    let sql = "SELECT EXISTS (SELECT FROM pg_stat_activity
+                WHERE datname = current_database() AND backend_type = 'client backend'
+                  AND application_name NOT LIKE 'vouchsafe %' AND application_name <> 'pg_restore')";
+    let row = session.client().query_one(sql, &[]).await;
+    Ok(row.map_err(|error| session.error("looking for other sessions", error))?.get(0))
+}
+
 /// Gives a restore up: ends its sessions, and drops what is recorded for it. The [`super::Fence`] of the database must be
 /// held. Answers the schemas that were there, empty, and hold now what is in no record: `pg_restore` may have been
 /// stopped among definitions, or an application has made it meanwhile, so it stays, and these stay recorded as begun.
