@@ -132,16 +132,18 @@ async fn only_in_database(
     plan: &Plan,
     session: &Session,
 ) -> Result<Vec<TableDifference>, EngineError> {
-    // Of tables that came later nobody knows whether the backup's selection would have taken them.
-    if backup.manifest.omissions.iter().any(|it| it.kind == EXCLUDED) {
-        return Ok(Vec::new());
-    }
     let held: BTreeSet<&QualifiedName> = plan.tables.iter().map(|table| &table.facts.name).collect();
     let left_out: BTreeSet<&str> = backup.manifest.omissions.iter().map(|it| it.object.as_str()).collect();
+    // Of a schema of which it has nothing, a backup of a selection would hardly have taken a later table.
+    let selected = backup.manifest.omissions.iter().any(|it| it.kind == EXCLUDED);
+    let schemas: BTreeSet<&str> = held.iter().map(|name| name.schema.as_str()).collect();
     let mut found = Vec::new();
     for name in tables_with_rows(session).await? {
         // Older backups name what they leave out without quotes.
         let unquoted = format!("{}.{}", name.schema, name.name);
+        if selected && !schemas.contains(name.schema.as_str()) {
+            continue;
+        }
         if held.contains(&name) || left_out.contains(&*name.to_string()) || left_out.contains(&*unquoted) {
             continue;
         }

@@ -42,8 +42,13 @@ pub(crate) async fn take(endpoint: &EndpointConfig) -> Held {
     Held::take(endpoint, &Selection::default(), impatient()).await.unwrap()
 }
 
+/// Schema and name, as they are.
+pub(crate) fn plain(table: &ExportTable) -> String {
+    format!("{}.{}", table.facts.name.schema, table.facts.name.name)
+}
+
 pub(crate) fn table<'a>(held: &'a Held, name: &str) -> &'a ExportTable {
-    let found = held.catalog.tables.iter().find(|table| table.facts.name.to_string() == name);
+    let found = held.catalog.tables.iter().find(|table| plain(table) == name);
     found.unwrap_or_else(|| panic!("no table {name} in {:?}", held.catalog.tables))
 }
 

@@ -5,7 +5,7 @@ use testbed::PgVersion;
 use vouchsafe::format::relation::{CopyFormat, SpanRange};
 use vouchsafe::source::{Held, OmissionKind, Reader, SchemaPattern, Selection, TablePattern};
 
-use crate::bench::{binary_rows, database, endpoint, impatient, other, read_span, table, take};
+use crate::bench::{binary_rows, database, endpoint, impatient, other, plain, read_span, table, take};
 
 #[tokio::test]
 async fn every_table_is_exported_or_its_omission_listed() {
@@ -28,7 +28,7 @@ async fn every_table_is_exported_or_its_omission_listed() {
     let session = other(&endpoint).await;
     session.run("", "CREATE TEMP TABLE passing (i int)").await.unwrap();
     let held = take(&endpoint).await;
-    let names: Vec<String> = held.catalog.tables.iter().map(|table| table.facts.name.to_string()).collect();
+    let names: Vec<String> = held.catalog.tables.iter().map(plain).collect();
     assert_eq!(
         names,
         [
@@ -81,10 +81,7 @@ async fn exclusions_are_listed_and_still_locked() {
         exclude_tables: vec![TablePattern::parse("s.c*").unwrap()],
     };
     let held = Held::take(&endpoint(server, &name), &selection, impatient()).await.unwrap();
-    assert_eq!(
-        held.catalog.tables.iter().map(|table| table.facts.name.to_string()).collect::<Vec<_>>(),
-        ["s.b"]
-    );
+    assert_eq!(held.catalog.tables.iter().map(plain).collect::<Vec<_>>(), ["s.b"]);
     let omitted: Vec<_> = held.catalog.omissions.iter().map(|omission| omission.object.as_str()).collect();
     assert_eq!(omitted, ["public.a", "s.c"]);
     assert_eq!(held.locks.tables(), 3, "pg_dump writes their definitions");

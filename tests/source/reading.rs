@@ -8,7 +8,7 @@ use vouchsafe::plan::spans::{self, Cut};
 use vouchsafe::source::error::chain_text;
 use vouchsafe::source::{Reader, inventory, schema, views};
 
-use crate::bench::{binary_rows, database, endpoint, read_span, table, take, tools};
+use crate::bench::{binary_rows, database, endpoint, plain, read_span, table, take, tools};
 
 #[rstest]
 #[case(PgVersion::V13)]
@@ -117,8 +117,7 @@ async fn the_zoo_is_read_to_the_last_row(#[case] version: PgVersion) {
         .unwrap();
     // A name may hold a newline.
     let mut listed: Vec<&str> = listed.trim_end_matches('\n').split('\x1f').collect();
-    let mut exported: Vec<String> =
-        held.catalog.tables.iter().map(|table| table.facts.name.to_string()).collect();
+    let mut exported: Vec<String> = held.catalog.tables.iter().map(plain).collect();
     listed.sort_unstable();
     exported.sort_unstable();
     assert_eq!(exported, listed);
