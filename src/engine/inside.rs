@@ -2,12 +2,10 @@
 
 use super::backups::Backup;
 use super::destinations::Destinations;
-use super::documents::{self, Held};
 use super::error::EngineError;
 use super::reading::{self, Pinned};
-use crate::format::{
-    CatalogDocument, CatalogKind, Key, Order, Part, PlanDocument, Settlement, Tickets, decode,
-};
+use super::reopening;
+use crate::format::{CatalogDocument, CatalogKind, Order, Settlement, decode};
 
 /// Of one server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,11 +25,7 @@ pub async fn inside(backup: &Backup, destinations: &Destinations) -> Result<Vec<
     // All catalogs lie in the default destination.
     for destination in backup.manifest.destinations.iter().filter(|it| it.default) {
         let store = &*destinations.named(&destination.name)?.store;
-        let key = |document| Key::of_plan(backup.run, &backup.plan, document);
-        let tickets: Held<Tickets> =
-            documents::get_bound(store, &key(PlanDocument::Tickets), destination.tickets).await?;
-        let part: Held<Part> =
-            documents::get_bound(store, &key(PlanDocument::Part), destination.part).await?;
+        let (tickets, part) = reopening::books_of(backup, destination, store).await?;
         for (ticket, entry) in tickets.document.tickets.iter().zip(&part.document.entries) {
             let (Order::Catalog { endpoint, what }, Settlement::Catalog { object, entries }) =
                 (&ticket.order, &entry.settlement)

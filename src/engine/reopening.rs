@@ -6,8 +6,24 @@ use super::destinations::Destinations;
 use super::documents::{self, Held};
 use super::error::EngineError;
 use super::metadata;
-use crate::format::{Census, Key, Part, Plan, PlanDocument, Tickets};
+use crate::format::{Census, Key, ManifestDestination, Part, Plan, PlanDocument, Tickets};
 use crate::ledger::Ledger;
+use crate::store::ObjectStore;
+
+/// Tickets of a destination, and the part that says what settled each of them: by digest.
+///
+/// # Errors
+/// If one is missing or another.
+pub(crate) async fn books_of(
+    backup: &Backup,
+    destination: &ManifestDestination,
+    store: &dyn ObjectStore,
+) -> Result<(Held<Tickets>, Held<Part>), EngineError> {
+    let key = |document| Key::of_plan(backup.run, &backup.plan, document);
+    let tickets = documents::get_bound(store, &key(PlanDocument::Tickets), destination.tickets).await?;
+    let part = documents::get_bound(store, &key(PlanDocument::Part), destination.part).await?;
+    Ok((tickets, part))
+}
 
 /// Balances the books of `backup` from its documents.
 ///
@@ -24,11 +40,8 @@ pub(crate) async fn balance_again(backup: &Backup, destinations: &Destinations) 
     let (mut tickets, mut parts) = (Vec::new(), Vec::new());
     for destination in &manifest.destinations {
         let store = &*destinations.named(&destination.name)?.store;
-        let held: Held<Tickets> =
-            documents::get_bound(store, &key(PlanDocument::Tickets), destination.tickets).await?;
+        let (held, part) = books_of(backup, destination, store).await?;
         tickets.push((held.document, held.sha256));
-        let part: Held<Part> =
-            documents::get_bound(store, &key(PlanDocument::Part), destination.part).await?;
         parts.push(part.document);
     }
     let mut ledger = Ledger::open(plan.document.clone(), tickets)?;

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::super::backups::Backup;
-use super::super::documents::{self, Held};
 use super::super::error::EngineError;
 use super::super::reading::{self, Pinned};
+use super::super::reopening;
 use super::{RestoreJob, RestoredTable};
 use crate::format::{
-    CatalogDocument, CatalogKind, EndpointPlan, Fingerprint, Key, Order, Part, PlanDocument, QualifiedName,
-    Settlement, StoredObject, TablePlan, Tickets, decode,
+    CatalogDocument, CatalogKind, EndpointPlan, Fingerprint, Key, Order, PlanDocument, QualifiedName,
+    Settlement, StoredObject, TablePlan, decode,
 };
 use crate::source::inventory::DatabaseEntry;
 use crate::source::roles::Role;
@@ -52,14 +52,10 @@ impl Content {
         let mut draft = Draft::default();
         for destination in &backup.manifest.destinations {
             let store = &*job.destinations.named(&destination.name)?.store;
-            let key = |document| Key::of_plan(backup.run, &backup.plan, document);
-            let tickets: Held<Tickets> =
-                documents::get_bound(store, &key(PlanDocument::Tickets), destination.tickets).await?;
-            let part: Held<Part> =
-                documents::get_bound(store, &key(PlanDocument::Part), destination.part).await?;
+            let (tickets, part) = reopening::books_of(backup, destination, store).await?;
             for (ticket, entry) in tickets.document.tickets.iter().zip(&part.document.entries) {
                 if ticket.id != entry.ticket {
-                    let part = key(PlanDocument::Part);
+                    let part = Key::of_plan(backup.run, &backup.plan, PlanDocument::Part);
                     return Err(damaged(store, &part, "it does not list the tickets of its destination"));
                 }
                 draft.take(store, &destination.name, &ticket.order, &entry.settlement).await?;

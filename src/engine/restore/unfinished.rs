@@ -4,8 +4,8 @@ use std::sync::OnceLock;
 
 use super::super::error::EngineError;
 use super::{RestoreJob, RestorePlace};
-use crate::source::target::{Fence, RestoreId, TargetError, drop_unfinished, give_up, others_are_in};
-use crate::source::{ClientEncoding, Session};
+use crate::source::target::{Fence, RestoreId, TargetError, drop_unfinished, exists, give_up, others_are_in};
+use crate::source::{ClientEncoding, EndpointConfig, Session};
 
 /// How far a restore has come.
 #[derive(Debug, Default)]
@@ -57,7 +57,10 @@ async fn take_back(job: &RestoreJob, id: &RestoreId, made: &Made) -> Option<Stri
                 Some(oid) => {
                     drop_unfinished(&maintenance, &job.target.database, id, Some(*oid)).await.map(|_| None)
                 }
-                None => Ok(None),
+                // It may have come into being before it could be marked: then it isn't said that nothing is left.
+                None => is_there(&maintenance, &id.unfinished_name(&job.target.database))
+                    .await
+                    .map(|there| there.then(|| name(job, id))),
             }
         }
         RestorePlace::EmptySchemas => take_schemas_back(job, id).await,
@@ -68,6 +71,13 @@ async fn take_back(job: &RestoreJob, id: &RestoreId, made: &Made) -> Option<Stri
         Err(TargetError::DatabaseNotOurs { .. }) => None,
         Err(error) => Some(format!("{} ({})", name(job, id), because(&error))),
     }
+}
+
+async fn is_there(maintenance: &EndpointConfig, database: &str) -> Result<bool, TargetError> {
+    let session = Session::connect(maintenance, "restore", &ClientEncoding::Utf8).await?;
+    let there = exists(&session, database).await?;
+    session.close().await?;
+    Ok(there)
 }
 
 async fn take_schemas_back(job: &RestoreJob, id: &RestoreId) -> Result<Option<String>, TargetError> {

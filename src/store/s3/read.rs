@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use aws_sdk_s3::primitives::ByteStream as SdkStream;
 use futures::{StreamExt, stream};
 
@@ -194,6 +195,28 @@ fn listing(shared: &Shared, below: &str) -> Request {
     Request { operation: "list", object, condition: Condition::None }
 }
 
+/// One page of what lies below `below`; with `delimiter`, of the folders there.
+async fn page_of(
+    shared: &Shared,
+    below: &str,
+    delimiter: Option<&str>,
+    page: Option<&str>,
+) -> Result<(ListObjectsV2Output, Option<String>), StoreError> {
+    let request = listing(shared, below);
+    let mut found = shared
+        .client
+        .list_objects_v2()
+        .bucket(&shared.bucket)
+        .prefix(below)
+        .set_delimiter(delimiter.map(str::to_owned))
+        .set_continuation_token(page.map(str::to_owned))
+        .send()
+        .await
+        .map_err(|error| request.classify(error))?;
+    let next = next_page(&request, found.is_truncated, found.next_continuation_token.take())?;
+    Ok((found, next))
+}
+
 pub(super) async fn list(
     shared: &Shared,
     prefix: Option<&Key>,
@@ -203,21 +226,11 @@ pub(super) async fn list(
         Some(prefix) => format!("{}{prefix}/", shared.prefix),
         None => shared.prefix.clone(),
     };
-    let request = listing(shared, &below);
-    let found = shared
-        .client
-        .list_objects_v2()
-        .bucket(&shared.bucket)
-        .prefix(&below)
-        .set_continuation_token(page.map(str::to_owned))
-        .send()
-        .await
-        .map_err(|error| request.classify(error))?;
+    let (found, next) = page_of(shared, &below, None, page).await?;
     let objects = found.contents.unwrap_or_default().into_iter().filter_map(|object| {
         let key = Key::parse(object.key?.strip_prefix(&shared.prefix)?).ok()?;
         Some((key, u64::try_from(object.size?).ok()?))
     });
-    let next = next_page(&request, found.is_truncated, found.next_continuation_token)?;
     Ok(ListPage { objects: objects.collect(), next })
 }
 
@@ -227,21 +240,10 @@ pub(super) async fn list_folders(
     page: Option<&str>,
 ) -> Result<FolderPage, StoreError> {
     let below = format!("{}{prefix}/", shared.prefix);
-    let request = listing(shared, &below);
-    let found = shared
-        .client
-        .list_objects_v2()
-        .bucket(&shared.bucket)
-        .prefix(&below)
-        .delimiter("/")
-        .set_continuation_token(page.map(str::to_owned))
-        .send()
-        .await
-        .map_err(|error| request.classify(error))?;
+    let (found, next) = page_of(shared, &below, Some("/"), page).await?;
     let folders = found.common_prefixes.unwrap_or_default().into_iter().filter_map(|folder| {
         Key::parse(folder.prefix?.strip_prefix(&shared.prefix)?.strip_suffix('/')?).ok()
     });
-    let next = next_page(&request, found.is_truncated, found.next_continuation_token)?;
     Ok(FolderPage { folders: folders.collect(), next })
 }
 
