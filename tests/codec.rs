@@ -7,7 +7,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use rstest::rstest;
 use vouchsafe::codec::{
-    CHUNK_BYTES, CodecError, Decoder, RAW_CHUNK_BYTES, RowHasher, RowTotals, SpanReader, SpanWriter,
+    CodecError, Decoder, FRAME_BYTES, RAW_CHUNK_BYTES, RowHasher, RowTotals, SpanReader, SpanWriter,
     StoredTotals,
 };
 use vouchsafe::format::relation::CopyFormat::{self, Binary, Text};
@@ -254,8 +254,8 @@ fn a_stored_object_holds_what_was_written_for_any_zstd(#[case] format: CopyForma
     let raw = zoo(format);
     let (stored, totals) = write(format, ZOO_COLUMNS, &raw);
     assert_eq!(zstd::decode_all(&stored[..]).unwrap(), raw);
-    // Magic number; a checksum and no size; a window of 2^19 (RFC 8878, section 3.1.1.1).
-    assert_eq!(stored[..6], [0x28, 0xb5, 0x2f, 0xfd, 0b100, (19 - 10) << 3]);
+    // Magic number; a checksum, a size, and with it no window of its own (RFC 8878, section 3.1.1.1).
+    assert_eq!((&stored[..4], stored[4] & 0b11_1111), (&[0x28, 0xb5, 0x2f, 0xfd][..], 0b10_0100));
     let found = read(format, ZOO_COLUMNS, raw.len() as u64, &stored).unwrap();
     let RowTotals { fingerprint, raw_bytes, challenge } = totals;
     let (length, sha256) = (stored.len() as u64, Sha256Digest::of(&stored));
@@ -321,7 +321,7 @@ fn a_stored_object_that_ends_early_is_truncated_wherever_it_ends(#[case] format:
 }
 
 #[test]
-fn nothing_may_follow_the_frame() {
+fn nothing_may_follow_the_last_frame() {
     let (stored, _) = write(Text, ZOO_COLUMNS, ZOO_TEXT.as_bytes());
     let skippable = [0x50, 0x2a, 0x4d, 0x18, 0, 0, 0, 0]; // RFC 8878, section 3.1.2
     for tail in [&b"\0"[..], &stored, &skippable] {
@@ -374,11 +374,12 @@ fn a_decompression_bomb_ends_at_what_the_receipt_allows() {
 
 #[test]
 fn an_error_names_the_block_that_does_not_decode() {
-    let raw: Vec<u8> =
-        (0..400_000_u32).flat_map(|n| format!("{}\n", n.wrapping_mul(0x9e37_79b9)).into_bytes()).collect();
+    let raw = numbers(90_000);
+    assert!(raw.len() < FRAME_BYTES, "one frame");
     let (stored, _) = write(Text, 1, &raw);
     // Walk the blocks (RFC 8878, section 3.1.1.2), and give one in the middle the reserved type.
-    let (mut at, mut starts) = (6, Vec::new());
+    // Magic number, descriptor, window, and a size of four bytes come before them.
+    let (mut at, mut starts) = (10, Vec::new());
     loop {
         starts.push(at);
         let header = u32::from_le_bytes([stored[at], stored[at + 1], stored[at + 2], 0]);
@@ -423,23 +424,26 @@ fn damaged_rows_in_an_intact_frame_are_named_by_row_and_by_place() {
     );
 }
 
-/// Pieces are of one size, so that a part of an upload is a known number of them.
+fn numbers(rows: u32) -> Vec<u8> {
+    (0..rows).flat_map(|n| format!("{}\n", n.wrapping_mul(0x9e37_79b9)).into_bytes()).collect()
+}
+
 #[test]
-fn chunks_are_bounded_in_both_directions() {
-    let raw: Vec<u8> =
-        (0..2_000_000_u32).flat_map(|n| format!("{}\n", n.wrapping_mul(0x9e37_79b9)).into_bytes()).collect();
+fn what_is_handed_out_is_bounded_in_both_directions() {
+    let raw = numbers(2_000_000);
     let mut writer = SpanWriter::new(Text, 1).unwrap();
     let mut out: Vec<Bytes> = Vec::new();
     for piece in raw.chunks(777_777) {
+        let before = out.len();
         writer.push(piece, &mut out).unwrap();
+        assert!(out.len() <= before + 1, "a frame at a time");
     }
     writer.finish(&mut out).unwrap();
-    let (last, whole) = out.split_last().unwrap();
-    assert!(whole.len() > 10 && whole.iter().all(|chunk| chunk.len() == CHUNK_BYTES));
-    assert!(last.len() <= CHUNK_BYTES);
+    assert_eq!(out.len(), raw.len() / FRAME_BYTES + 1);
 
     let mut reader = SpanReader::new(Text, 1, raw.len() as u64).unwrap();
     let (stored, mut back) = (out.concat(), Vec::new());
+    assert_eq!(zstd::decode_all(&stored[..]).unwrap(), raw, "zstd reads them as one");
     let mut rest = &stored[..];
     while let Some(raw) = reader.read(&mut rest).unwrap() {
         assert!(raw.len() <= RAW_CHUNK_BYTES);
@@ -450,17 +454,78 @@ fn chunks_are_bounded_in_both_directions() {
     reader.finish().unwrap();
 }
 
-/// The last block may begin in one chunk and end in the next, at any place.
 #[test]
-fn frames_end_well_around_the_end_of_a_chunk() {
+fn objects_end_well_around_the_end_of_a_frame() {
     let noise = |n: u64| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u8 | 0x80;
-    for length in (CHUNK_BYTES - 40..CHUNK_BYTES + 40).chain((0..4 * CHUNK_BYTES).step_by(77_777)) {
+    let around = |end: usize| end - 4..end + 4;
+    for length in
+        around(FRAME_BYTES).chain(around(2 * FRAME_BYTES)).chain((0..4 * FRAME_BYTES).step_by(277_777))
+    {
         let mut raw: Vec<u8> = (0..length as u64).map(|n| noise(n * n)).collect();
         raw.push(b'\n');
         let (stored, written) = write(Text, 1, &raw);
         let found = read(Text, 1, raw.len() as u64, &stored).unwrap();
         assert_eq!((found.fingerprint, found.length), (written.fingerprint, stored.len() as u64), "{length}");
     }
+}
+
+/// Where the frames of `stored` begin, and its end.
+fn frame_starts(stored: &[u8]) -> Vec<usize> {
+    let mut starts = vec![0];
+    while let Some(start) = starts.last().copied().filter(|start| *start < stored.len()) {
+        starts.push(start + zstd::zstd_safe::find_frame_compressed_size(&stored[start..]).unwrap());
+    }
+    starts
+}
+
+/// Rows of two bytes, so that rows end where frames do: neither the text format nor a frame's checksum shows it.
+#[test]
+fn an_object_cut_between_two_frames_or_with_one_left_out_or_added_is_found() {
+    let raw = b"7\n".repeat(3 * FRAME_BYTES / 2);
+    let (stored, _) = write(Text, 1, &raw);
+    let starts = frame_starts(&stored);
+    assert_eq!(starts.len(), 5, "three full frames and an empty one");
+    for cut in &starts[..4] {
+        let error = read(Text, 1, raw.len() as u64, &stored[..*cut]).unwrap_err();
+        assert!(matches!(error, CodecError::FrameTruncated { length } if length == *cut as u64), "{error}");
+    }
+    let raw_without_one = read(Text, 1, raw.len() as u64, &stored[starts[1]..]).unwrap().raw_bytes;
+    assert_eq!(raw_without_one, 2 * FRAME_BYTES as u64, "the numbers show a frame that is left out");
+    let twice = [&stored[..starts[1]], &stored].concat();
+    let error = read(Text, 1, raw.len() as u64, &twice).unwrap_err();
+    assert!(matches!(error, CodecError::TooLarge { .. }), "{error}");
+    let after_its_end = [&stored, &stored[..starts[1]]].concat();
+    let error = read(Text, 1, 2 * raw.len() as u64, &after_its_end).unwrap_err();
+    assert!(matches!(error, CodecError::Trailing { offset } if offset == stored.len() as u64), "{error}");
+}
+
+#[test]
+fn a_frame_larger_than_we_write_is_refused() {
+    let raw = numbers(200_000);
+    let mut zstd = zstd::stream::Encoder::new(Vec::new(), 1).unwrap();
+    zstd.include_checksum(true).unwrap();
+    std::io::Write::write_all(&mut zstd, &raw).unwrap();
+    let error = read(Text, 1, raw.len() as u64, &zstd.finish().unwrap()).unwrap_err();
+    assert!(matches!(&error, CodecError::Frame { why, .. } if why.contains("more than 1048576")), "{error}");
+}
+
+#[test]
+fn damage_is_placed_in_its_frame() {
+    let raw = numbers(400_000);
+    let (stored, _) = write(Text, 1, &raw);
+    let starts = frame_starts(&stored);
+    let (begin, end) = (starts[2], starts[3]);
+    let mut damaged = stored.clone();
+    damaged[end - 1] ^= 1; // its checksum
+    let error = read(Text, 1, raw.len() as u64, &damaged).unwrap_err();
+    assert!(
+        matches!(&error, CodecError::Checksum { stored } if *stored == (begin as u64..end as u64)),
+        "{error}"
+    );
+    damaged = stored;
+    damaged[begin] ^= 1; // its magic number
+    let error = read(Text, 1, raw.len() as u64, &damaged).unwrap_err();
+    assert!(matches!(&error, CodecError::Frame { stored, .. } if stored.start == begin as u64), "{error}");
 }
 
 /// In a process of its own, whose peak memory is then this test's.

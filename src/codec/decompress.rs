@@ -1,10 +1,12 @@
-//! One zstd frame back to raw COPY bytes.
+//! zstd frames back to raw COPY bytes.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 
 use zstd::stream::raw::{DParameter, Decoder as ZstdDecoder, InBuffer, Operation, OutBuffer};
 use zstd::zstd_safe::{get_error_name, zstd_sys::ZSTD_ErrorCode};
 
+use super::compress::FRAME_BYTES;
 use super::error::CodecError;
 
 /// Largest window that is believed, as log2 of bytes: what RFC 8878, section 3.1.1.1.2, asks of decoders at
@@ -26,13 +28,16 @@ const DESCRIPTOR_ZEROS: u8 = 0b11011;
 /// A block's header, which zstd reads along with the block before it.
 const BLOCK_HEADER_BYTES: u64 = 3;
 
-/// Decompresses one object: exactly one frame, whose checksum holds, of at most as many bytes as are expected.
+/// Decompresses one object: frames of [`FRAME_BYTES`] and one of less, whose checksums hold, of at most as many
+/// bytes as are expected.
 pub struct Decoder {
     zstd: ZstdDecoder<'static>,
     raw: Vec<u8>,
     limit: u64,
     produced: u64,
     consumed: u64,
+    /// Where the frame that is being read begins, and the raw bytes that came before it.
+    frame: (u64, u64),
     /// Bytes that zstd wants next: a header, a block or the checksum. It gets no more than that at a time, so
     /// that an error can be told from the bytes around it.
     wanted: usize,
@@ -59,7 +64,7 @@ impl std::fmt::Debug for Decoder {
 }
 
 impl Decoder {
-    /// A decoder for one frame of at most `limit` raw bytes.
+    /// A decoder for one object of at most `limit` raw bytes.
     ///
     /// # Errors
     /// [`CodecError::Zstd`] if memory is short.
@@ -75,6 +80,7 @@ impl Decoder {
             limit,
             produced: 0,
             consumed: 0,
+            frame: (0, 0),
             wanted: MAGIC.len() + 1,
             last: 0..0,
             state: State::Reading,
@@ -100,7 +106,7 @@ impl Decoder {
         }
     }
 
-    /// The length of the frame, if it is at its end.
+    /// The length of the object, if it is at its end.
     ///
     /// # Errors
     /// [`CodecError::FrameTruncated`] if it is not; [`CodecError::Failed`] if it had failed before.
@@ -152,24 +158,44 @@ impl Decoder {
             *stored = &stored[taken..];
             self.consumed += taken as u64;
             self.wanted = wanted.max(1);
-            if wanted == 0 {
-                self.state = State::Ended;
-            }
             if !self.raw.is_empty() {
                 self.last = self.last.end.saturating_sub(BLOCK_HEADER_BYTES)..self.consumed;
                 self.produced += self.raw.len() as u64;
                 if self.produced > self.limit {
                     return Err(CodecError::TooLarge { stored: self.last.clone(), limit: self.limit });
                 }
+            }
+            if wanted == 0 {
+                self.end_frame()?;
+            }
+            if !self.raw.is_empty() {
                 return Ok(true);
             }
         }
     }
 
+    /// A full frame is followed by another, and a smaller one is the last.
+    fn end_frame(&mut self) -> Result<(), CodecError> {
+        let (begin, raw_before) = self.frame;
+        match (self.produced - raw_before).cmp(&(FRAME_BYTES as u64)) {
+            Ordering::Less => self.state = State::Ended,
+            Ordering::Equal => {
+                self.frame = (self.consumed, self.produced);
+                self.wanted = MAGIC.len() + 1;
+            }
+            Ordering::Greater => {
+                let why = format!("a zstd frame in it holds more than {FRAME_BYTES} bytes");
+                return Err(CodecError::Frame { stored: begin..self.consumed, why });
+            }
+        }
+        Ok(())
+    }
+
     /// Refuses what zstd's decoder would take and we never write.
     fn check_header(&self, piece: &[u8]) -> Result<(), CodecError> {
-        let passed = self.consumed.min(5) as usize;
-        let frame = |why: &str| CodecError::Frame { stored: 0..5, why: why.into() };
+        let begin = self.frame.0;
+        let passed = (self.consumed - begin).min(5) as usize;
+        let frame = |why: &str| CodecError::Frame { stored: begin..begin + 5, why: why.into() };
         for (at, byte) in (passed..5).zip(piece) {
             match MAGIC.get(at) {
                 Some(magic) if byte != magic => return Err(frame("it does not begin as a zstd frame")),
@@ -189,7 +215,7 @@ impl Decoder {
         let end = self.consumed + offered as u64;
         let why = error.to_string();
         if why == get_error_name(0_usize.wrapping_sub(ZSTD_ErrorCode::ZSTD_error_checksum_wrong as usize)) {
-            return CodecError::Checksum { stored: 0..end };
+            return CodecError::Checksum { stored: self.frame.0..end };
         }
         CodecError::Frame { stored: self.last.end.saturating_sub(BLOCK_HEADER_BYTES)..end, why }
     }

@@ -36,7 +36,7 @@ pub enum CodecError {
         /// What is wrong with the rows.
         source: Box<CodecError>,
     },
-    /// The stored object is not one zstd frame as we write it.
+    /// The stored object is not zstd frames as we write them.
     #[error("bytes {}..{} of the stored object are damaged: {why}", .stored.start, .stored.end)]
     Frame {
         /// Bytes of the stored object where decoding failed.
@@ -44,22 +44,22 @@ pub enum CodecError {
         /// What is wrong.
         why: String,
     },
-    /// Every block decoded, but the frame's checksum is another: the damage may be anywhere in the object.
+    /// Every block of a frame decoded, but its checksum is another: the damage may be anywhere in the frame.
     #[error("bytes {}..{} of the stored object are damaged: its contents do not match its checksum", .stored.start, .stored.end)]
     Checksum {
-        /// The object up to its end.
+        /// The frame.
         stored: Range<u64>,
     },
-    /// The stored object ends before its frame does.
-    #[error("the stored object is truncated: its zstd frame does not end within {length} bytes")]
+    /// The stored object ends before its last frame does.
+    #[error("the stored object is truncated: it does not end within {length} bytes")]
     FrameTruncated {
         /// Bytes that there were.
         length: u64,
     },
-    /// Something follows the frame.
-    #[error("the stored object goes on at byte {offset}, after the end of its zstd frame")]
+    /// Something follows the last frame.
+    #[error("the stored object goes on at byte {offset}, after the end of its last zstd frame")]
     Trailing {
-        /// Length of the frame.
+        /// Length of the object up to there.
         offset: u64,
     },
     /// More rows than the receipt counts: a wrong object, or a decompression bomb.
@@ -99,9 +99,9 @@ impl CodecError {
         match self {
             Self::Rows { source, .. } => format!("damaged rows: {source}"),
             Self::Frame { why, .. } => format!("damaged: {why}"),
-            Self::Checksum { .. } => "its contents do not match the checksum of its zstd frame".to_owned(),
-            Self::FrameTruncated { .. } => "truncated: its zstd frame does not end".to_owned(),
-            Self::Trailing { .. } => "something follows the end of its zstd frame".to_owned(),
+            Self::Checksum { .. } => "its contents do not match the checksum of their zstd frame".to_owned(),
+            Self::FrameTruncated { .. } => "truncated: its last zstd frame does not end".to_owned(),
+            Self::Trailing { .. } => "something follows the end of its last zstd frame".to_owned(),
             Self::TooLarge { limit, .. } => {
                 format!("it decodes to more than the {limit} bytes that were expected")
             }

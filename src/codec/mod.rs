@@ -1,4 +1,4 @@
-//! What lies between COPY and the bucket: rows are parsed and hashed, and their bytes become one zstd frame.
+//! What lies between COPY and the bucket: rows are parsed and hashed, and their bytes become zstd frames.
 //!
 //! Pure and synchronous: bytes in, bytes out, in constant memory, whatever the size of a row or a value.
 //! [`SpanWriter`] is the end that exports, [`SpanReader`] the end that verifies and restores. Both parse the
@@ -13,7 +13,7 @@ mod rows;
 mod span;
 mod text;
 
-pub use compress::{CHUNK_BYTES, Encoder, LEVEL, STAGE_BYTES};
+pub use compress::{Encoder, FRAME_BYTES, LEVEL};
 pub use decompress::{Decoder, MAX_WINDOW_LOG, RAW_CHUNK_BYTES};
 pub use error::CodecError;
 pub use rows::{RowHasher, RowTotals};
