@@ -1,9 +1,13 @@
 //! Parses the command line and dispatches.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
 use vouchsafe::cli::{Failure, parse};
+
+/// The SDK's search for credentials warns with whole responses, of services that are not there.
+const QUIET: &str = "aws_config=error";
 
 fn main() -> ExitCode {
     let arguments = match parse(std::env::args_os()) {
@@ -12,8 +16,12 @@ fn main() -> ExitCode {
     };
     let output = arguments.output();
     // The parser has refused what can't be read.
-    let filter = EnvFilter::new(arguments.log());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let filter = EnvFilter::new(format!("{QUIET},{}", arguments.log()));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let result = match runtime {
         Ok(runtime) => runtime.block_on(arguments.execute()),

@@ -244,3 +244,39 @@ fn the_file_of_the_page_about_run_is_taken() {
         assert_eq!(failure(&output)[0], "NoSuchBucket", "{output:?}");
     }
 }
+
+/// What README's first command shows, from its first step to its last; each step checks itself, and names its
+/// failure.
+#[test]
+fn the_demo_shows_damage_by_place_refuses_it_and_compares() {
+    let output = run(&["demo", "--output", "json"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let shown: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(shown["rows"].as_u64().unwrap() >= 1_000_000, "{shown}");
+    let damages = shown["damaged"]["damages"].as_array().unwrap();
+    let flipped =
+        damages.iter().find(|damage| damage["offsets"].is_array()).unwrap_or_else(|| panic!("{shown}"));
+    assert!(flipped["table"].is_string() && flipped["object"].is_string(), "{shown}");
+    assert!(damages.iter().any(|damage| damage["finding"].as_str().unwrap().contains("missing")), "{shown}");
+    assert!(shown["refusal"].as_str().unwrap().contains("the target was not touched"), "{shown}");
+    assert_eq!(
+        (&shown["damaged"]["proven"], &shown["backup"]["outcome"]),
+        (&false.into(), &"Succeeded".into())
+    );
+    assert_eq!(
+        shown["tables_equal"].as_u64().or(shown["tablesEqual"].as_u64()),
+        shown["backup"]["tables"].as_u64()
+    );
+}
+
+#[rstest]
+#[case::verify(&["verify", "0", STORE, "--output", "json"])]
+#[case::show(&["show", "0", STORE, "--output", "json"])]
+#[case::restore(&["restore", STORE, "--run", "0", "--target", "postgres://x/y", "--output", "json"])]
+#[case::unlock(&["unlock", STORE, "--run", "0", "--output", "json"])]
+fn runs_begin_at_one(#[case] words: &[&str]) {
+    let output = run(words);
+    let [reason, message, _] = failure(&output);
+    assert_eq!((output.status.code(), &*reason), (Some(2), "Usage"), "{output:?}");
+    assert!(message.contains('0') && message.contains("1.."), "{message}");
+}

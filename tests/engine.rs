@@ -14,6 +14,7 @@ mod engine {
     mod difference;
     mod extensions;
     mod forged;
+    mod frames;
     mod gaps;
     mod given_up;
     mod kill;

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use vouchsafe::codec::SpanWriter;
+use vouchsafe::codec::{FRAME_BYTES, SpanWriter};
 use vouchsafe::format::envelope;
 use vouchsafe::format::key::{Key, Nonce, PlanId};
 use vouchsafe::format::ledger_documents::{Receipt, Settlement, StoredObject};
@@ -199,6 +199,9 @@ fn frames() {
         ("fine", with(&[0, 7], &stored(CopyFormat::Text, TEXT))),
         ("fine", with(&[0, 7], &stored(CopyFormat::Binary, &binary()))),
         ("fine", with(&[0, 99], &stored(CopyFormat::Text, &TEXT.repeat(20_000)))),
+        // Two frames, and two that are full with an empty one.
+        ("fine", with(&[0, 99], &stored(CopyFormat::Text, &b"1\t2\t3\n".repeat(300_000)))),
+        ("fine", with(&[0, 7], &stored(CopyFormat::Text, &b"1\t2\t345\n".repeat(FRAME_BYTES / 4)))),
         ("no checksum", with(&[0, 7], &zstd::encode_all(TEXT, 1).unwrap())),
     ];
     drive("frames", promises::frame, seeds);

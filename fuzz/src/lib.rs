@@ -13,8 +13,8 @@ use vouchsafe::format::relation::CopyFormat;
 use vouchsafe::format::{Key, Sha256Digest};
 use vouchsafe::store::location::StoreUrl;
 
-/// Raw bytes that readers are allowed here: enough for eight blocks.
-const LIMIT: u64 = 1 << 20;
+/// Raw bytes that readers are allowed here: more than two whole frames of an object.
+const LIMIT: u64 = 5 << 19;
 
 /// Columns of the tables that inputs are read as: the first byte says how many.
 const MOST_COLUMNS: u8 = 9;

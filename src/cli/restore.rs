@@ -15,7 +15,7 @@ pub(super) struct Restore {
     #[command(flatten)]
     stores: StoreArguments,
     /// The number of the run, as list shows it; absent: the newest sealed one
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     run: Option<u32>,
     /// The server, and the database to be made on it, or with --into-empty-schemas to restore into:
     /// `postgres://role@host:port/database?sslmode=verify-full&sslrootcert=FILE`

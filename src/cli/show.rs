@@ -11,6 +11,7 @@ use crate::engine::inside::inside;
 #[derive(Args, Debug)]
 pub(super) struct Show {
     /// The number of the run, as list shows it; absent: the newest sealed one
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     run: Option<u32>,
     #[command(flatten)]
     stores: StoreArguments,

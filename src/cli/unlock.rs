@@ -13,7 +13,7 @@ pub(super) struct Unlock {
     #[command(flatten)]
     stores: StoreArguments,
     /// The number of the open run, as list shows it; absent: the newest one
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     run: Option<u32>,
     /// Void it although somebody is at it: their work is lost, and nothing else
     #[arg(long)]

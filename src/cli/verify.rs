@@ -11,6 +11,7 @@ use crate::engine::backups;
 #[derive(Args, Debug)]
 pub(super) struct Verify {
     /// The number of the run, as list shows it; absent: the newest sealed one
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     run: Option<u32>,
     #[command(flatten)]
     stores: StoreArguments,

@@ -60,7 +60,8 @@ async fn carry_out(job: &BackupJob) -> Result<Sealed, EngineError> {
     job.progress.begin(Stage::Resolve, 0, 0);
     let opened = job.interrupt.race(opening::open(job)).await?;
     let fresh = PlanId::from_random(rand::random());
-    let claim = job.register.claim(&job.owner, RunKind::Backup, opened.collection, fresh);
+    let register = job.register.stopped_by(&job.interrupt);
+    let claim = register.claim(&job.owner, RunKind::Backup, opened.collection, fresh);
     let (mut turn, mut resumed) = match claim.await? {
         Claimed::New(turn) => (turn, None),
         Claimed::Open(open) => take_over(job, open, fresh).await?,
@@ -136,7 +137,7 @@ async fn take_over(
 ) -> Result<(Turn, Option<Settled>), EngineError> {
     let (plan, reason, settled) = match open.plan {
         None => (fresh, "the earlier attempt made no plan".to_owned(), None),
-        Some(plan) => match settled(job, open.run, plan).await {
+        Some(plan) => match job.interrupt.race(settled(job, open.run, plan)).await {
             Ok(Ok(settled)) => (plan, "every snapshot-bound ticket is settled".to_owned(), Some(settled)),
             Ok(Err(why)) => (fresh, format!("starting over: the snapshot was lost before {why}"), None),
             // Read again it would be as damaged: it must not keep the run from its owner for ever.

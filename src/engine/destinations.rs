@@ -17,6 +17,18 @@ pub struct Destination {
     pub store: Arc<dyn ObjectStore>,
 }
 
+/// Of two destinations the one that lies inside the other, and that other one.
+fn nested<'a>(one: &'a Destination, other: &'a Destination) -> Option<(&'a Destination, &'a Destination)> {
+    let inside = |inner: &Destination, outer: &Destination| {
+        let outer = format!("{}/", outer.store.url().trim_end_matches('/'));
+        inner.store.url().starts_with(&outer)
+    };
+    if inside(one, other) {
+        return Some((one, other));
+    }
+    inside(other, one).then_some((other, one))
+}
+
 /// The destinations of a collection; exactly one is the default, and holds the register.
 #[derive(Clone, Debug)]
 pub struct Destinations {
@@ -28,7 +40,8 @@ impl Destinations {
     /// A set whose default is `all[default]`.
     ///
     /// # Errors
-    /// [`EngineError::Usage`] if it is empty, a name or URL occurs twice, or `default` is out of range.
+    /// [`EngineError::Usage`] if it is empty, a name or URL occurs twice, one destination lies inside another, or
+    /// `default` is out of range.
     pub fn new(all: Vec<Destination>, default: usize) -> Result<Self, EngineError> {
         if default >= all.len() {
             return Err(EngineError::usage(
@@ -49,6 +62,22 @@ impl Destinations {
                         Hint::of(
                             "give each --store a locality, and a bucket or prefix, of its own",
                             "give each of spec.destinations a locality, and a bucket or prefix, of its own",
+                        ),
+                    ));
+                }
+                if let Some((inner, outer)) = nested(destination, earlier) {
+                    let message = format!(
+                        "destination {} ({}) lies inside destination {} ({})",
+                        inner.name,
+                        inner.store.url(),
+                        outer.name,
+                        outer.store.url()
+                    );
+                    return Err(EngineError::usage(
+                        message,
+                        Hint::of(
+                            "give each --store a bucket or prefix that holds no other's",
+                            "give each of spec.destinations a bucket or prefix that holds no other's",
                         ),
                     ));
                 }

@@ -60,7 +60,20 @@ impl Unread {
     }
 
     fn of_codec(error: &CodecError) -> Self {
-        Self::Damaged { offsets: error.stored_range(), finding: error.finding() }
+        match error {
+            // This process's own trouble.
+            CodecError::Zstd(_) | CodecError::Failed => Self::Task(error.to_string()),
+            CodecError::Truncated { .. }
+            | CodecError::Malformed { .. }
+            | CodecError::Rows { .. }
+            | CodecError::Frame { .. }
+            | CodecError::Checksum { .. }
+            | CodecError::FrameTruncated { .. }
+            | CodecError::Trailing { .. }
+            | CodecError::TooLarge { .. } => {
+                Self::Damaged { offsets: error.stored_range(), finding: error.finding() }
+            }
+        }
     }
 
     /// The finding, if the object is damaged; the error, if nothing is known.

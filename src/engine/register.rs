@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use super::documents::{self, Held};
 use super::error::EngineError;
+use super::interrupt::Interrupt;
 use super::process;
 use crate::format::{
     Attempt, Beat, Collection, Document, FormatError, Key, Nonce, Outcome, PlanId, ProcessIdentity, Run,
@@ -24,6 +25,13 @@ pub const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(10);
 /// Intervals without a sign that a watcher waits before it calls an attempt dead. Three: one beat may be
 /// under way and one may be in a retry of the store.
 const SILENT_INTERVALS: u32 = 3;
+
+/// Rounds of a claim in which a number is taken that no look finds taken. Others who are faster move the newest
+/// number, and begin the count anew: what is left is a store, or a cache before it, that contradicts itself.
+const CLAIM_ROUNDS: u32 = 8;
+
+/// Pause between those rounds: a listing or a cache may lag.
+const BETWEEN_CLAIMS: Duration = Duration::from_secs(1);
 
 /// A run that this process holds a turn at.
 #[derive(Clone, Debug)]
@@ -88,13 +96,31 @@ pub struct Decided {
 pub struct Register {
     store: Arc<dyn ObjectStore>,
     heartbeat: Duration,
+    interrupt: Option<Interrupt>,
 }
 
 impl Register {
     /// The register in `store`, with heartbeats every `heartbeat`.
     #[must_use]
     pub fn new(store: Arc<dyn ObjectStore>, heartbeat: Duration) -> Self {
-        Self { store, heartbeat }
+        Self { store, heartbeat, interrupt: None }
+    }
+
+    /// The same, whose waiting `interrupt` ends. Nothing is under way while it waits.
+    #[must_use]
+    pub(crate) fn stopped_by(&self, interrupt: &Interrupt) -> Self {
+        Self { interrupt: Some(interrupt.clone()), ..self.clone() }
+    }
+
+    async fn pause(&self, time: Duration) -> Result<(), EngineError> {
+        let pause = async {
+            tokio::time::sleep(time).await;
+            Ok(())
+        };
+        match &self.interrupt {
+            Some(interrupt) => interrupt.race(pause).await,
+            None => pause.await,
+        }
     }
 
     /// Time between two heartbeats.
@@ -180,7 +206,8 @@ impl Register {
     ///
     /// # Errors
     /// [`EngineError::Busy`] if another live attempt holds the collection; [`EngineError::HeldByAnother`] if a
-    /// dead run of another owner is in the way.
+    /// dead run of another owner is in the way; [`EngineError::RegisterGap`] if the store says of one claim that it
+    /// is there, and that it is not.
     pub async fn claim(
         &self,
         owner: &str,
@@ -188,8 +215,20 @@ impl Register {
         collection: Sha256Digest,
         plan: PlanId,
     ) -> Result<Claimed, EngineError> {
+        let (mut rounds, mut before) = (0, 0);
         loop {
             let newest = self.newest().await?;
+            rounds = if newest == before { rounds + 1 } else { 1 };
+            before = newest;
+            if rounds > CLAIM_ROUNDS {
+                let (store, run) = (self.store.url().to_owned(), newest + 1);
+                let why =
+                    "the store refuses to create it because it is there, and does not find it".to_owned();
+                return Err(EngineError::RegisterGap { store, key: Key::run(run), run, why });
+            }
+            if rounds > 1 {
+                self.pause(BETWEEN_CLAIMS).await?;
+            }
             let previous = if newest == 0 { None } else { self.outcome(newest).await?.map(|it| it.sha256) };
             if newest > 0 && previous.is_none() {
                 self.must_be_open(newest, newest).await?;
@@ -268,7 +307,7 @@ impl Register {
         let before = self.newest_beat(run, number).await?;
         let deadline = tokio::time::Instant::now() + self.heartbeat * SILENT_INTERVALS;
         while tokio::time::Instant::now() < deadline {
-            tokio::time::sleep(self.heartbeat / 4).await;
+            self.pause(self.heartbeat / 4).await?;
             if self.newest_beat(run, number).await? > before
                 || self.exists(&Key::attempt(run, number + 1)).await?
                 || self.exists(&Key::outcome(run)).await?

@@ -19,7 +19,7 @@ use crate::format::{
 use crate::kill_point;
 use crate::ledger::Witness;
 use crate::mutant::{self, Mutant};
-use crate::source::{ToolVersion, Tools, schema};
+use crate::source::{SourceError, ToolVersion, Tools, schema};
 use crate::store::ObjectStore;
 
 /// COPY BINARY of pg_largeobject has these columns: `loid`, `pageno`, `data`.
@@ -381,9 +381,12 @@ async fn archive_entries(
         planned.ok_or_else(|| Unread::Task("a schema of an endpoint that is not planned".into()))?;
     let version = ToolVersion::recorded(&planned.pg_dump, planned.version_num);
     let tool = tools.pg_restore_for(version, version.major).await.map_err(Unread::Source)?;
-    schema::count_entries(&tool, bytes).await.map_err(|error| Unread::Damaged {
-        offsets: None,
-        finding: format!("pg_restore can't read it: {error}"),
+    schema::count_entries(&tool, bytes).await.map_err(|error| match error {
+        SourceError::ToolFailed { code: Some(_), .. } => {
+            Unread::Damaged { offsets: None, finding: format!("pg_restore can't read it: {error}") }
+        }
+        // It could not be started, or was killed: that says nothing about the archive.
+        other => Unread::Source(other),
     })
 }
 

@@ -115,7 +115,13 @@ pub enum SourceError {
     ToolUnfit { tool: &'static str, wanted: String, found: Vec<String> },
     /// A program failed.
     #[error("{tool} failed ({status}): {stderr}")]
-    ToolFailed { tool: &'static str, status: String, stderr: String },
+    ToolFailed {
+        tool: &'static str,
+        status: String,
+        /// Its exit code; absent where a signal ended it.
+        code: Option<i32>,
+        stderr: String,
+    },
     /// A row is longer than the gigabyte that the server can build a message of.
     #[error("{doing}: a row is too long for PostgreSQL to send it")]
     RowTooLong { doing: String, source: Cause },

@@ -242,17 +242,18 @@ async fn run(tool: &'static str, mut command: Command, input: Option<&[u8]>) -> 
     let (fed, output, complaints) = tokio::join!(feed, collect, complaints);
     let output = output.map_err(local("reading the output of"))?;
     let complaints = complaints.map_err(local("reading the messages of"))?;
-    let failed = |status: String| SourceError::ToolFailed {
+    let failed = |status: String, code: Option<i32>| SourceError::ToolFailed {
         tool,
         status,
+        code,
         stderr: String::from_utf8_lossy(&complaints).trim().to_owned(),
     };
     if output.len() as u64 > ARCHIVE_LIMIT {
-        return Err(failed(format!("more than {ARCHIVE_LIMIT} bytes of output")));
+        return Err(failed(format!("more than {ARCHIVE_LIMIT} bytes of output"), None));
     }
     let status = child.wait().await.map_err(local("waiting for"))?;
     if !status.success() {
-        return Err(failed(status.to_string()));
+        return Err(failed(status.to_string(), status.code()));
     }
     fed.map_err(local("writing to"))?;
     Ok(output)

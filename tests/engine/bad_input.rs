@@ -171,20 +171,56 @@ async fn a_pg_dump_that_fails_ends_the_export_of_rows() {
     let rows =
         "CREATE TABLE t AS SELECT md5(i::text) || md5((-i)::text) AS x FROM generate_series(1, 12000) AS i";
     let shop = Shop::with("doomed", rows);
-    let tools = tempfile::tempdir().unwrap();
-    let bin = shop.server.client_bin_dir();
-    std::os::unix::fs::symlink(bin.join("pg_restore"), tools.path().join("pg_restore")).unwrap();
-    let program = tools.path().join("pg_dump");
-    let script = format!(
-        "#!/bin/sh\n[ \"$1\" = --version ] && exec {}/pg_dump --version\necho doomed >&2\nexit 1\n",
-        bin.display()
-    );
-    std::fs::write(&program, script).unwrap();
-    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let tools = programs(&shop, "pg_dump", "echo doomed >&2; exit 1");
     let mut backup = shop.backup_with_tools(tools.path());
     backup.args(["--rate-limit", "4Ki", "--span-size", "4Ki"]);
     let ended = run(backup);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(ended.stdout.contains("doomed"), "{ended:?}");
     assert!(matches!(shop.decision(1).await, Some(Decision::Void { .. })));
+}
+
+/// A folder of programs where `name` does as the lines of `script` say, but for `--version`.
+fn programs(shop: &Shop, name: &str, script: &str) -> tempfile::TempDir {
+    let (tools, bin) = (tempfile::tempdir().unwrap(), shop.server.client_bin_dir());
+    for other in ["pg_dump", "pg_restore"].into_iter().filter(|other| *other != name) {
+        std::os::unix::fs::symlink(bin.join(other), tools.path().join(other)).unwrap();
+    }
+    let program = tools.path().join(name);
+    let version = format!("[ \"$1\" = --version ] && exec {}/{name} --version", bin.display());
+    std::fs::write(&program, format!("#!/bin/sh\n{version}\n{script}\n")).unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    tools
+}
+
+/// A program that is killed, for want of memory say, has found nothing: what is whole must not be called damaged.
+#[test]
+fn a_pg_restore_that_is_killed_is_no_damage_and_one_that_refuses_the_archive_is() {
+    let shop = Shop::open("killed_program");
+    run(shop.backup()).must_succeed();
+    for (script, code, reason) in
+        [("kill -9 $$", 1, "ToolFailed"), ("echo broken >&2; exit 1", 3, "DamageFound")]
+    {
+        let tools = programs(&shop, "pg_restore", script);
+        let mut verify = shop.subcommand(&[], &["verify"]);
+        verify.arg("--tools").arg(tools.path());
+        let ended = run(verify);
+        assert_eq!(ended.code, Some(code), "{ended:?}");
+        let damaged = ended.stdout.contains("pg_restore can't read it");
+        assert_eq!(damaged, reason == "DamageFound", "{ended:?}");
+        if !damaged {
+            assert_eq!(ended.reason(), reason, "{ended:?}");
+        }
+    }
+}
+
+#[test]
+fn a_destination_inside_another_is_refused() {
+    let shop = Shop::open("nested");
+    let inner = shop.here.path().join("inner");
+    std::fs::create_dir(&inner).unwrap();
+    let mut list = shop.list();
+    list.arg("--store").arg(format!("region=us=file://{}", inner.display()));
+    let ended = run(list);
+    refused(&ended, 2, "Usage", &["region=us", "lies inside destination default"]);
 }

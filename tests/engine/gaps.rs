@@ -3,6 +3,7 @@
 use rstest::rstest;
 use serde_json::Value;
 
+use super::kill::killed_at;
 use super::shop::{Ended, Shop, run};
 
 /// Two runs, the second with a row more.
@@ -144,4 +145,34 @@ async fn a_run_that_lost_its_claim_and_outcome_is_named_until_it_is_voided() {
     run(shop.backup()).must_succeed();
     assert_eq!(shop.newest().await, 3);
     shop.must_be_proven(3).await;
+}
+
+/// A folder in the way, or a cache before the store: one request says that the claim is there, the other that it
+/// isn't. A claim that looked for ever heard no signal, either.
+#[test]
+fn a_store_that_contradicts_itself_about_a_claim_is_named() {
+    let shop = Shop::open("contradicting");
+    std::fs::create_dir_all(shop.here.path().join("runs/00000001/run.json")).unwrap();
+    let ended = run(shop.backup());
+    assert_eq!((ended.code, &*ended.reason()), (Some(3), "ObjectMissing"), "{ended:?}");
+    assert!(
+        ended.stdout.contains("runs/00000001/run.json") && ended.stdout.contains("does not find it"),
+        "{ended:?}"
+    );
+}
+
+/// Three heartbeats of watching, which may be half an hour, are not sat out against a deadline or a signal.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_watches_for_another_attempt_can_be_stopped() {
+    let shop = Shop::open("watching");
+    let mut elsewhere = shop.backup();
+    elsewhere.env("VOUCHSAFE_PROCESS_SPACE", "elsewhere");
+    killed_at("exported everything", elsewhere);
+    let mut patient = shop.backup();
+    patient.args(["--deadline", "2s"]);
+    let ended = run(patient);
+    assert_eq!((ended.code, &*ended.reason()), (Some(1), "DeadlineExceeded"), "{ended:?}");
+    assert_eq!(shop.newest().await, 1);
+    assert!(shop.decision(1).await.is_none(), "the other's run is left as it was");
+    run(shop.backup()).must_succeed();
 }

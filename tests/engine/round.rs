@@ -78,16 +78,24 @@ async fn the_source_is_loaded_and_the_sum_stays_constant() {
     let server = shared(PgVersion::V15);
     let database = server.fresh_database("load");
     let setup_sql = "CREATE TABLE balance(id int primary key, amount bigint);
-         INSERT INTO balance SELECT i, 1000 FROM generate_series(1, 5000) i";
+         INSERT INTO balance SELECT i, 1000 FROM generate_series(1, 5000) i;
+         CREATE TABLE savings(id int primary key, amount bigint);
+         INSERT INTO savings SELECT i, 1000 FROM generate_series(1, 5000) i";
     server.psql(&database, setup_sql).unwrap();
     let ended = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let (stop, name) = (ended.clone(), database.clone());
     let transfers = std::thread::spawn(move || {
         let mut rounds = 0_u32;
-        let transfer = "UPDATE balance SET amount = amount + CASE WHEN id % 2 = 0 THEN 7 ELSE -7 END
-              WHERE id BETWEEN 1 AND 5000;";
+        // From one table to the other, between rows that lie apart: two snapshots would show another sum.
+        let transfer = "WITH chosen AS (
+                SELECT 1 + (random() * 4999)::int AS one, 1 + (random() * 4999)::int AS other, 1 + (random() * 99)::int AS sum
+            ), taken AS (
+                UPDATE balance SET amount = amount - chosen.sum FROM chosen WHERE id = chosen.one
+            )
+            UPDATE savings SET amount = amount + chosen.sum FROM chosen WHERE id = chosen.other;";
+        let transfer = transfer.repeat(50);
         while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-            server.psql(&name, transfer).unwrap();
+            server.psql(&name, &transfer).unwrap();
             rounds += 1;
         }
         rounds
@@ -98,9 +106,11 @@ async fn the_source_is_loaded_and_the_sum_stays_constant() {
     let sealed = back_up(&job).await.unwrap();
     ended.store(true, std::sync::atomic::Ordering::Relaxed);
     assert!(transfers.join().unwrap() > 0, "no transfer happened meanwhile");
-    assert!(sealed.manifest.tables[0].tickets > 1);
+    assert!(sealed.manifest.tables.iter().all(|table| table.tickets > 1));
     let restored = format!("{database}_restored");
     restore(&restore_job(&job, setup::endpoint(server, &restored))).await.unwrap();
-    let sum = server.psql(&restored, "SELECT count(*), sum(amount) FROM balance").unwrap();
-    assert_eq!(sum.trim(), "5000|5000000");
+    let both = "SELECT count(*), sum(amount) FROM (TABLE balance UNION ALL TABLE savings) AS both_tables";
+    assert_eq!(server.psql(&restored, both).unwrap().trim(), "10000|10000000");
+    let apart = "SELECT sum(amount) = 5000000 FROM balance";
+    assert_eq!(server.psql(&database, apart).unwrap().trim(), "f", "nothing was moved between the tables");
 }

@@ -104,6 +104,20 @@ async fn a_whole_load_is_frozen_and_replaces_nothing_of_others() {
     assert_eq!(server.psql(&database, "SELECT a FROM c").unwrap().trim(), "7");
 }
 
+/// Rows that came between the making of a table and its load would be dropped, and nothing would miss them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_of_somebody_else_are_not_dropped_by_a_whole_load() {
+    let server = shared(PgVersion::V15);
+    let database = server.fresh_database("foreign_rows");
+    server.psql(&database, "CREATE TABLE t (a integer); INSERT INTO t VALUES (7)").unwrap();
+    let mut loader = Loader::connect(&endpoint(server, &database), "UTF8").await.unwrap();
+    let table = facts("t", &["a"], CopyFormat::Text);
+    let error = loader.begin_whole(&table).await.unwrap_err();
+    assert!(matches!(&error, TargetError::TableNotEmpty { table } if table.name == "t"), "{error}");
+    drop(loader);
+    assert_eq!(server.psql(&database, "TABLE t").unwrap().trim(), "7");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn configuration_rows_of_an_extension_are_replaced_under_its_condition() {
     let server = shared(PgVersion::V15);

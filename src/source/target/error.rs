@@ -54,6 +54,9 @@ pub enum TargetError {
     /// A schema that is restored into holds something.
     #[error("schema {schema:?} is not empty: it holds {objects}")]
     SchemaNotEmpty { schema: String, objects: String },
+    /// A table that this restore made has rows that it did not bring.
+    #[error("{table} was made by this restore, and somebody else has put rows into it")]
+    TableNotEmpty { table: QualifiedName },
     /// Another restore holds the target.
     #[error("another restore holds {name:?}: {holder}")]
     Fenced { name: String, holder: String },
@@ -108,6 +111,7 @@ impl TargetError {
             Self::DatabaseInUse { .. } => "DatabaseInUse",
             Self::RenameUnknown { .. } => "RenameUnknown",
             Self::SchemaNotEmpty { .. } => "SchemaNotEmpty",
+            Self::TableNotEmpty { .. } => "TableNotEmpty",
             Self::Fenced { .. } => "Fenced",
             Self::FenceLost { .. } => "FenceLost",
             Self::DiskFull { .. } => "TargetDiskFull",
@@ -142,6 +146,7 @@ impl TargetError {
             | Self::DatabaseNotOurs { .. }
             | Self::DatabaseInUse { .. }
             | Self::SchemaNotEmpty { .. }
+            | Self::TableNotEmpty { .. }
             | Self::Fenced { .. }
             | Self::DiskFull { .. }
             | Self::RowsRefused { .. }
@@ -183,6 +188,7 @@ impl TargetError {
             Self::DatabaseInUse { .. } => "end the sessions named, and run the restore again",
             Self::RenameUnknown { .. } => "look whether the database is there; if not, run the restore again",
             Self::SchemaNotEmpty { .. } => "empty it, choose others, or restore into a new database",
+            Self::TableNotEmpty { .. } => "keep others out of the schemas until the restore has ended, and run it again",
             Self::Fenced { .. } => "wait for that restore, or end its session",
             Self::FenceLost { .. } => "look into the server's log for the reason, and run the restore again",
             Self::DiskFull { .. } => "free space on the target's disk, and run the restore again",

@@ -50,12 +50,19 @@ impl Loader {
     /// meanwhile.
     ///
     /// # Errors
-    /// As for [`begin`](Self::begin).
+    /// As for [`begin`](Self::begin); [`TargetError::TableNotEmpty`].
     pub async fn begin_whole<'a>(&'a mut self, table: &'a TableFacts) -> Result<WholeLoad<'a>, TargetError> {
         self.claim(table)?;
         let into = self.dialect.relation(&table.name);
         let doing = format!("emptying {}", table.name);
-        self.session.run(&doing, &format!("BEGIN; TRUNCATE ONLY {into}")).await?;
+        // Rows that somebody put there since it was made are not for us to drop, and would not be missed later.
+        let lock = format!("BEGIN; LOCK TABLE ONLY {into} IN ACCESS EXCLUSIVE MODE");
+        self.session.run(&doing, &lock).await?;
+        let any = self.session.client().query_opt(&format!("SELECT FROM ONLY {into} LIMIT 1"), &[]).await;
+        if any.map_err(|error| refused(&self.session, table, error))?.is_some() {
+            return Err(TargetError::TableNotEmpty { table: table.name.clone() });
+        }
+        self.session.run(&doing, &format!("TRUNCATE ONLY {into}")).await?;
         Ok(WholeLoad { loader: self, table })
     }
 
