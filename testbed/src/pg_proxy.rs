@@ -170,6 +170,9 @@ impl Drop for PgProxy {
     }
 }
 
+/// How long the answer to a request may take that is to be lost.
+const LONGEST_ANSWER: Duration = Duration::from_secs(20);
+
 fn spawn(body: impl FnOnce() + Send + 'static) {
     let spawned = thread::Builder::new().name("pg-proxy".to_owned()).spawn(body);
     spawned.unwrap_or_else(|cause| panic!("no thread for the proxy: {cause}"));
@@ -225,6 +228,9 @@ fn serve(client: &TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
     if !link.mute.load(Ordering::SeqCst) {
         // The server ends the session, and the other thread the connection.
         let _ = link.server.shutdown(Shutdown::Write);
+    }
+    if link.mute.load(Ordering::SeqCst) {
+        link.end_a_lost_answer(&answers);
     }
     // A client that waits must not be kept waiting by a server that does.
     drop(answers.join());
@@ -296,6 +302,19 @@ impl Link<'_> {
                 Ok(false)
             }
             PgFault::Drop => Ok(false),
+        }
+    }
+
+    /// Waits for the answer that is to be lost, and resets the connection where none comes: the server answers an
+    /// Execute, and waits for a COPY's data, before it sees the Sync that the fault is at.
+    fn end_a_lost_answer(&self, answers: &thread::JoinHandle<()>) {
+        let begun = std::time::Instant::now();
+        while !answers.is_finished() && begun.elapsed() < LONGEST_ANSWER {
+            thread::sleep(Duration::from_millis(20));
+        }
+        if !answers.is_finished() {
+            let _ = reset(self.client);
+            let _ = self.server.shutdown(Shutdown::Both);
         }
     }
 
