@@ -25,8 +25,8 @@ pub const DEFAULT_SPAN_BYTES: u64 = 192 << 20;
 /// what it has acknowledged at once; a minute covers those that we don't.
 const LISTING_PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long receipts are waited for that a listing does not show. A debug build takes another one, in milliseconds, from `VOUCHSAFE_LISTING_PATIENCE_MS`:
-/// tests of receipts that never come must not wait a minute each.
+/// How long receipts are waited for that a listing does not show. A debug build takes another one, in milliseconds,
+/// from `VOUCHSAFE_LISTING_PATIENCE_MS`: tests of receipts that never come must not wait a minute each.
 #[must_use]
 pub fn listing_patience() -> Duration {
     if cfg!(debug_assertions)
