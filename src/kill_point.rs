@@ -49,8 +49,18 @@ impl Chosen {
             return;
         }
         eprintln!("signalled at: {}", self.name);
-        if let Err(error) = rustix::process::kill_process(rustix::process::getpid(), self.signal) {
+        // The kernel hands a signal to the thread that was named, where it can: this one is then stopped before it goes
+        // on. Named by the process, another thread takes it, and this one gets some way further meanwhile.
+        if let Err(error) = rustix::process::kill_process(this_thread(), self.signal) {
             eprintln!("and not signalled: {error}");
         }
     }
+}
+
+/// `/proc/thread-self` is a link to `<process>/task/<thread>` (proc(5)).
+#[cfg(debug_assertions)]
+fn this_thread() -> rustix::process::Pid {
+    let link = std::fs::read_link("/proc/thread-self").unwrap_or_default();
+    let thread = link.file_name().and_then(|name| name.to_str()?.parse().ok());
+    thread.and_then(rustix::process::Pid::from_raw).unwrap_or_else(rustix::process::getpid)
 }
