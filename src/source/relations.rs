@@ -109,11 +109,11 @@ impl Relations {
                 access_method: row.get(6),
                 extension: row.get(7),
                 extension_condition: row.get(8),
-                // NULL if the relation is dropped meanwhile.
-                readable: row.get::<_, Option<bool>>(9).unwrap_or(false),
+                // NULL if the relation is dropped meanwhile: what it lacks then is no privilege.
+                readable: row.get::<_, Option<bool>>(9).unwrap_or(true),
                 filtered: row.get::<_, Option<bool>>(10).unwrap_or(false),
                 is_partition: row.get(11),
-                reachable: row.get::<_, Option<bool>>(12).unwrap_or(false),
+                reachable: row.get::<_, Option<bool>>(12).unwrap_or(true),
             });
         }
         let rows = session

@@ -92,7 +92,8 @@ async fn list(session: &Session) -> Result<Vec<(QualifiedName, bool)>, SourceErr
         .into_iter()
         .map(|row| {
             let name = QualifiedName::new(row.get::<_, String>(0), row.get::<_, String>(1));
-            (name, row.get::<_, Option<bool>>(2).unwrap_or(false))
+            // NULL if it is dropped meanwhile.
+            (name, row.get::<_, Option<bool>>(2).unwrap_or(true))
         })
         .collect())
 }
