@@ -6,9 +6,6 @@ use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 use vouchsafe::cli::{Failure, parse};
 
-/// The SDK's search for credentials warns with whole responses, of services that are not there.
-const QUIET: &str = "aws_config=error";
-
 fn main() -> ExitCode {
     let arguments = match parse(std::env::args_os()) {
         Ok(arguments) => arguments,
@@ -16,7 +13,7 @@ fn main() -> ExitCode {
     };
     let output = arguments.output();
     // The parser has refused what can't be read.
-    let filter = EnvFilter::new(format!("{QUIET},{}", arguments.log()));
+    let filter = EnvFilter::new(arguments.log());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())

@@ -210,7 +210,7 @@ fn examples_of_help_are_right_and_fit_a_terminal(#[case] subcommand: &str, #[cas
     let help = String::from_utf8(run(&words).stdout).unwrap();
     must_parse(&help, least);
     let (_, after) = help.split_once("Output:").unwrap();
-    let examples = after.lines().skip_while(|line| !line.ends_with(':'));
+    let examples = after.lines().skip_while(|line| line.starts_with(' ') || !line.ends_with(':'));
     let wide: Vec<&str> = examples.filter(|line| line.chars().count() > 80).collect();
     assert!(wide.is_empty(), "a terminal of 80 columns would break these: {wide:?}");
 }
@@ -263,9 +263,8 @@ fn the_demo_shows_damage_by_place_refuses_it_and_compares() {
         (&shown["damaged"]["proven"], &shown["backup"]["outcome"]),
         (&false.into(), &"Succeeded".into())
     );
-    assert_eq!(
-        shown["tables_equal"].as_u64().or(shown["tablesEqual"].as_u64()),
-        shown["backup"]["tables"].as_u64()
+    assert!(
+        shown["tablesEqual"].as_u64() == shown["backup"]["tables"].as_u64() && shown["tablesEqual"].is_u64()
     );
 }
 

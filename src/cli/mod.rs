@@ -26,6 +26,9 @@ pub use documented::{documents, reasons};
 pub use output::Failure;
 pub use parsing::parse;
 
+/// The SDK's search for credentials warns with whole responses, of services that are not there.
+const DEFAULT_LOG: &str = "warn,aws_config=error";
+
 /// Backs PostgreSQL up, and says Succeeded only after every stored byte was read back.
 ///
 /// Exit codes: 0 done and proven, 1 failed, 2 usage, 3 not proven (damage was found), 130 interrupted.
@@ -38,7 +41,7 @@ pub struct Arguments {
     #[arg(hide_possible_values = true, help_heading = "Output")]
     output: OutputFormat,
     /// What is logged to standard error: off, error, warn, info, debug, trace, or MODULE=LEVEL with commas between
-    #[arg(long, value_name = "FILTER", global = true, env = "VOUCHSAFE_LOG", default_value = "warn")]
+    #[arg(long, value_name = "FILTER", global = true, env = "VOUCHSAFE_LOG", default_value = DEFAULT_LOG)]
     #[arg(hide_env_values = true, value_parser = parsing::log, help_heading = "Output")]
     log: String,
     #[command(subcommand)]

@@ -27,6 +27,9 @@ pub struct Encoder {
     zstd: Compressor<'static>,
     /// The raw bytes of the frame that is being gathered.
     gathered: Vec<u8>,
+    /// Where each frame is compressed to: as large as one may become, which a frame that waits for its upload must
+    /// not be.
+    compressed: Vec<u8>,
     failed: bool,
 }
 
@@ -53,7 +56,7 @@ impl Encoder {
             Ok(zstd)
         };
         let zstd = create().map_err(|error: std::io::Error| failure(&error))?;
-        Ok(Self { zstd, gathered: Vec::new(), failed: false })
+        Ok(Self { zstd, gathered: Vec::new(), compressed: Vec::new(), failed: false })
     }
 
     /// Takes raw bytes, and appends the frames that they complete to `out`: about as much as `raw` at most, and
@@ -78,7 +81,7 @@ impl Encoder {
         if self.failed {
             return Err(CodecError::Failed);
         }
-        out.push(frame(&mut self.zstd, &self.gathered)?);
+        out.push(frame(&mut self.zstd, &self.gathered, &mut self.compressed)?);
         Ok(())
     }
 
@@ -86,10 +89,10 @@ impl Encoder {
         while self.gathered.len() + raw.len() >= FRAME_BYTES {
             let (head, rest) = raw.split_at(FRAME_BYTES - self.gathered.len());
             if self.gathered.is_empty() {
-                out.push(frame(&mut self.zstd, head)?);
+                out.push(frame(&mut self.zstd, head, &mut self.compressed)?);
             } else {
                 self.gathered.extend_from_slice(head);
-                out.push(frame(&mut self.zstd, &self.gathered)?);
+                out.push(frame(&mut self.zstd, &self.gathered, &mut self.compressed)?);
                 self.gathered.clear();
             }
             raw = rest;
@@ -99,8 +102,9 @@ impl Encoder {
     }
 }
 
-fn frame(zstd: &mut Compressor<'static>, raw: &[u8]) -> Result<Bytes, CodecError> {
-    let mut frame = Vec::with_capacity(compress_bound(raw.len()));
-    zstd.compress_to_buffer(raw, &mut frame).map_err(|error| failure(&error))?;
-    Ok(Bytes::from(frame))
+fn frame(zstd: &mut Compressor<'static>, raw: &[u8], compressed: &mut Vec<u8>) -> Result<Bytes, CodecError> {
+    compressed.clear();
+    compressed.reserve(compress_bound(raw.len()));
+    zstd.compress_to_buffer(raw, compressed).map_err(|error| failure(&error))?;
+    Ok(Bytes::copy_from_slice(compressed))
 }

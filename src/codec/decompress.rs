@@ -159,7 +159,7 @@ impl Decoder {
             self.consumed += taken as u64;
             self.wanted = wanted.max(1);
             if !self.raw.is_empty() {
-                self.last = self.last.end.saturating_sub(BLOCK_HEADER_BYTES)..self.consumed;
+                self.last = self.block_begin()..self.consumed;
                 self.produced += self.raw.len() as u64;
                 if self.produced > self.limit {
                     return Err(CodecError::TooLarge { stored: self.last.clone(), limit: self.limit });
@@ -214,9 +214,20 @@ impl Decoder {
     fn damaged(&self, offered: usize, error: &std::io::Error) -> CodecError {
         let end = self.consumed + offered as u64;
         let why = error.to_string();
-        if why == get_error_name(0_usize.wrapping_sub(ZSTD_ErrorCode::ZSTD_error_checksum_wrong as usize)) {
+        let is = |code: ZSTD_ErrorCode| why == get_error_name(0_usize.wrapping_sub(code as usize));
+        if is(ZSTD_ErrorCode::ZSTD_error_checksum_wrong) {
             return CodecError::Checksum { stored: self.frame.0..end };
         }
-        CodecError::Frame { stored: self.last.end.saturating_sub(BLOCK_HEADER_BYTES)..end, why }
+        // This process's trouble, not the object's.
+        if is(ZSTD_ErrorCode::ZSTD_error_memory_allocation) {
+            return CodecError::Zstd(why);
+        }
+        CodecError::Frame { stored: self.block_begin()..end, why }
+    }
+
+    /// Where the block begins that follows the last output: its header was read along with that, but for the first
+    /// of a frame.
+    fn block_begin(&self) -> u64 {
+        self.last.end.saturating_sub(BLOCK_HEADER_BYTES).max(self.frame.0)
     }
 }

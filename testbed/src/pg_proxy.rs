@@ -225,12 +225,11 @@ fn serve(client: &TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
     let link = Link { session, shared, client, server, mute: Arc::default() };
     let answers = link.answers()?;
     let served = link.requests(&application);
-    if !link.mute.load(Ordering::SeqCst) {
-        // The server ends the session, and the other thread the connection.
-        let _ = link.server.shutdown(Shutdown::Write);
-    }
     if link.mute.load(Ordering::SeqCst) {
         link.end_a_lost_answer(&answers);
+    } else {
+        // The server ends the session, and the other thread the connection.
+        let _ = link.server.shutdown(Shutdown::Write);
     }
     // A client that waits must not be kept waiting by a server that does.
     drop(answers.join());

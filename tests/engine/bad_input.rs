@@ -10,7 +10,7 @@ use vouchsafe::format::Decision;
 use super::shop::{Ended, Shop, objects_of, run};
 
 /// Databases of a name that begins so: other tests make others meanwhile.
-fn databases(server: &Postgres, stem: &str) -> BTreeSet<String> {
+pub(super) fn databases(server: &Postgres, stem: &str) -> BTreeSet<String> {
     let sql = format!("SELECT datname || ' ' || oid FROM pg_database WHERE starts_with(datname, '{stem}')");
     server.psql("postgres", &sql).unwrap().lines().map(str::to_owned).collect()
 }

@@ -1,7 +1,6 @@
 //! Objects of several frames: damage is told by its place, wherever it is.
 
-use testbed::Postgres;
-
+use super::bad_input::databases;
 use super::shop::{Shop, objects_of, run};
 
 /// Some 4 MiB of COPY data in one object: noise, so that a frame is about as long as its content.
@@ -18,10 +17,6 @@ fn frames(stored: &[u8]) -> Vec<usize> {
     starts
 }
 
-fn databases(server: &Postgres, name: &str) -> String {
-    server.psql("postgres", &format!("SELECT count(*) FROM pg_database WHERE datname = '{name}'")).unwrap()
-}
-
 #[test]
 fn damage_in_any_frame_is_found_by_its_place_and_not_restored() {
     let shop = Shop::with("frames", NOISE);
@@ -34,7 +29,8 @@ fn damage_in_any_frame_is_found_by_its_place_and_not_restored() {
     let target = format!("{}_again", shop.database);
     for (number, ends) in starts.windows(2).enumerate() {
         let (begin, end) = (ends[0], ends[1]);
-        let at = begin + (end - begin) / 2;
+        // In the first block of even frames: its place begins with the frame, and not in the one before.
+        let at = if number % 2 == 0 { begin + 20 } else { begin + (end - begin) / 2 };
         let mut damaged = whole.clone();
         damaged[at] ^= 0x10;
         std::fs::write(path, &damaged).unwrap();
@@ -61,7 +57,7 @@ fn damage_in_any_frame_is_found_by_its_place_and_not_restored() {
         assert_eq!(ended.code, Some(3), "cut at {cut}: {ended:?}");
         assert!(ended.stdout.contains("public.noise"), "cut at {cut}: {ended:?}");
     }
-    assert_eq!(databases(shop.server, &target).trim(), "0");
+    assert!(databases(shop.server, &target).is_empty());
     std::fs::write(path, &whole).unwrap();
     run(shop.verify()).must_succeed();
     run(shop.restore(&target)).must_succeed();
