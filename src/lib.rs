@@ -7,6 +7,7 @@ mod reasons;
 pub mod api;
 pub mod cli;
 pub mod codec;
+pub mod controller;
 pub mod engine;
 pub mod format;
 pub mod hint;

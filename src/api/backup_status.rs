@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bounds;
 use super::condition::{Condition, Failure};
-use super::run_status::{LocalityStatus, Progress, RunStatus};
+use super::run_status::{LocalityStatus, ProcessStatus, Progress, RunStatus};
 
 /// What came of a Backup. A terminal phase is final, and phases only go forward.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -24,11 +24,14 @@ use super::run_status::{LocalityStatus, Progress, RunStatus};
          ['Pending', 'Resolving', 'Exporting', 'WritingMetadata', 'Verifying', 'Succeeded', 'Failed', 'Canceled']\
          .indexOf(oldSelf.phase))"
     ).message("a phase never goes back"),
-    validation = Rule::new("!has(self.phase) || self.phase != 'Succeeded' || has(self.proof)")
-        .message("Succeeded needs a proof"),
+    validation = Rule::new(
+        "!has(self.phase) || self.phase != 'Succeeded' || (has(self.proof) && has(self.proof.sealedAt) \
+         && has(self.proof.manifestSha256) && size(self.proof.witnesses) > 0)"
+    ).message("Succeeded needs a proof: a manifest, its seal, and witnesses"),
     validation = Rule::new(
         "!has(oldSelf.phase) || oldSelf.phase != 'Succeeded' || !has(oldSelf.proof) \
-         || (has(self.proof) && self.proof.manifestSha256 == oldSelf.proof.manifestSha256)"
+         || (has(self.proof) && has(self.proof.manifestSha256) && has(oldSelf.proof.manifestSha256) \
+         && self.proof.manifestSha256 == oldSelf.proof.manifestSha256)"
     ).message("the proof of a succeeded backup is final"),
 )]
 #[serde(rename_all = "camelCase")]
@@ -72,6 +75,13 @@ pub struct BackupStatus {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["locality"])
     )]
     pub localities: Vec<LocalityStatus>,
+    /// Its pods, as the controller sees them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 65),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub processes: Vec<ProcessStatus>,
     /// Why it may say Succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<Proof>,
@@ -192,25 +202,30 @@ pub struct ResolvedEndpoint {
 }
 
 /// Why a backup may say Succeeded.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Proof {
     /// The digest of the manifest as stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "bounds::sha256")]
-    pub manifest_sha256: String,
+    pub manifest_sha256: Option<String>,
     /// Objects that the verifiers read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
-    pub objects_read: i64,
+    pub objects_read: Option<i64>,
     /// Bytes that they read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
-    pub bytes_read: i64,
+    pub bytes_read: Option<i64>,
     /// Rows that they counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
-    pub rows_counted: i64,
-    /// When the outcome was created.
+    pub rows_counted: Option<i64>,
+    /// When the outcome was created; absent before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "bounds::time")]
-    pub sealed_at: String,
-    /// What each verifier's pod left in its termination message.
+    pub sealed_at: Option<String>,
+    /// What each verifier's pod left in its termination message: recorded before the seal, which waits for them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 32),
@@ -229,6 +244,9 @@ pub struct Witness {
     /// The pod.
     #[schemars(schema_with = "bounds::name")]
     pub pod: String,
+    /// What it was asked with.
+    #[schemars(length(max = 128))]
+    pub nonce: String,
     /// The digest of its verdict.
     #[schemars(schema_with = "bounds::sha256")]
     pub verdict_sha256: String,

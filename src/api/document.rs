@@ -48,6 +48,12 @@ pub struct Keys {
 }
 
 impl Keys {
+    /// Keys that were read from elsewhere than a document: without a namespace, so that they are in any.
+    #[must_use]
+    pub fn new(name: String, data: BTreeMap<String, Vec<u8>>) -> Self {
+        Self { name, namespace: None, data }
+    }
+
     /// The bytes under one key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&[u8]> {

@@ -1,9 +1,11 @@
 //! The parts of a status that Backup and Restore share: the run, its progress, its localities.
 
 use kube::KubeSchema;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::bounds;
+use super::condition::Failure;
 
 /// The attempt that is going on.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
@@ -29,10 +31,80 @@ pub struct RunStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub step: Option<String>,
+    /// The manifest's digest as stored; absent before it is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "bounds::sha256")]
+    pub manifest_sha256: Option<String>,
+    /// What the pods of each destination are given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 32),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["destination"])
+    )]
+    pub orders: Vec<DestinationOrder>,
     /// The image of its pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "bounds::image")]
     pub image: Option<String>,
+}
+
+/// What the worker and the verifier of one destination are given, by the coordinator.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct DestinationOrder {
+    /// The destination.
+    #[schemars(schema_with = "bounds::item")]
+    pub destination: String,
+    /// Tickets of its worker; with none, it has no worker.
+    #[schemars(range(min = 0))]
+    pub tickets: i64,
+    /// The digest of its tickets as stored.
+    #[schemars(schema_with = "bounds::sha256")]
+    pub tickets_sha256: String,
+    /// The digest of its part as stored; absent before it is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "bounds::sha256")]
+    pub part_sha256: Option<String>,
+}
+
+/// One process of a run, as the controller sees its Jobs. Unlike a Job it stays.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ProcessStatus {
+    /// Its role, and its destination where it has one: `coordinator`, `worker-eu`, `verifier-eu`.
+    #[schemars(length(min = 1, max = 80))]
+    pub name: String,
+    /// The newest Job.
+    #[schemars(schema_with = "bounds::name")]
+    pub job: String,
+    /// What the Job is for: plan and nonce. Another one begins with its first attempt.
+    #[schemars(length(max = 200))]
+    pub order: String,
+    /// Which attempt this Job is, from 1.
+    #[schemars(range(min = 1))]
+    pub attempt: i64,
+    /// What became of it.
+    pub state: ProcessState,
+    /// The node of its pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub node: Option<String>,
+    /// Why it waits, or failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+}
+
+/// What became of a process.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProcessState {
+    /// Its pod does not run yet.
+    Waiting,
+    /// Its pod runs.
+    Running,
+    /// It ended, and left its word.
+    Done,
+    /// No attempt is left: the coordinator gives the run up.
+    Failed,
 }
 
 /// How far it is.

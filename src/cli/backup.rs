@@ -1,6 +1,7 @@
 //! `vouchsafe backup`
 
 use std::num::NonZeroU64;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -9,6 +10,7 @@ use super::options::{self, StoreArguments, ToolArguments};
 use super::output::Work;
 use super::report::BackupReport;
 use super::{Failure, OutputFormat, output, progress, signals};
+use crate::engine::crew::InThisProcess;
 use crate::engine::interrupt::Deadline;
 use crate::engine::job::{DEFAULT_SPAN_BYTES, listing_patience, owner_of};
 use crate::engine::{BackupJob, Endpoint, Placement, back_up};
@@ -87,6 +89,7 @@ impl Backup {
             selection,
             parallelism: usize::from(self.parallelism),
             span_bytes,
+            crew: Arc::new(InThisProcess),
             tools: self.tools.tools(),
             listing_patience: listing_patience(),
             deadline,

@@ -10,6 +10,7 @@ use super::report::{BackupReport, RestoreReport, ShowReport, VerifyReport};
 use super::unlock::UnlockReport;
 use super::{demo, diff};
 use crate::api::Refused;
+use crate::controller::backup::ControllerReason;
 use crate::engine::{EngineError, backups};
 use crate::source::SourceError;
 use crate::source::target::TargetError;
@@ -25,6 +26,7 @@ pub fn reasons() -> BTreeSet<&'static str> {
         SourceError::REASONS,
         TargetError::REASONS,
         Refused::REASONS,
+        ControllerReason::REASONS,
         &[backups::UNLOCKED],
     ];
     let of_stores = StoreErrorKind::ALL.into_iter().map(StoreErrorKind::name);

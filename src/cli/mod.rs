@@ -2,6 +2,7 @@
 
 mod backup;
 mod completions;
+mod controller;
 mod crds;
 mod demo;
 mod diff;
@@ -11,6 +12,7 @@ mod list;
 mod options;
 mod output;
 mod parsing;
+mod pods;
 mod progress;
 mod report;
 mod restore;
@@ -92,6 +94,18 @@ enum Command {
     Completions(completions::Completions),
     /// Print the version
     Version,
+    /// Make Backups of a cluster: the process that chart and manifests install
+    #[command(hide = true)]
+    Controller(controller::Controller),
+    /// Make one Backup, as a pod that the controller started
+    #[command(hide = true)]
+    Coordinator(pods::coordinator::Coordinator),
+    /// Settle the tickets of one destination, as a pod that the controller started
+    #[command(hide = true)]
+    Worker(pods::worker::Worker),
+    /// Read one destination back, as a pod that the controller started
+    #[command(hide = true)]
+    Verifier(pods::verifier::Verifier),
 }
 
 /// An option that a command takes, so that all of them take the same words about stores, and that changes nothing
@@ -132,6 +146,10 @@ impl Arguments {
             Command::Crds => crds::execute(),
             Command::Completions(command) => command.execute(),
             Command::Version => output::version(output),
+            Command::Controller(command) => command.execute().await,
+            Command::Coordinator(command) => command.execute(output).await,
+            Command::Worker(command) => command.execute(output).await,
+            Command::Verifier(command) => command.execute(output).await,
         }
     }
 }

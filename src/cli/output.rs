@@ -66,6 +66,7 @@ pub(super) enum Reason {
     ServerNotStarted,
     ServerNotStopped,
     DemoFailed,
+    ReferenceMissing,
 }
 
 impl Reason {
@@ -81,6 +82,7 @@ impl Reason {
             Self::ServerNotStarted => "ServerNotStarted",
             Self::ServerNotStopped => "ServerNotStopped",
             Self::DemoFailed => "DemoFailed",
+            Self::ReferenceMissing => "ReferenceMissing",
         }
         passed_on {}
     }
@@ -117,6 +119,21 @@ impl Failure {
     pub(super) fn not_proven(reason: Reason, message: impl Into<String>, hint: impl Into<String>) -> Self {
         let body = FailureBody { reason: reason.reason(), message: message.into(), hint: hint.into() };
         Self { code: NOT_PROVEN, body, hint_of_fields: None, reported: true }
+    }
+
+    /// The stable word.
+    pub(super) fn reason(&self) -> &'static str {
+        self.body.reason
+    }
+
+    /// What happened.
+    pub(super) fn message(&self) -> &str {
+        &self.body.message
+    }
+
+    /// What a reader can do who wrote a resource.
+    pub(super) fn hint_of_fields(&self) -> &str {
+        self.hint_of_fields.as_deref().unwrap_or(&self.body.hint)
     }
 
     /// Something that must not happen.

@@ -3,9 +3,10 @@
 use super::backups;
 use super::catalogs;
 use super::census;
+use super::crew::{WorkOrder, first_of_all};
 use super::documents::{self, Held};
 use super::error::EngineError;
-use super::interrupt::{Interrupt, Interruption, Trigger};
+use super::interrupt::Interruption;
 use super::job::BackupJob;
 use super::metadata::{self, Metadata, Verified};
 use super::opening;
@@ -13,7 +14,6 @@ use super::progress::Stage;
 use super::register::{Claimed, OpenRun, Turn};
 use super::resolve::{self, HeldSource, Planned};
 use super::seal;
-use super::worker::{self, WorkerOrder};
 use crate::format::{
     Census, Decision, Key, Manifest, Plan, PlanDocument, PlanId, RunKind, Sha256Digest, Tickets,
 };
@@ -23,9 +23,6 @@ use crate::source::Recovery;
 
 /// Plans that one process makes for one run before it gives up: each costs a whole export.
 const PLANS_PER_PROCESS: u32 = 3;
-
-/// Starts of a worker within one plan: its receipts are its checkpoint, so a start costs one reading of them.
-const STARTS_PER_WORKER: u32 = 3;
 
 /// A backup that is proven.
 #[derive(Debug)]
@@ -238,7 +235,9 @@ async fn export_held(job: &BackupJob, turn: &Turn, sources: &[HeldSource]) -> Re
         let exported = catalogs::export(job, turn, sources, &plan.document, &tickets);
         first_of_all(stop, interrupt.race(exported).await)
     };
-    let workers = async { first_of_all(stop, run_workers(job, &tickets, &interrupt, stop).await) };
+    let order = |held: &Held<Tickets>| WorkOrder { tickets: held.document.clone(), sha256: held.sha256 };
+    let orders: Vec<WorkOrder> = tickets.iter().map(order).collect();
+    let workers = async { first_of_all(stop, job.crew.export(job, &orders, &interrupt, stop).await) };
     match tokio::join!(workers, catalogs) {
         // It was stopped because of the other one, whose error says why.
         (Err(EngineError::Interrupted), Err(why)) | (Err(why), _) | (Ok(()), Err(why)) => return Err(why),
@@ -275,57 +274,6 @@ async fn write_plan(
     }
     let plan = documents::put(&*job.destinations.default().store, &plan_key, plan).await?;
     Ok((plan, written))
-}
-
-/// A failure stops the other parts of an export.
-fn first_of_all<T>(others: &Trigger, ended: Result<T, EngineError>) -> Result<T, EngineError> {
-    if ended.is_err() {
-        others.send(Interruption::Leave);
-    }
-    ended
-}
-
-/// One worker for each destination; a worker whose connection broke is started again, and goes on.
-async fn run_workers(
-    job: &BackupJob,
-    tickets: &[Held<Tickets>],
-    interrupt: &Interrupt,
-    stop: &Trigger,
-) -> Result<(), EngineError> {
-    let mut workers = tokio::task::JoinSet::new();
-    for held in tickets {
-        let order = WorkerOrder {
-            run: held.document.run,
-            plan: held.document.plan,
-            tickets: held.sha256,
-            store: job.destinations.named(&held.document.destination)?.store.clone(),
-            endpoints: job.endpoints.clone(),
-            parallelism: job.parallelism,
-            interrupt: interrupt.clone(),
-            progress: job.progress.clone(),
-        };
-        let errors = job.errors.clone();
-        workers.spawn(async move {
-            for start in 1.. {
-                match worker::work(order.clone()).await {
-                    Err(EngineError::Source(error))
-                        if error.recovery() == Recovery::Reconnect && start < STARTS_PER_WORKER =>
-                    {
-                        errors.note("worker", error.reason());
-                    }
-                    ended => return ended,
-                }
-            }
-            Ok(())
-        });
-    }
-    let mut first = Ok(());
-    while let Some(joined) = workers.join_next().await {
-        let ended = joined.unwrap_or_else(|error| Err(EngineError::Task(format!("a worker died: {error}"))));
-        // What the others would still export is of no use; how they end follows from this.
-        first = first.and(first_of_all(stop, ended));
-    }
-    first
 }
 
 /// All but the seal.

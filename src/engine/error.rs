@@ -204,6 +204,18 @@ pub enum EngineError {
         /// What of it is left on the target, and why; absent: nothing.
         left: Option<String>,
     },
+    /// Another process of the run could not do its part, and no attempt is left.
+    #[error("{process}: {message}")]
+    Process {
+        /// Which.
+        process: String,
+        /// The stable word of its failure.
+        reason: &'static str,
+        /// What happened there.
+        message: String,
+        /// What the reader can do.
+        hint: String,
+    },
     /// A task of this process ended in a manner that it must not.
     #[error("{0}")]
     Task(String),
@@ -307,6 +319,7 @@ impl EngineError {
             Self::Source(error) => error.reason(),
             Self::Target(error) => error.reason(),
             Self::RestoreGivenUp { source, .. } => source.reason(),
+            Self::Process { reason, .. } => reason,
         }
     }
 
@@ -317,6 +330,7 @@ impl EngineError {
             Self::Store(error) => error.kind().hint(way).to_owned(),
             Self::Source(error) => error.hint(way).to_owned(),
             Self::Target(error) => error.hint(way).to_owned(),
+            Self::Process { hint, .. } => hint.clone(),
             Self::TargetUnfit { findings } => {
                 let mut hints: Vec<String> = Vec::new();
                 for Finding { reason, hint, .. } in findings {

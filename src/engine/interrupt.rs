@@ -93,7 +93,8 @@ impl Interrupt {
         (Self(all.collect()), Trigger(sender))
     }
 
-    async fn wait(&self) {
+    /// Waits until it is asked to stop.
+    pub async fn wait(&self) {
         let any = self.0.iter().map(|asked| {
             let mut asked = asked.clone();
             Box::pin(async move {

@@ -4,6 +4,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::crew::Crew;
 use super::destinations::Destinations;
 use super::error::EngineError;
 use super::errors::ErrorBook;
@@ -79,6 +80,8 @@ pub struct BackupJob {
     pub parallelism: usize,
     /// Bytes of a span.
     pub span_bytes: NonZeroU64,
+    /// Who works and who verifies.
+    pub crew: Arc<dyn Crew>,
     /// PostgreSQL's programs.
     pub tools: Tools,
     /// How long receipts are waited for that a listing does not show; see [`listing_patience`].

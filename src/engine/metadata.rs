@@ -9,13 +9,13 @@ use super::job::BackupJob;
 use super::progress::Stage;
 use super::register::Turn;
 use super::seal::Written;
-use super::verifier::{self, Depth, Question};
+use super::verifier::{Depth, Question};
 use crate::format::{
     Census, Document, ErrorEntry, Key, Manifest, ManifestDestination, ManifestTable, Nonce, Part, Plan,
     PlanDocument, Tickets, Verdict,
 };
 use crate::kill_point;
-use crate::ledger::{Balanced, Proven, Witness};
+use crate::ledger::{Balanced, Proven};
 use crate::store::{ObjectStore, StoreErrorKind};
 
 /// What was written beside the data.
@@ -184,35 +184,18 @@ pub(crate) async fn verify(
     let manifest = &metadata.manifest;
     job.progress.begin(Stage::Verify, u64::from(balanced.plan().tickets), manifest.document.stored_bytes);
     let nonce = Nonce::from_random(rand::random());
-    let mut verifiers = tokio::task::JoinSet::new();
-    for destination in &manifest.document.destinations {
-        let question = Question {
-            run: turn.run,
-            plan: turn.plan,
-            destination: destination.name.clone(),
-            default: destination.default,
-            nonce,
-            manifest: manifest.sha256,
-            part: destination.part,
-            pinned: true,
-            depth: Depth::Rows,
-        };
-        let store = job.destinations.named(&destination.name)?.store.clone();
-        let (tools, parallelism, progress) = (job.tools.clone(), job.parallelism, job.progress.clone());
-        verifiers.spawn(async move {
-            verifier::verify_and_write(store, question, &tools, parallelism, &progress).await
-        });
-    }
-    let mut witnesses: Vec<Witness> = Vec::new();
-    let mut first = Ok(());
-    while let Some(joined) = verifiers.join_next().await {
-        match joined {
-            Ok(Ok(witness)) => witnesses.push(witness),
-            Ok(Err(error)) => first = first.and(Err(error)),
-            Err(error) => first = first.and(Err(EngineError::Task(format!("a verifier died: {error}")))),
-        }
-    }
-    first?;
+    let questions = manifest.document.destinations.iter().map(|destination| Question {
+        run: turn.run,
+        plan: turn.plan,
+        destination: destination.name.clone(),
+        default: destination.default,
+        nonce,
+        manifest: manifest.sha256,
+        part: destination.part,
+        pinned: true,
+        depth: Depth::Rows,
+    });
+    let witnesses = job.crew.verify(job, questions.collect()).await?;
     let mut verdicts = Vec::new();
     for destination in &manifest.document.destinations {
         let store = &*job.destinations.named(&destination.name)?.store;

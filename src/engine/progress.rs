@@ -76,6 +76,11 @@ impl Progress {
         Self::new(|_| {})
     }
 
+    /// Passes an observation on.
+    pub fn report(&self, report: Report) {
+        (self.0)(report);
+    }
+
     pub(crate) fn begin(&self, stage: Stage, items: u64, bytes: u64) {
         (self.0)(Report::Began { stage, items, bytes });
     }

@@ -20,7 +20,7 @@ use crate::kill_point;
 use crate::ledger::Witness;
 use crate::mutant::{self, Mutant};
 use crate::source::{SourceError, ToolVersion, Tools, schema};
-use crate::store::ObjectStore;
+use crate::store::{ObjectStore, StoreErrorKind};
 
 /// COPY BINARY of pg_largeobject has these columns: `loid`, `pageno`, `data`.
 pub(crate) const LARGE_OBJECT_COLUMNS: usize = 3;
@@ -125,8 +125,22 @@ pub async fn verify_and_write(
         written: Timestamp::now(),
     };
     let key = Key::verdict(question.run, &question.plan, &question.nonce);
-    let held = documents::put(&*store, &key, verdict).await?;
-    Ok(Witness { destination: question.destination, verdict: held.sha256 })
+    let sha256 = match documents::put(&*store, &key, verdict.clone()).await {
+        Ok(held) => held.sha256,
+        // This verifier was started again, after it had written and before it could say so.
+        Err(EngineError::Store(error)) if error.kind() == StoreErrorKind::AlreadyExists => {
+            let found: Held<Verdict> = documents::get(&*store, &key).await?;
+            if (Verdict { written: verdict.written, ..found.document }) != verdict {
+                return Err(EngineError::Damaged(format!(
+                    "{}/{key}: there is another verdict under this nonce",
+                    store.url()
+                )));
+            }
+            found.sha256
+        }
+        Err(error) => return Err(error),
+    };
+    Ok(Witness { destination: question.destination, verdict: sha256 })
 }
 
 /// Reads everything of one destination.

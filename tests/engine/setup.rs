@@ -82,6 +82,7 @@ pub(super) fn job(server: &Postgres, database: &str, destinations: Destinations)
         parallelism: 2,
         span_bytes: NonZeroU64::new(128 << 10).unwrap(),
         tools: Tools::only(&[server.client_bin_dir()]),
+        crew: Arc::new(vouchsafe::engine::crew::InThisProcess),
         listing_patience: Duration::from_secs(1),
         deadline: None,
         errors: Arc::new(ErrorBook::new(Arc::new(ErrorCounts::default()))),

@@ -157,6 +157,7 @@ impl World {
             span_bytes: NonZeroU64::new(if source == Source::Small { 8192 } else { 1 << 30 }).unwrap(),
             tools: self.tools(),
             deadline: None,
+            crew: Arc::new(vouchsafe::engine::crew::InThisProcess),
             listing_patience: Duration::from_millis(500),
             errors: Arc::new(ErrorBook::new(Arc::new(ErrorCounts::default()))),
             interrupt: Interrupt::new().0,

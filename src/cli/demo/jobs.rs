@@ -55,6 +55,7 @@ impl Play<'_> {
             parallelism: PARALLELISM,
             span_bytes: SPAN_BYTES,
             tools: self.tools.clone(),
+            crew: Arc::new(crate::engine::crew::InThisProcess),
             listing_patience: listing_patience(),
             deadline: None,
             errors: Arc::new(ErrorBook::new(Arc::new(ErrorCounts::default()))),

@@ -1,19 +1,25 @@
 //! The objects of a file, and what they name in it.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
-use super::super::{Failure, output};
+use super::super::Failure;
+use super::super::output::{self, Reason};
 use crate::api::document::{Keys, MAX_FILE};
 use crate::api::{self, Document, DocumentError, Refusals, parse_documents};
 
 /// All objects of a file.
 #[derive(Debug)]
-pub(super) struct Objects(Vec<Document>);
+pub(in crate::cli) struct Objects {
+    documents: Vec<Document>,
+    /// Whether Secrets and ConfigMaps are those that are mounted, so that nothing stands in for a missing one.
+    mounted: bool,
+}
 
 /// What is to be carried out.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Chosen<'a> {
+pub(in crate::cli) enum Chosen<'a> {
     Backup(&'a api::Backup),
     Restore(&'a api::Restore),
 }
@@ -21,14 +27,14 @@ pub(super) enum Chosen<'a> {
 /// The objects that one object can name: those of its namespace. One without a namespace is in all of them,
 /// as `kubectl apply -n` would have it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Scope<'a> {
+pub(in crate::cli) struct Scope<'a> {
     objects: &'a Objects,
     namespace: Option<&'a str>,
 }
 
 impl Objects {
     /// Reads a file, `-` for standard input.
-    pub(super) fn read(path: &Path) -> Result<Self, Failure> {
+    pub(in crate::cli) fn read(path: &Path) -> Result<Self, Failure> {
         let shown = path.display();
         let unreadable = |error: std::io::Error| {
             Failure::usage(
@@ -45,7 +51,8 @@ impl Objects {
             let file = std::fs::File::open(path).map_err(unreadable)?;
             file.take(limit).read_to_string(&mut text).map_err(unreadable)?;
         }
-        parse_documents(&text).map(Self).map_err(|error| {
+        let parsed = parse_documents(&text).map(|documents| Self { documents, mounted: false });
+        parsed.map_err(|error| {
             let message = match &error {
                 DocumentError::Refused { refusals, .. } => format!("{shown}: {error}:\n{refusals}"),
                 _ => format!("{shown}: {}", output::chain(&error)),
@@ -54,15 +61,24 @@ impl Objects {
         })
     }
 
+    /// Adds what is mounted: a folder for each Secret and ConfigMap, with a file for each key. An optional one that
+    /// is not there is an empty folder, or none.
+    pub(in crate::cli) fn mounted(&mut self, secrets: &Path, config_maps: &Path) -> Result<(), Failure> {
+        self.documents.extend(folders(secrets)?.into_iter().map(Document::Secret));
+        self.documents.extend(folders(config_maps)?.into_iter().map(Document::ConfigMap));
+        self.mounted = true;
+        Ok(())
+    }
+
     /// The one Backup or Restore, or the one of that name.
-    pub(super) fn choose(&self, name: Option<&str>) -> Result<Chosen<'_>, Failure> {
+    pub(in crate::cli) fn choose(&self, name: Option<&str>) -> Result<Chosen<'_>, Failure> {
         let wanted = |kind: &str, found: &str| {
             name.is_none_or(|name| match name.split_once('/') {
                 Some((of_kind, name)) => of_kind.eq_ignore_ascii_case(kind) && name == found,
                 None => name == found,
             })
         };
-        let found = self.0.iter().filter_map(|document| {
+        let found = self.documents.iter().filter_map(|document| {
             let chosen = match document {
                 Document::Backup(backup) => Chosen::Backup(backup),
                 Document::Restore(restore) => Chosen::Restore(restore),
@@ -90,14 +106,14 @@ impl Objects {
     }
 
     /// What an object of `namespace` can name.
-    pub(super) fn of<'a>(&'a self, namespace: Option<&'a str>) -> Scope<'a> {
+    pub(in crate::cli) fn of<'a>(&'a self, namespace: Option<&'a str>) -> Scope<'a> {
         Scope { objects: self, namespace }
     }
 }
 
 impl<'a> Scope<'a> {
     fn find<T>(&self, name: &str, of_kind: impl Fn(&'a Document) -> Option<T>) -> Option<T> {
-        let documents = || self.objects.0.iter().filter(|document| document.name() == name);
+        let documents = || self.objects.documents.iter().filter(|document| document.name() == name);
         let exact = documents().filter(|document| document.namespace() == self.namespace);
         let either =
             documents().filter(|document| document.namespace().is_none() || self.namespace.is_none());
@@ -105,7 +121,7 @@ impl<'a> Scope<'a> {
     }
 
     /// The BackupStore that `field` names.
-    pub(super) fn store(&self, name: &str, field: &str) -> Result<&'a api::BackupStore, Failure> {
+    pub(in crate::cli) fn store(&self, name: &str, field: &str) -> Result<&'a api::BackupStore, Failure> {
         let store = self.find(name, |document| match document {
             Document::BackupStore(store) => Some(&**store),
             _ => None,
@@ -114,7 +130,7 @@ impl<'a> Scope<'a> {
     }
 
     /// The Backup that `spec.from.backup` names.
-    pub(super) fn backup(&self, name: &str) -> Result<&'a api::Backup, Failure> {
+    pub(in crate::cli) fn backup(&self, name: &str) -> Result<&'a api::Backup, Failure> {
         let backup = self.find(name, |document| match document {
             Document::Backup(backup) => Some(&**backup),
             _ => None,
@@ -122,16 +138,20 @@ impl<'a> Scope<'a> {
         backup.ok_or_else(|| missing("spec.from.backup", "Backup", name))
     }
 
-    /// The Secret of that name, if the file has it.
-    pub(super) fn secret(&self, name: &str) -> Option<&'a Keys> {
-        self.find(name, |document| match document {
+    /// The Secret of that name, if the file has it; where Secrets are mounted, it must be there.
+    pub(in crate::cli) fn secret(&self, field: &str, name: &str) -> Result<Option<&'a Keys>, Failure> {
+        let keys = self.find(name, |document| match document {
             Document::Secret(keys) => Some(keys),
             _ => None,
-        })
+        });
+        if keys.is_none() && self.objects.mounted {
+            return Err(not_mounted(field, "Secret", name));
+        }
+        Ok(keys)
     }
 
     /// The bytes under a key of a Secret or ConfigMap that must be in the file.
-    pub(super) fn key(
+    pub(in crate::cli) fn key(
         &self,
         field: &str,
         kind: &'static str,
@@ -143,18 +163,57 @@ impl<'a> Scope<'a> {
             Document::ConfigMap(keys) if kind == "ConfigMap" => Some(keys),
             _ => None,
         });
-        let keys = keys.ok_or_else(|| missing(field, kind, name))?;
+        let keys = keys.ok_or_else(|| match self.objects.mounted {
+            true => not_mounted(field, kind, name),
+            false => missing(field, kind, name),
+        })?;
         keys.get(key).ok_or_else(|| no_key(field, kind, name, key))
     }
 }
 
 /// The text under a key of a Secret; one that is missing or no text is refused without showing anything.
-pub(super) fn text(field: &str, keys: &Keys, key: &str) -> Result<String, Failure> {
+pub(in crate::cli) fn text(field: &str, keys: &Keys, key: &str) -> Result<String, Failure> {
     let bytes = keys.get(key).ok_or_else(|| no_key(field, "Secret", &keys.name, key))?;
     String::from_utf8(bytes.to_vec()).map_err(|_| {
         let message = format!("{field}: key {key} of Secret {} is not UTF-8", keys.name);
         Failure::usage(message, "write it under stringData, as plain text")
     })
+}
+
+/// The keys of every folder in `root`.
+fn folders(root: &Path) -> Result<Vec<Keys>, Failure> {
+    let unreadable = |path: &Path, error: std::io::Error| {
+        Failure::internal(format!("{} can't be read: {error}", path.display()))
+    };
+    let entries = match std::fs::read_dir(root) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(unreadable(root, error)),
+    };
+    let mut all = Vec::new();
+    for entry in entries {
+        let folder = entry.map_err(|error| unreadable(root, error))?.path();
+        let mut data = BTreeMap::new();
+        for file in std::fs::read_dir(&folder).map_err(|error| unreadable(&folder, error))? {
+            let file = file.map_err(|error| unreadable(&folder, error))?.path();
+            // The kubelet's own, to which the keys are links: `..data`, `..2026_11_21…`.
+            let key = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if key.starts_with("..") {
+                continue;
+            }
+            data.insert(key, std::fs::read(&file).map_err(|error| unreadable(&file, error))?);
+        }
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if !data.is_empty() {
+            all.push(Keys::new(name, data));
+        }
+    }
+    Ok(all)
+}
+
+fn not_mounted(field: &str, kind: &str, name: &str) -> Failure {
+    let message = format!("{field}: there is no {kind} {name} in this namespace, or it is empty");
+    Failure::failed(Reason::ReferenceMissing, message, "create it, then make the resource anew")
 }
 
 fn no_key(field: &str, kind: &str, name: &str, key: &str) -> Failure {
@@ -168,7 +227,10 @@ fn missing(field: &str, kind: &str, name: &str) -> Failure {
 }
 
 /// Validates an object; everything that is wrong is said at once, one per line.
-pub(super) fn validated<T, V: TryFrom<T, Error = Refusals>>(kind: &str, object: T) -> Result<V, Failure> {
+pub(in crate::cli) fn validated<T, V: TryFrom<T, Error = Refusals>>(
+    kind: &str,
+    object: T,
+) -> Result<V, Failure> {
     V::try_from(object).map_err(|refusals| {
         let message = format!("the {kind} is refused:\n{refusals}");
         Failure::usage(message, "each line names a field, and what to do about it")

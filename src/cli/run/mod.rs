@@ -1,31 +1,35 @@
 //! `vouchsafe run -f FILE`: one Backup or Restore of a YAML file, carried out in this process.
 
-mod file;
+pub(super) mod file;
 mod reach;
 mod selection;
-mod stores;
+pub(super) mod stores;
 
 use std::num::NonZeroU64;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
 
-use self::file::{Chosen, Objects};
+use self::file::Chosen;
+pub(super) use self::file::Objects;
 use super::options::ToolArguments;
 use super::output::Work;
 use super::report::{BackupReport, RestoreReport};
 use super::{Failure, OutputFormat, output, progress, signals};
 use crate::api::{
     self, MissingRoles, Privileges, RestoreMode, ValidatedBackup, ValidatedBackupSpec, ValidatedBackupStore,
-    ValidatedFrom, ValidatedPostgres, ValidatedRestore, ValidatedTarget,
+    ValidatedEndpoint, ValidatedFrom, ValidatedPostgres, ValidatedRestore, ValidatedTarget,
 };
-use crate::engine::interrupt::Deadline;
+use crate::engine::crew::{Crew, InThisProcess};
+use crate::engine::interrupt::{Deadline, Interrupt};
 use crate::engine::job::{DEFAULT_SPAN_BYTES, listing_patience, owner_of};
+use crate::engine::progress::Progress;
 use crate::engine::restore::{RestoreJob, RestorePlace, RestorePolicy, restore};
 use crate::engine::{BackupJob, Endpoint, EngineError, Placement, back_up};
 use crate::plan::placement::{PlacementRule, Unplaced};
-use crate::source::TablePattern;
+use crate::source::{TablePattern, Tools};
 
 /// The database that a restore connects to while it makes another: every cluster of initdb's has it.
 const MAINTENANCE_DATABASE: &str = "postgres";
@@ -64,54 +68,20 @@ impl Run {
         let backup = ValidatedBackup { identity, spec };
         notice("Backup", &backup.without_effect_here());
         let identity = &backup.identity;
-        let ValidatedBackupSpec {
-            store,
-            collection,
-            // Both choices make a full layer until there are others.
-            layer: _,
-            source,
-            execution_locality: _,
-            parallelism,
-            rate_limit,
-            pod_template: _,
-            deadline,
-            suspend,
-            cancel,
-        } = &backup.spec;
+        let ValidatedBackupSpec { store, suspend, cancel, deadline, .. } = &backup.spec;
         may_run(*suspend, *cancel)?;
         let deadline = deadline.map(Deadline::within);
-        let scope = objects.of(identity.namespace.as_deref());
-        let raw_store = scope.store(store, "spec.storeRef")?;
-        let store = validated_store(raw_store)?;
-        if store.access_mode == api::AccessMode::ReadOnly {
-            let message =
-                format!("spec.storeRef: BackupStore {} has accessMode ReadOnly", store.identity.name);
-            return Err(Failure::usage(message, "a store that takes backups is ReadWrite"));
-        }
-        let locality_policy = store.locality_policy;
-        let ValidatedPostgres { selection, .. } = source;
-        let selection = selection::converted(selection);
-        let (endpoints, placement) = (endpoints(source, &scope)?, placement(source)?);
+        let raw_store = objects.of(identity.namespace.as_deref()).store(store, "spec.storeRef")?;
         let owner = owner(identity, &raw.spec, &raw_store.spec)?;
-        let interrupt = signals::interrupt()?;
-        let opened = stores::open(&store, collection.as_deref(), *rate_limit, &scope).await?;
-        let job = BackupJob {
+        let means = Means {
             owner,
-            destinations: opened.destinations,
-            register: opened.register,
-            locality_policy,
-            endpoints,
-            placement,
-            selection,
-            parallelism: parallelism.get() as usize,
-            span_bytes: NonZeroU64::MIN.saturating_add(DEFAULT_SPAN_BYTES - 1),
+            crew: Arc::new(InThisProcess),
             tools: self.tools.tools(),
-            listing_patience: listing_patience(),
             deadline,
-            errors: opened.errors,
-            interrupt,
+            interrupt: signals::interrupt()?,
             progress: progress::shown(output),
         };
+        let job = backup_job(objects, &backup, means).await?;
         let sealed =
             back_up(&job).await.map_err(|error| Failure::of_work(error, Work::Backup, &job.interrupt))?;
         let report = BackupReport::of(&sealed);
@@ -203,6 +173,66 @@ impl Run {
     }
 }
 
+/// What a backup needs besides its resources.
+pub(super) struct Means {
+    pub(super) owner: String,
+    pub(super) crew: Arc<dyn Crew>,
+    pub(super) tools: Tools,
+    pub(super) deadline: Option<Deadline>,
+    pub(super) interrupt: Interrupt,
+    pub(super) progress: Progress,
+}
+
+/// A Backup with everything opened that it names.
+pub(super) async fn backup_job(
+    objects: &Objects,
+    backup: &ValidatedBackup,
+    means: Means,
+) -> Result<BackupJob, Failure> {
+    let ValidatedBackupSpec {
+        store,
+        collection,
+        // Both choices make a full layer until there are others.
+        layer: _,
+        source,
+        execution_locality: _,
+        parallelism,
+        rate_limit,
+        pod_template: _,
+        deadline: _,
+        suspend: _,
+        cancel: _,
+    } = &backup.spec;
+    let scope = objects.of(backup.identity.namespace.as_deref());
+    let store = validated_store(scope.store(store, "spec.storeRef")?)?;
+    if store.access_mode == api::AccessMode::ReadOnly {
+        let message = format!("spec.storeRef: BackupStore {} has accessMode ReadOnly", store.identity.name);
+        return Err(Failure::usage(message, "a store that takes backups is ReadWrite"));
+    }
+    let selection = selection::converted(&source.selection);
+    let (endpoints, placement) = (endpoints(source, &scope)?, placement(source)?);
+    let opened = stores::open(&store, collection.as_deref(), *rate_limit, &scope).await?;
+    let Means { owner, crew, tools, deadline, interrupt, progress } = means;
+    Ok(BackupJob {
+        owner,
+        destinations: opened.destinations,
+        register: opened.register,
+        locality_policy: store.locality_policy,
+        endpoints,
+        placement,
+        selection,
+        parallelism: parallelism.get() as usize,
+        span_bytes: NonZeroU64::MIN.saturating_add(DEFAULT_SPAN_BYTES - 1),
+        crew,
+        tools,
+        listing_patience: listing_patience(),
+        deadline,
+        errors: opened.errors,
+        interrupt,
+        progress,
+    })
+}
+
 /// A resource says for whom it waits; here nobody else would do it.
 fn may_run(suspend: bool, cancel: bool) -> Result<(), Failure> {
     if cancel {
@@ -224,7 +254,7 @@ fn notice(kind: &str, fields: &[&'static str]) {
     }
 }
 
-fn validated_store(raw: &api::BackupStore) -> Result<ValidatedBackupStore, Failure> {
+pub(super) fn validated_store(raw: &api::BackupStore) -> Result<ValidatedBackupStore, Failure> {
     let store: ValidatedBackupStore = file::validated("BackupStore", raw.clone())?;
     notice("BackupStore", store.without_effect_here());
     Ok(store)
@@ -248,15 +278,21 @@ fn json(spec: &impl Serialize) -> Result<String, Failure> {
 }
 
 fn endpoints(source: &ValidatedPostgres, scope: &file::Scope<'_>) -> Result<Vec<Endpoint>, Failure> {
-    let endpoints = source.endpoints.iter().map(|endpoint| {
-        let path = format!("spec.source.postgres.endpoints[{}]", endpoint.name);
-        Ok(Endpoint {
-            name: endpoint.name.clone(),
-            locality: endpoint.locality.clone(),
-            config: reach::endpoint(&endpoint.server, &path, &source.database, scope)?,
-        })
-    });
-    endpoints.collect()
+    source.endpoints.iter().map(|it| endpoint(it, &source.database, scope)).collect()
+}
+
+/// One of a Backup's servers.
+pub(super) fn endpoint(
+    endpoint: &ValidatedEndpoint,
+    database: &str,
+    scope: &file::Scope<'_>,
+) -> Result<Endpoint, Failure> {
+    let path = format!("spec.source.postgres.endpoints[{}]", endpoint.name);
+    Ok(Endpoint {
+        name: endpoint.name.clone(),
+        locality: endpoint.locality.clone(),
+        config: reach::endpoint(&endpoint.server, &path, database, scope)?,
+    })
 }
 
 fn placement(source: &ValidatedPostgres) -> Result<Placement, Failure> {

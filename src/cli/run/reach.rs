@@ -9,7 +9,7 @@ use crate::engine::EngineError;
 use crate::source::{Authorities, EndpointConfig, Host, PasswordSources, Secret, Tls};
 
 /// The endpoint at `path` of a spec: who logs in comes from its Secret, else from the environment.
-pub(super) fn endpoint(
+pub(in crate::cli) fn endpoint(
     server: &ValidatedServer,
     path: &str,
     database: &str,
@@ -17,7 +17,10 @@ pub(super) fn endpoint(
 ) -> Result<EndpointConfig, Failure> {
     let ValidatedServer { host, port, credentials, tls } = server;
     let field = format!("{path}.credentialsSecret");
-    let secret = credentials.as_ref().and_then(|it| Some((it, scope.secret(&it.secret)?)));
+    let secret = match credentials {
+        None => None,
+        Some(reference) => scope.secret(&field, &reference.secret)?.map(|keys| (reference, keys)),
+    };
     let host = match (host, &secret) {
         (Some(host), _) => host.clone(),
         (None, Some((reference, keys))) => file::text(&field, keys, &reference.host_key)?,

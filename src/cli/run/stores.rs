@@ -27,7 +27,7 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 const DEFAULT_DESTINATION: &str = "default";
 
 /// Opens every destination, at `collection` below its own prefix.
-pub(super) async fn open(
+pub(in crate::cli) async fn open(
     store: &ValidatedBackupStore,
     collection: Option<&str>,
     rate_limit: Option<NonZeroU64>,
@@ -36,28 +36,42 @@ pub(super) async fn open(
     let errors = Arc::new(ErrorCounts::default());
     let mut all = Vec::new();
     for destination in &store.destinations {
-        let path = format!("spec.destinations[{}]", destination.name);
-        let (url, s3) = place(destination, &path, scope)?;
-        let url = match collection {
-            None => url,
-            Some(collection) => url.join(collection).map_err(|error| {
-                let hint = "segments of letters, digits, '.', '_' and '-'";
-                Failure::usage(format!("collection: {}", output::chain(&error)), hint)
-            })?,
-        };
-        let throttle = rate_limit.map(|limit| Arc::new(Throttle::new(limit)));
-        let options = StoreOptions { observer: errors.clone(), throttle, s3, ..StoreOptions::default() };
-        let opened = open_store(&url, &options).await.map_err(EngineError::from)?;
-        // Named as the command line names them, so that list, verify and restore with --store find what this
-        // has written: a manifest names its destinations.
-        let locality = destination.locality.as_ref().map(Locality::to_string);
-        let name = locality.clone().unwrap_or_else(|| DEFAULT_DESTINATION.to_owned());
-        all.push(Destination { name, locality, store: opened });
+        all.push(open_one(destination, collection, rate_limit, scope, &errors).await?);
     }
     let default = store.destinations.iter().position(|destination| destination.default).unwrap_or(0);
     let destinations = Destinations::new(all, default)?;
     let register = Register::new(destinations.default().store.clone(), HEARTBEAT);
     Ok(Opened { destinations, register, errors: Arc::new(ErrorBook::new(errors)) })
+}
+
+/// The name that the engine knows a destination by: as the command line names it, so that list, verify and restore
+/// with --store find what this has written. A manifest names its destinations.
+pub(in crate::cli) fn name_of(destination: &ValidatedDestination) -> String {
+    destination.locality.as_ref().map_or_else(|| DEFAULT_DESTINATION.to_owned(), Locality::to_string)
+}
+
+/// Opens one destination, at `collection` below its own prefix.
+pub(in crate::cli) async fn open_one(
+    destination: &ValidatedDestination,
+    collection: Option<&str>,
+    rate_limit: Option<NonZeroU64>,
+    scope: &Scope<'_>,
+    errors: &Arc<ErrorCounts>,
+) -> Result<Destination, Failure> {
+    let path = format!("spec.destinations[{}]", destination.name);
+    let (url, s3) = place(destination, &path, scope)?;
+    let url = match collection {
+        None => url,
+        Some(collection) => url.join(collection).map_err(|error| {
+            let hint = "segments of letters, digits, '.', '_' and '-'";
+            Failure::usage(format!("collection: {}", output::chain(&error)), hint)
+        })?,
+    };
+    let throttle = rate_limit.map(|limit| Arc::new(Throttle::new(limit)));
+    let options = StoreOptions { observer: errors.clone(), throttle, s3, ..StoreOptions::default() };
+    let store = open_store(&url, &options).await.map_err(EngineError::from)?;
+    let locality = destination.locality.as_ref().map(Locality::to_string);
+    Ok(Destination { name: name_of(destination), locality, store })
 }
 
 fn place(
@@ -122,7 +136,7 @@ fn bucket(place: &S3Place, path: &str) -> Result<StoreUrl, Failure> {
 fn credentials(secret: Option<&str>, path: &str, scope: &Scope<'_>) -> Result<Option<Credentials>, Failure> {
     let Some(name) = secret else { return Ok(None) };
     let field = format!("{path}.credentialsSecret");
-    let Some(keys) = scope.secret(name) else {
+    let Some(keys) = scope.secret(&field, name)? else {
         eprintln!("{field}: Secret {name} is not in the file; this environment's credentials are used");
         return Ok(None);
     };

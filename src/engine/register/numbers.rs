@@ -3,9 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::super::error::EngineError;
-use super::Register;
+use super::{Decided, Register};
 use crate::format::Key;
 use crate::store::StoreErrorKind;
+
+/// How far back a run of the same owner is looked for: others may have made runs since, but not as many while one
+/// process of a cluster was started anew.
+const OWN_RUNS: usize = 64;
 
 impl Register {
     /// The number of the newest run, 0 if there is none. A listing gives the hint and reads decide, so a
@@ -53,6 +57,21 @@ impl Register {
             }
         }
         Ok(false)
+    }
+
+    /// The newest run of `owner`, if it is decided: for a process that may have been killed between deciding a run
+    /// and saying so. Looks at [`OWN_RUNS`] runs at most.
+    ///
+    /// # Errors
+    /// If a claim or the outcome can't be read.
+    pub async fn decided_of(&self, owner: &str) -> Result<Option<(u32, Decided)>, EngineError> {
+        let newest = self.newest().await?;
+        for run in (1..=newest).rev().take(OWN_RUNS) {
+            if self.run(run).await?.owner == owner {
+                return Ok(self.outcome(run).await?.map(|decided| (run, decided)));
+            }
+        }
+        Ok(None)
     }
 
     /// Of a run without an outcome: fails if it must have had one, or has lost its claim. Otherwise it is open,

@@ -1,0 +1,133 @@
+//! What a process of a run leaves in its pod's termination message: the one thing that it tells the controller.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::condition::Failure;
+use crate::format::Sha256Digest;
+
+/// Most bytes of a termination message that the kubelet keeps (Kubernetes' documentation, "Customizing the
+/// termination message").
+pub const MAX_LAST_WORD: usize = 4096;
+
+/// Bytes of a failure's message and of its hint that are kept at most.
+const MAX_TEXT: usize = 1200;
+
+/// What a process left behind when it ended. A process that left nothing was killed, or never ran.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "said", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum LastWord {
+    /// A coordinator: the run is sealed. The controller believes it only with a witness for every destination.
+    Sealed {
+        /// The run.
+        run: u32,
+        /// The manifest's digest as stored.
+        manifest_sha256: String,
+        /// [`digest_of_verdicts`] of those that the outcome names.
+        verdicts_sha256: String,
+        /// Objects that the verifiers read.
+        objects_read: u64,
+        /// Bytes that they read.
+        bytes_read: u64,
+        /// Rows of the manifest.
+        rows: u64,
+        /// Bytes stored.
+        bytes_stored: u64,
+        /// When the outcome was created, RFC 3339.
+        sealed_at: String,
+    },
+    /// A coordinator: there is no backup, and there will be none. Its run, if one was claimed, is void.
+    Void {
+        /// The run; absent if none was claimed.
+        run: Option<u32>,
+        /// Why.
+        failure: Failure,
+        /// Whether a person asked for it.
+        canceled: bool,
+    },
+    /// A coordinator: the run is open, and another attempt goes on with it.
+    LeftOpen {
+        /// Why it stopped.
+        failure: Failure,
+    },
+    /// A worker: it found nothing left to do.
+    Settled,
+    /// A verifier: its verdict is written.
+    Verdict {
+        /// What it was asked with.
+        nonce: String,
+        /// Digest of the verdict as stored.
+        sha256: String,
+    },
+    /// A worker or a verifier: it could not do its work.
+    Failed {
+        /// Why.
+        failure: Failure,
+        /// Whether another attempt may do better.
+        again: bool,
+    },
+}
+
+/// SHA-256 over `destination digest` lines, by destination: a termination message has no room for 32 verdicts.
+#[must_use]
+pub fn digest_of_verdicts<'a>(verdicts: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let sorted: std::collections::BTreeMap<&str, &str> = verdicts.into_iter().collect();
+    let text: String =
+        sorted.iter().map(|(destination, sha256)| format!("{destination} {sha256}\n")).collect();
+    Sha256Digest::of(text.as_bytes()).to_string()
+}
+
+impl LastWord {
+    /// As it is written: one line of JSON that the kubelet keeps whole.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut word = self.clone();
+        let mut limit = MAX_TEXT;
+        loop {
+            if let Self::Void { failure, .. } | Self::LeftOpen { failure } | Self::Failed { failure, .. } =
+                &mut word
+            {
+                shorten(&mut failure.message, limit);
+                shorten(&mut failure.hint, limit);
+            }
+            let text = serde_json::to_string(&word).expect("a plain enum with string keys is always JSON");
+            if text.len() <= MAX_LAST_WORD || limit == 0 {
+                return text;
+            }
+            // JSON writes some characters as six.
+            limit /= 2;
+        }
+    }
+
+    /// As it was read; `None` for what no process of ours wrote.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+}
+
+fn shorten(text: &mut String, limit: usize) {
+    if text.len() > limit {
+        let end = (0..=limit).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_failure_fits_and_is_read_back() {
+        // JSON doubles what it escapes, and a letter may be of four bytes.
+        for text in ["\"".repeat(9000), "😀".repeat(9000), "\u{1}".repeat(600)] {
+            let failure = Failure { reason: "X".repeat(64), message: text.clone(), hint: text };
+            let word = LastWord::Failed { failure, again: true };
+            let written = word.text();
+            assert!(written.len() <= MAX_LAST_WORD, "{}", written.len());
+            assert!(LastWord::parse(&written).is_some());
+        }
+        assert_eq!(LastWord::parse("Error: exec format error"), None);
+    }
+}

@@ -1,0 +1,53 @@
+//! The processes of a run in a cluster: `coordinator`, `worker`, `verifier`. Each is a pod that the controller
+//! made, reads its resources from a mounted file, does its part with the same engine as every other command, and
+//! leaves one last word for the controller.
+
+pub(super) mod coordinator;
+mod crew;
+mod last_word;
+mod publication;
+pub(super) mod verifier;
+pub(super) mod worker;
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Failure;
+use super::run::Objects;
+use crate::api;
+
+/// What every process of a run is given.
+#[derive(Args, Debug)]
+pub(super) struct Given {
+    /// The Backup and its BackupStore, as they were when the run began
+    #[arg(long, value_name = "FILE")]
+    objects: PathBuf,
+    /// The folder of mounted Secrets, one folder each
+    #[arg(long, value_name = "FOLDER")]
+    secrets: PathBuf,
+    /// The folder of mounted ConfigMaps, one folder each
+    #[arg(long, value_name = "FOLDER")]
+    config_maps: PathBuf,
+    /// Where the last word goes
+    #[arg(long, value_name = "FILE", default_value = "/dev/termination-log")]
+    last_word: PathBuf,
+}
+
+impl Given {
+    /// The resources, with the Secrets and ConfigMaps that are mounted here.
+    fn objects(&self) -> Result<Objects, Failure> {
+        let mut objects = Objects::read(&self.objects)?;
+        objects.mounted(&self.secrets, &self.config_maps)?;
+        Ok(objects)
+    }
+}
+
+/// A failure as resources carry it.
+fn failure(failure: &Failure) -> api::Failure {
+    api::Failure {
+        reason: failure.reason().to_owned(),
+        message: failure.message().to_owned(),
+        hint: failure.hint_of_fields().to_owned(),
+    }
+}

@@ -1,0 +1,52 @@
+//! Which destination takes which data, and where its worker must run. Pure.
+
+use crate::api::{ValidatedBackupSpec, ValidatedBackupStore};
+use crate::plan::locality::Locality;
+
+/// The worker of one destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Servers that may hold its data.
+    pub(super) endpoints: Vec<String>,
+    /// Tiers that its node must have: those that all localities of its data share, so that a worker is as near to
+    /// each as to the others. Empty: any node.
+    pub(super) tiers: Vec<(String, String)>,
+}
+
+/// Where the worker of `destination` runs, and what it reaches.
+#[must_use]
+pub(super) fn of_worker(
+    spec: &ValidatedBackupSpec,
+    store: &ValidatedBackupStore,
+    destination: &str,
+) -> Place {
+    let takes = |locality: Option<&Locality>| {
+        store.destination_for(locality).is_ok_and(|(chosen, _)| chosen.name == destination)
+    };
+    let source = &spec.source;
+    let own = source.endpoints.iter().map(|endpoint| endpoint.locality.as_ref());
+    let placed = source.placement.iter().map(|rule| Some(&rule.locality));
+    let localities: Vec<Option<&Locality>> = own.chain(placed).filter(|it| takes(*it)).collect();
+    // With rules there is one server, and every destination's data is in it.
+    let every = !source.placement.is_empty();
+    let endpoints = source.endpoints.iter().filter(|it| every || takes(it.locality.as_ref()));
+    Place { endpoints: endpoints.map(|it| it.name.clone()).collect(), tiers: shared(&localities) }
+}
+
+/// The first tiers that all have.
+fn shared(localities: &[Option<&Locality>]) -> Vec<(String, String)> {
+    let mut localities = localities.iter().map(|it| tiers(*it));
+    let Some(mut shared) = localities.next() else { return Vec::new() };
+    for other in localities {
+        let same = shared.iter().zip(&other).take_while(|(one, other)| one == other).count();
+        shared.truncate(same);
+    }
+    shared
+}
+
+/// Tiers of a locality; of none, none.
+#[must_use]
+pub(super) fn tiers(locality: Option<&Locality>) -> Vec<(String, String)> {
+    let tiers = locality.into_iter().flat_map(Locality::tiers);
+    tiers.map(|(tier, value)| (tier.to_owned(), value.to_owned())).collect()
+}
