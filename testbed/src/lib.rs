@@ -1,5 +1,5 @@
 //! Real servers for Vouchsafe's tests: PostgreSQL 13 to 18, MinIO and SeaweedFS, each started in a folder of
-//! its own on a free port of 127.0.0.1.
+//! its own on a free port of 127.0.0.1, or of the address that pods of a cluster reach this machine at.
 //!
 //! A test that needs a server must not pass without it. So everything here panics when it can't be done: a
 //! missing tool with its name and the command that installs it, a server that won't start with its log.
@@ -25,3 +25,4 @@ pub use proxy::{FaultProxy, WireFault, WireFired, WireReach, WireRule};
 pub use psql::PsqlFailed;
 pub use s3::{Response, S3Kind, S3Server, shared as shared_s3};
 pub use tls::{Certificates, make as make_certificates};
+pub use tools::tool;

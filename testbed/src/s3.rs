@@ -1,6 +1,7 @@
 //! S3 servers.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -57,6 +58,7 @@ impl fmt::Display for S3Kind {
 pub struct S3Server {
     kind: S3Kind,
     folder: PathBuf,
+    address: IpAddr,
     /// Atomic because the first one may turn out to be taken.
     port: AtomicU16,
     process: Mutex<Option<Running>>,
@@ -90,6 +92,15 @@ impl S3Server {
     /// With the server's log when it doesn't start.
     #[must_use]
     pub fn start(kind: S3Kind) -> Self {
+        Self::start_on(kind, ports::LOCALHOST)
+    }
+
+    /// The same on another address of this machine instead of 127.0.0.1, so that others reach it there.
+    ///
+    /// # Panics
+    /// With the server's log when it doesn't start.
+    #[must_use]
+    pub fn start_on(kind: S3Kind, address: IpAddr) -> Self {
         let folder = scratch::new_folder(match kind {
             S3Kind::Minio => "minio",
             S3Kind::SeaweedFs => "seaweedfs",
@@ -99,9 +110,9 @@ impl S3Server {
             std::fs::create_dir(&inner)
                 .unwrap_or_else(|cause| panic!("can't make {}: {cause}", inner.display()));
         }
-        let server = Self { kind, folder, port: AtomicU16::new(0), process: Mutex::new(None) };
+        let server = Self { kind, folder, address, port: AtomicU16::new(0), process: Mutex::new(None) };
         for attempt in 1..=PORT_ATTEMPTS {
-            server.port.store(ports::free(), Ordering::SeqCst);
+            server.port.store(ports::free(address), Ordering::SeqCst);
             let Err(log) = server.launch() else { break };
             let taken = log.contains("address already in use");
             assert!(taken && attempt < PORT_ATTEMPTS, "{kind} doesn't start; its log ends:\n{log}");
@@ -114,9 +125,9 @@ impl S3Server {
         self.kind
     }
 
-    /// `http://127.0.0.1:<port>`. Buckets are named in the path, not in the host.
+    /// `http://<address>:<port>`. Buckets are named in the path, not in the host.
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port())
+        format!("http://{}:{}", self.address, self.port())
     }
 
     /// Its port; stays the same over [`Self::restart`].
@@ -302,7 +313,7 @@ impl S3Server {
             .arg("--certs-dir")
             .arg(self.folder.join("home"))
             .arg("--address")
-            .arg(format!("127.0.0.1:{}", self.port()))
+            .arg(format!("{}:{}", self.address, self.port()))
             .arg(self.data_dir());
     }
 
@@ -313,16 +324,17 @@ impl S3Server {
         );
         std::fs::write(&identities, text)
             .unwrap_or_else(|cause| panic!("can't write {}: {cause}", identities.display()));
-        command.arg("mini").args(["-ip=127.0.0.1", "-ip.bind=127.0.0.1"]);
+        command.arg("mini");
+        command.arg(format!("-ip={}", self.address)).arg(format!("-ip.bind={}", self.address));
         command.arg(format!("-dir={}", self.data_dir().display()));
         command.arg(format!("-s3.config={}", identities.display()));
         command.arg(format!("-s3.port={}", self.port()));
         // Each of its parts listens somewhere, most of them twice.
         for part in ["master", "volume", "filer", "admin", "s3"] {
             if part != "s3" {
-                command.arg(format!("-{part}.port={}", ports::free()));
+                command.arg(format!("-{part}.port={}", ports::free(self.address)));
             }
-            let port = ports::free();
+            let port = ports::free(self.address);
             command.arg(format!("-{part}.port.grpc={port}"));
             // It makes these whatever its settings are, and leaves them.
             scratch::remove_later(&PathBuf::from(format!("/tmp/seaweedfs-{part}-grpc-{port}.sock")));
@@ -339,7 +351,7 @@ impl S3Server {
 
     /// Listing buckets needs every part of either server, and right credentials.
     fn is_ready(&self) -> bool {
-        std::net::TcpStream::connect(("127.0.0.1", self.port())).is_ok()
+        std::net::TcpStream::connect((self.address, self.port())).is_ok()
             && self.request("GET", "", &[], None).status == 200
     }
 }

@@ -20,6 +20,15 @@ pub(crate) fn folder() -> &'static Path {
     })
 }
 
+/// A tool that `./dev setup` installed, by its path below the folder of tools, such as `minio/minio`.
+///
+/// # Panics
+/// When it isn't there, naming it and the command that installs it.
+#[must_use]
+pub fn tool(path: &str) -> PathBuf {
+    required(folder().join(path))
+}
+
 /// `path`, after a check that it is there.
 ///
 /// # Panics

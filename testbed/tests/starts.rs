@@ -222,3 +222,18 @@ fn s3_servers_restart_with_their_data() {
         assert!(list.body.contains("<Name>kept</Name>"), "{kind}: {list:?}");
     }
 }
+
+#[test]
+fn servers_listen_on_another_address() {
+    let address = "127.0.0.2".parse().expect("an address");
+    let postgres = Postgres::builder(PgVersion::V15).address(address).start();
+    assert_eq!(postgres.psql("postgres", "SELECT inet_server_addr()").expect("psql"), "127.0.0.2");
+    let refused = std::net::TcpStream::connect(("127.0.0.1", postgres.port())).expect_err("not here");
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    for kind in S3Kind::ALL {
+        // MinIO listens on 127.0.0.1 besides, whatever it is told.
+        let server = S3Server::start_on(kind, address);
+        assert!(server.endpoint().starts_with("http://127.0.0.2:"), "{}", server.endpoint());
+        server.create_bucket("elsewhere");
+    }
+}

@@ -1,12 +1,13 @@
 //! What a server shall be like before it starts.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU32;
 
 use super::{PASSWORD, PgVersion, Postgres};
 use crate::spawn::{As, tethered};
-use crate::{scratch, template, tls, tools};
+use crate::{ports, scratch, template, tls, tools};
 
 /// What a server shall be like; see [`Postgres::builder`].
 #[derive(Debug)]
@@ -18,11 +19,13 @@ pub struct Builder {
     tls: bool,
     primary: Option<Primary>,
     in_memory: bool,
+    address: IpAddr,
 }
 
 /// What a standby needs to know of the server that it follows.
 #[derive(Debug)]
 struct Primary {
+    address: IpAddr,
     port: u16,
 }
 
@@ -36,6 +39,7 @@ impl Builder {
             tls: false,
             primary: None,
             in_memory: false,
+            address: ports::LOCALHOST,
         }
     }
 
@@ -73,6 +77,14 @@ impl Builder {
         self
     }
 
+    /// Listens on another address of this machine instead of 127.0.0.1, so that others reach the server there; a
+    /// password is asked for, as ever. [`Self::tls`]'s certificate is not for it.
+    #[must_use]
+    pub fn address(mut self, address: IpAddr) -> Self {
+        self.address = address;
+        self.access("host all,replication all all scram-sha-256")
+    }
+
     /// Turns TLS on, with a certificate for 127.0.0.1 and localhost of an authority of its own; see
     /// [`Postgres::authority`]. Plain connections still work. Not for 16 and 18: those here are built without.
     #[must_use]
@@ -92,7 +104,7 @@ impl Builder {
     #[must_use]
     pub fn standby_of(mut self, primary: &Postgres) -> Self {
         assert!(primary.version == self.version, "a standby must be of its primary's major");
-        self.primary = Some(Primary { port: primary.port() });
+        self.primary = Some(Primary { address: primary.address, port: primary.port() });
         self
     }
 
@@ -115,6 +127,7 @@ impl Builder {
         let certificates = self.tls.then(|| tls::make(&folder));
         let postgres = Postgres {
             version: self.version,
+            address: self.address,
             port: AtomicU32::new(0),
             process: Mutex::new(None),
             next_database: AtomicU32::new(1),
@@ -138,7 +151,8 @@ fn copy_primary(version: PgVersion, primary: &Primary, data: &Path) {
     let program = version.bin_dir().join("pg_basebackup");
     assert!(program.exists(), "no pg_basebackup {version} here: standbys can be had of 15, 16 and 18");
     let mut command = tethered(&program, As::Postgres, "KILL");
-    command.args(["-h", "127.0.0.1", "-U", "postgres", "-R", "-X", "stream", "-c", "fast", "--no-sync"]);
+    command.arg("-h").arg(primary.address.to_string());
+    command.args(["-U", "postgres", "-R", "-X", "stream", "-c", "fast", "--no-sync"]);
     command.arg("-p").arg(primary.port.to_string()).arg("-D").arg(data).env("PGPASSWORD", PASSWORD);
     template::run(&mut command);
 }

@@ -5,6 +5,7 @@ mod version;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -33,6 +34,7 @@ pub use version::PgVersion;
 pub struct Postgres {
     version: PgVersion,
     folder: PathBuf,
+    address: IpAddr,
     /// A port; atomic because the first one may turn out to be taken.
     port: AtomicU32,
     certificates: Option<Certificates>,
@@ -66,7 +68,12 @@ impl Postgres {
         self.version
     }
 
-    /// Its TCP port on 127.0.0.1; stays the same over [`Self::restart`].
+    /// Its address: 127.0.0.1, or that of [`Builder::address`].
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// Its TCP port; stays the same over [`Self::restart`].
     pub fn port(&self) -> u16 {
         u16::try_from(self.port.load(Ordering::SeqCst)).unwrap_or_default()
     }
@@ -79,7 +86,7 @@ impl Postgres {
     /// The URL of a database for any user; all three are percent-encoded here.
     pub fn url_as(&self, user: &str, password: &str, database: &str) -> String {
         let [user, password, database] = [user, password, database].map(percent_encoded);
-        format!("postgres://{user}:{password}@127.0.0.1:{}/{database}", self.port())
+        format!("postgres://{user}:{password}@{}:{}/{database}", self.address, self.port())
     }
 
     /// The folder of its Unix socket; a password is asked for there too.
@@ -120,7 +127,7 @@ impl Postgres {
             command.env_remove(name);
         }
         command
-            .env("PGHOST", "127.0.0.1")
+            .env("PGHOST", self.address.to_string())
             .env("PGPORT", self.port().to_string())
             .env("PGUSER", "postgres")
             .env("PGPASSWORD", PASSWORD);
@@ -228,7 +235,7 @@ impl Postgres {
 
     fn configure(&self, wanted: &Builder) {
         let mut lines = vec![
-            ("listen_addresses".to_owned(), "127.0.0.1".to_owned()),
+            ("listen_addresses".to_owned(), self.address.to_string()),
             ("unix_socket_directories".to_owned(), self.folder.display().to_string()),
             // What is committed outlives a killed server, in the kernel's memory, and needn't outlive more.
             ("fsync".to_owned(), "off".to_owned()),
@@ -248,7 +255,7 @@ impl Postgres {
 
     fn start_on_free_port(&self) {
         for attempt in 1..=PORT_ATTEMPTS {
-            self.port.store(ports::free().into(), Ordering::SeqCst);
+            self.port.store(ports::free(self.address).into(), Ordering::SeqCst);
             let Err(log) = self.launch() else { return };
             let taken = log.contains("could not bind") || log.contains("Address already in use");
             assert!(
