@@ -1,0 +1,3 @@
+//! Vouchsafe's image on a real Kubernetes cluster. Run by `./dev e2e`, or with everything else by `./dev test`.
+
+mod ground;
