@@ -20,8 +20,8 @@ fn store() -> BackupStore {
     let value = json!({
         "apiVersion": "vouchsafe.dev/v1alpha1", "kind": "BackupStore", "metadata": {"name": "orders", "namespace": "shop"},
         "spec": {"destinations": [
-            {"name": "eu", "default": true, "locality": "region=eu-west1", "s3": {"bucket": "eu", "region": "eu-west-1"}},
-            {"name": "us", "locality": "region=us-east1", "s3": {"bucket": "us", "region": "us-east-1"}},
+            {"name": "eu", "default": true, "locality": "region=eu-west1", "s3": {"bucket": "orders-eu", "region": "eu-west-1"}},
+            {"name": "us", "locality": "region=us-east1", "s3": {"bucket": "orders-us", "region": "us-east-1"}},
         ]},
     });
     serde_json::from_value(value).unwrap()
