@@ -19,10 +19,10 @@ use super::run_status::{LocalityStatus, ProcessStatus, Progress, RunStatus};
     ).message("a terminal phase is final"),
     validation = Rule::new(
         "!has(oldSelf.phase) || (has(self.phase) && \
-         ['Pending', 'Resolving', 'Exporting', 'WritingMetadata', 'Verifying', 'Succeeded', 'Failed', 'Canceled']\
-         .indexOf(self.phase) >= \
-         ['Pending', 'Resolving', 'Exporting', 'WritingMetadata', 'Verifying', 'Succeeded', 'Failed', 'Canceled']\
-         .indexOf(oldSelf.phase))"
+         {'Pending': 0, 'Resolving': 1, 'Exporting': 2, 'WritingMetadata': 3, 'Verifying': 4, \
+         'Succeeded': 5, 'Failed': 6, 'Canceled': 7}[self.phase] >= \
+         {'Pending': 0, 'Resolving': 1, 'Exporting': 2, 'WritingMetadata': 3, 'Verifying': 4, \
+         'Succeeded': 5, 'Failed': 6, 'Canceled': 7}[oldSelf.phase])"
     ).message("a phase never goes back"),
     validation = Rule::new(
         "!has(self.phase) || self.phase != 'Succeeded' || (has(self.proof) && has(self.proof.sealedAt) \
