@@ -10,7 +10,7 @@ use super::report::{BackupReport, RestoreReport, ShowReport, VerifyReport};
 use super::unlock::UnlockReport;
 use super::{demo, diff};
 use crate::api::Refused;
-use crate::controller::backup::ControllerReason;
+use crate::controller::ControllerReason;
 use crate::engine::{EngineError, backups};
 use crate::source::SourceError;
 use crate::source::target::TargetError;

@@ -1,8 +1,15 @@
 //! The controller: for each kind observe → validate → decide → build → apply → status. It talks to the Kubernetes
 //! API and to nothing else: no database, no bucket, no Secret.
 
+pub mod attempts;
 pub mod backup;
+mod conditions;
+pub mod jobs;
+pub mod make;
+pub mod pods;
 mod process;
+mod reasons;
+mod status;
 
 use std::sync::Arc;
 
@@ -18,14 +25,14 @@ use kube::{Api, Client, Resource, ResourceExt};
 
 use crate::api::Backup;
 
+pub use process::Process;
+pub use reasons::ControllerReason;
+
 /// Resources that are reconciled at once. Each costs a few small requests; more would only queue at the API server.
 const CONCURRENCY: u16 = 8;
 
 /// The label by which pods and Jobs of runs are found.
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "vouchsafe");
-
-/// The annotation that names the Backup that a pod is of: names are longer than labels may be.
-pub const BACKUP: &str = "vouchsafe.dev/backup";
 
 /// What the controller is told when it is started.
 #[derive(Clone, Debug)]
@@ -73,10 +80,7 @@ async fn of_scope(
     Controller::new(backups, watcher::Config::default())
         .with_config(Config::default().concurrency(CONCURRENCY))
         .owns(scoped::<Job>(client, namespace), of_runs.clone())
-        .watches(scoped::<Pod>(client, namespace), of_runs, |pod: Pod| {
-            let name = pod.annotations().get(BACKUP).cloned();
-            name.map(|name| ObjectRef::new(&name).within(&pod.namespace().unwrap_or_default()))
-        })
+        .watches(scoped::<Pod>(client, namespace), of_runs, |pod: Pod| resource_of(&pod, "Backup"))
         .graceful_shutdown_on(stop)
         .run(reconcile, backup::after_error, context.clone())
         .for_each(|done| async move {
@@ -86,6 +90,18 @@ async fn of_scope(
             }
         })
         .await;
+}
+
+/// The resource of `kind` that a pod is of.
+fn resource_of<K>(pod: &Pod, kind: &str) -> Option<ObjectRef<K>>
+where
+    K: Resource<Scope = NamespaceResourceScope>,
+    K::DynamicType: Default,
+{
+    let annotations = pod.annotations();
+    let name =
+        annotations.get(pods::NAME).filter(|_| annotations.get(pods::KIND).is_some_and(|it| it == kind))?;
+    Some(ObjectRef::new(name).within(&pod.namespace().unwrap_or_default()))
 }
 
 fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>

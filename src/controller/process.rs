@@ -7,7 +7,8 @@ use crate::format::Sha256Digest;
 /// Most bytes of a resource's name in a Job's: the rest is for the role and the hash, of 63 that a label has.
 const NAME_BYTES: usize = 30;
 
-/// One process of a run. Text: `coordinator`, `worker-eu`, `verifier-eu`.
+/// One process of a run. Text: `coordinator`, `worker-eu`, `verifier-eu`, `restorer`, `prober-eu`,
+/// `pruner`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Process {
     /// Plans, and decides.
@@ -16,6 +17,12 @@ pub enum Process {
     Worker(String),
     /// Reads one destination back.
     Verifier(String),
+    /// Brings a backup into a database.
+    Restorer,
+    /// Tries out what one destination can do.
+    Prober(String),
+    /// Retires what retention lets go.
+    Pruner,
 }
 
 impl Process {
@@ -26,7 +33,16 @@ impl Process {
             Self::Coordinator => "coordinator",
             Self::Worker(_) => "worker",
             Self::Verifier(_) => "verifier",
+            Self::Restorer => "restorer",
+            Self::Prober(_) => "prober",
+            Self::Pruner => "pruner",
         }
+    }
+
+    /// Whether it writes its resource's progress, and so has an API token: no other process has one.
+    #[must_use]
+    pub const fn publishes(&self) -> bool {
+        matches!(self, Self::Coordinator | Self::Restorer)
     }
 
     /// The name of a Job: the same for the same process, order and attempt of the same resource, so that one whose
@@ -44,9 +60,10 @@ impl Process {
 impl fmt::Display for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Coordinator => f.write_str("coordinator"),
-            Self::Worker(destination) => write!(f, "worker-{destination}"),
-            Self::Verifier(destination) => write!(f, "verifier-{destination}"),
+            Self::Coordinator | Self::Restorer | Self::Pruner => f.write_str(self.role()),
+            Self::Worker(destination) | Self::Verifier(destination) | Self::Prober(destination) => {
+                write!(f, "{}-{destination}", self.role())
+            }
         }
     }
 }

@@ -1,8 +1,9 @@
-//! Conditions that follow from the rest of a status. Pure.
+//! Conditions that follow from the rest of a Backup's status. Pure.
 
 use jiff::Timestamp;
 
-use crate::api::{BackupPhase, BackupStatus, Condition, ConditionStatus, RunStatus};
+use crate::api::{BackupPhase, BackupStatus, RunStatus};
+use crate::controller::conditions::{Wanted, merged, told};
 
 /// Sets every condition of `status`; one that says what it said keeps its time.
 pub(super) fn set(status: &mut BackupStatus, run: &RunStatus, generation: Option<i64>, now: Timestamp) {
@@ -13,28 +14,21 @@ pub(super) fn set(status: &mut BackupStatus, run: &RunStatus, generation: Option
     let message = failure.map(|it| it.message).unwrap_or_default();
     let succeeded = phase == BackupPhase::Succeeded;
     let uploaded = succeeded || (run.manifest_sha256.is_some() && !over);
-    let told = |holds: bool| if holds { ConditionStatus::True } else { ConditionStatus::False };
     let wanted = [
-        ("Uploaded", told(uploaded)),
-        ("ManifestVerified", told(succeeded)),
-        ("FilesVerified", told(succeeded)),
-        ("Complete", told(succeeded)),
-        ("Failed", told(over && !succeeded)),
+        ("Uploaded", uploaded),
+        ("ManifestVerified", succeeded),
+        ("FilesVerified", succeeded),
+        ("Complete", succeeded),
+        ("Failed", over && !succeeded),
         // kstatus: Reconciling while there is more to come, Stalled where there is not and it should have been.
-        ("Reconciling", told(!over)),
-        ("Stalled", told(over && !succeeded)),
+        ("Reconciling", !over),
+        ("Stalled", over && !succeeded),
     ];
-    let before = std::mem::take(&mut status.conditions);
-    let condition = |(type_, value): (&str, ConditionStatus)| {
-        let known = before.iter().find(|it| it.type_ == type_ && it.status == value);
-        Condition {
-            type_: type_.to_owned(),
-            status: value,
-            reason: reason.clone(),
-            message: message.clone(),
-            last_transition_time: known.map_or_else(|| now.to_string(), |it| it.last_transition_time.clone()),
-            observed_generation: generation,
-        }
-    };
-    status.conditions = wanted.into_iter().map(condition).collect();
+    let wanted = wanted.map(|(type_, holds)| Wanted {
+        type_,
+        status: told(holds),
+        reason: &reason,
+        message: &message,
+    });
+    status.conditions = merged(&status.conditions, &wanted, generation, now);
 }

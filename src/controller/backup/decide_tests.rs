@@ -5,9 +5,9 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::super::build::objects;
-use super::super::observe::{JobState, Observed, ObservedJob};
+use super::super::observe::Observed;
 use super::*;
-use crate::api::{DestinationOrder, RunStatus};
+use crate::api::{DestinationOrder, ProcessState, RunStatus};
 
 const PLAN: &str = "00000000000000000000000000000001";
 const NONCE: &str = "00000000000000000000000000000002";
@@ -80,6 +80,7 @@ impl World {
             let name = process.job_name("first", "u-1", order, *attempt);
             assert!(!self.observed.jobs.iter().any(|job| job.name == name), "{name} is made twice");
             self.observed.jobs.push(ObservedJob {
+                uid: format!("uid of {name}"),
                 name,
                 process: process.to_string(),
                 order: order.clone(),

@@ -1,12 +1,10 @@
 //! Backup: coordinator, then workers, then verifiers, and a terminal phase that follows from what they left.
 
-mod apply;
 mod build;
 mod conditions;
 pub mod decide;
 mod observe;
 mod places;
-mod reasons;
 mod status;
 
 use std::sync::Arc;
@@ -18,9 +16,9 @@ use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 
 use super::Context;
+use super::make::{MakeError, make_all};
+use super::pods::Owner;
 use crate::api::Backup;
-
-pub use reasons::ControllerReason;
 
 /// What a reconciliation fails with. All of it is tried again.
 #[derive(Debug, thiserror::Error)]
@@ -29,24 +27,8 @@ pub enum BackupError {
     #[error("what there is of the Backup can't be read")]
     Observe(#[source] kube::Error),
     /// An object of the run could not be made.
-    #[error("{kind} {name} can't be made")]
-    Apply {
-        /// Its kind.
-        kind: String,
-        /// Its name.
-        name: String,
-        /// Why.
-        #[source]
-        source: kube::Error,
-    },
-    /// The name of an object of the run is taken by somebody else's.
-    #[error("{kind} {name} is there, and not this Backup's: delete it")]
-    Taken {
-        /// Its kind.
-        kind: String,
-        /// Its name.
-        name: String,
-    },
+    #[error(transparent)]
+    Make(#[from] MakeError),
     /// The status could not be written.
     #[error("the status can't be written")]
     Status(#[source] kube::Error),
@@ -69,7 +51,7 @@ pub(super) async fn reconcile(backup: &Backup, context: &Arc<Context>) -> Result
     let built = build::build(backup, &plan, &context.settings);
     // Needs the client. The status before the Jobs: what an attempt is must be known before it runs.
     let written = status::write(&context.client, backup, &plan.status).await?;
-    apply::apply(&context.client, &written, built).await?;
+    make_all(&context.client, &Owner::of(&written), built).await?;
     Ok(plan.again_after.map_or_else(Action::await_change, Action::requeue))
 }
 

@@ -1,6 +1,7 @@
 //! Which destination takes which data, and where its worker must run. Pure.
 
 use crate::api::{ValidatedBackupSpec, ValidatedBackupStore};
+use crate::controller::pods::tiers;
 use crate::plan::locality::Locality;
 
 /// The worker of one destination.
@@ -42,11 +43,4 @@ fn shared(localities: &[Option<&Locality>]) -> Vec<(String, String)> {
         shared.truncate(same);
     }
     shared
-}
-
-/// Tiers of a locality; of none, none.
-#[must_use]
-pub(super) fn tiers(locality: Option<&Locality>) -> Vec<(String, String)> {
-    let tiers = locality.into_iter().flat_map(Locality::tiers);
-    tiers.map(|(tier, value)| (tier.to_owned(), value.to_owned())).collect()
 }

@@ -1,6 +1,8 @@
 //! The stable words of failures that the controller itself names.
 
-/// Why a Backup waits or failed, where no process of its run said so.
+use crate::api::Failure;
+
+/// Why a resource waits or failed, where no process of its run said so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ControllerReason {
     /// There is no such BackupStore.
@@ -23,6 +25,14 @@ pub enum ControllerReason {
     DeadlineExceeded,
     /// Nobody knows how the run ended.
     OutcomeUnknown,
+    /// A ResourceQuota has no room for an object of a run.
+    QuotaExceeded,
+    /// An admission policy or webhook, or the controller's own role, refused an object of a run.
+    AdmissionRefused,
+    /// The namespace is being deleted.
+    NamespaceTerminating,
+    /// The name of an object of a run is taken by somebody else's.
+    NameTaken,
 }
 
 impl ControllerReason {
@@ -39,7 +49,17 @@ impl ControllerReason {
             Self::WitnessesDiffer => "WitnessesDiffer",
             Self::DeadlineExceeded => "DeadlineExceeded",
             Self::OutcomeUnknown => "OutcomeUnknown",
+            Self::QuotaExceeded => "QuotaExceeded",
+            Self::AdmissionRefused => "AdmissionRefused",
+            Self::NamespaceTerminating => "NamespaceTerminating",
+            Self::NameTaken => "NameTaken",
         }
         passed_on {}
+    }
+
+    /// This reason, with what happened and what the reader can do.
+    #[must_use]
+    pub fn failure(self, message: impl Into<String>, hint: impl Into<String>) -> Failure {
+        Failure { reason: self.reason().to_owned(), message: message.into(), hint: hint.into() }
     }
 }

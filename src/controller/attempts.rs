@@ -1,0 +1,193 @@
+//! The attempts of a run's processes: which Job is to be made next, and what the newest ones said. Pure.
+
+use std::fmt;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::jobs::{JobState, ObservedJob};
+use super::process::Process;
+use super::reasons::ControllerReason as Reason;
+use crate::api::{Failure, LastWord, ProcessState, ProcessStatus};
+
+/// Attempts of a worker, verifier or prober for one order. Its receipts, or the bucket, are its checkpoint, so an
+/// attempt is cheap; but what fails so often fails for a reason.
+pub const ATTEMPTS: u32 = 6;
+
+/// The first pause between two attempts; doubled each time, up to [`LONGEST_PAUSE`].
+pub const FIRST_PAUSE: Duration = Duration::from_secs(2);
+/// The longest pause between two attempts.
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// One Job to make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// Which process.
+    pub process: Process,
+    /// What for.
+    pub order: String,
+    /// Which attempt.
+    pub attempt: u32,
+}
+
+impl fmt::Display for Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "start {}, attempt {}", self.process, self.attempt)
+    }
+}
+
+/// What became of a process.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Followed {
+    /// It is to be started, or it is at work.
+    Goes,
+    /// It has done its part.
+    Said(LastWord),
+    /// No attempt is left.
+    GivenUp(Failure),
+}
+
+/// The processes of one resource: what is known of them, what is seen, and what comes of both.
+#[derive(Debug)]
+pub struct Attempts<'a> {
+    resource: &'a str,
+    uid: &'a str,
+    jobs: &'a [ObservedJob],
+    now: Timestamp,
+    /// What the status says of each, brought up to date.
+    pub processes: Vec<ProcessStatus>,
+    /// Jobs to make.
+    pub start: Vec<Start>,
+    /// What is waited for, each in a few words that go on from "waits".
+    pub waits: Vec<String>,
+    /// Why the first pod that does not start does not.
+    pub hindrance: Option<Failure>,
+    /// When to look again without an event.
+    pub again_after: Option<Duration>,
+}
+
+impl<'a> Attempts<'a> {
+    /// Those of the resource with this name and UID, from what its status knows and what there is.
+    #[must_use]
+    pub fn new(
+        resource: &'a str,
+        uid: &'a str,
+        processes: Vec<ProcessStatus>,
+        jobs: &'a [ObservedJob],
+        now: Timestamp,
+    ) -> Self {
+        let (start, waits) = (Vec::new(), Vec::new());
+        Self { resource, uid, jobs, now, processes, start, waits, hindrance: None, again_after: None }
+    }
+
+    /// What is known of a process.
+    #[must_use]
+    pub fn process(&self, name: &str) -> Option<&ProcessStatus> {
+        self.processes.iter().find(|it| it.name == name)
+    }
+
+    /// Looks again after `after`, or sooner.
+    pub fn look_again(&mut self, after: Duration) {
+        self.again_after = Some(self.again_after.map_or(after, |known| known.min(after)));
+    }
+
+    /// What became of a process: its newest attempt is started, waited for, or started anew; not more often than
+    /// `attempts` times for one order.
+    pub fn follow(&mut self, process: Process, order: &str, attempts: u32) -> Followed {
+        let name = process.to_string();
+        let known = self.process(&name).filter(|it| it.order == order);
+        let known_attempt = known.map_or(0, |it| u32::try_from(it.attempt).unwrap_or(u32::MAX));
+        if let Some(ProcessStatus { state: ProcessState::Failed, failure: Some(failure), .. }) = known {
+            return Followed::GivenUp(failure.clone());
+        }
+        let jobs = self.jobs.iter().filter(|job| job.process == name && job.order == order);
+        let newest = jobs.max_by_key(|job| job.attempt).filter(|job| job.attempt >= known_attempt);
+        let Some(job) = newest else {
+            // Never made, or made and taken away by somebody.
+            let attempt = known_attempt.max(1);
+            self.begin(process, order, attempt);
+            return Followed::Goes;
+        };
+        let (state, node, failure) = match &job.state {
+            JobState::Waiting(failure) => {
+                if let Some(failure) = failure {
+                    self.waits.push(format!("for {name}: {}", failure.message));
+                    self.hindrance.get_or_insert_with(|| failure.clone());
+                }
+                (ProcessState::Waiting, None, failure.clone())
+            }
+            JobState::Running { node } => (ProcessState::Running, node.clone(), None),
+            JobState::Ended { word: Some(word), node, .. } if is_final(word) => {
+                self.note(&name, order, (&job.name, job.attempt), (ProcessState::Done, node.clone(), None));
+                return Followed::Said(word.clone());
+            }
+            JobState::Ended { node, word, how, at, .. } => {
+                let failure = match word {
+                    Some(LastWord::Failed { failure, .. } | LastWord::LeftOpen { failure }) => {
+                        failure.clone()
+                    }
+                    _ => Reason::ProcessFailed.failure(
+                        format!("{name}, attempt {}, left no word: {how}", job.attempt),
+                        "kubectl logs and kubectl describe pod say more",
+                    ),
+                };
+                let hopeless = matches!(word, Some(LastWord::Failed { again: false, .. }));
+                if hopeless || job.attempt >= attempts {
+                    let state = (ProcessState::Failed, node.clone(), Some(failure.clone()));
+                    self.note(&name, order, (&job.name, job.attempt), state);
+                    return Followed::GivenUp(failure);
+                }
+                let pause = FIRST_PAUSE.saturating_mul(1 << job.attempt.min(10)).min(LONGEST_PAUSE);
+                let due = at.map_or(self.now, |at| at + pause);
+                if due <= self.now {
+                    self.begin(process, order, job.attempt + 1);
+                    return Followed::Goes;
+                }
+                let left = Duration::try_from(due.duration_since(self.now)).unwrap_or(pause);
+                self.look_again(left);
+                self.waits.push(format!("before attempt {} of {name}: {}", job.attempt + 1, failure.message));
+                (ProcessState::Waiting, node.clone(), Some(failure))
+            }
+        };
+        self.note(&name, order, (&job.name, job.attempt), (state, node, failure));
+        Followed::Goes
+    }
+
+    fn begin(&mut self, process: Process, order: &str, attempt: u32) {
+        let job = process.job_name(self.resource, self.uid, order, attempt);
+        self.note(&process.to_string(), order, (&job, attempt), (ProcessState::Waiting, None, None));
+        self.start.push(Start { process, order: order.to_owned(), attempt });
+    }
+
+    fn note(
+        &mut self,
+        name: &str,
+        order: &str,
+        (job, attempt): (&str, u32),
+        (state, node, failure): (ProcessState, Option<String>, Option<Failure>),
+    ) {
+        let status = ProcessStatus {
+            name: name.to_owned(),
+            job: job.to_owned(),
+            order: order.to_owned(),
+            attempt: i64::from(attempt),
+            state,
+            node,
+            failure,
+        };
+        match self.processes.iter_mut().find(|it| it.name == name) {
+            Some(known) => *known = status,
+            None => self.processes.push(status),
+        }
+    }
+}
+
+/// Whether another attempt would say no more.
+const fn is_final(word: &LastWord) -> bool {
+    match word {
+        LastWord::Sealed { .. } | LastWord::Void { .. } | LastWord::Settled | LastWord::Verdict { .. } => {
+            true
+        }
+        LastWord::LeftOpen { .. } | LastWord::Failed { .. } => false,
+    }
+}

@@ -1,0 +1,169 @@
+//! The Jobs of one resource, with their pods. Needs the client.
+
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
+use kube::api::ListParams;
+use kube::{Api, Client, ResourceExt};
+
+use super::pods::{ATTEMPT, ORDER, PROCESS, UID};
+use super::reasons::ControllerReason as Reason;
+use crate::api::{Failure, LastWord};
+
+/// One Job, with its pod.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ObservedJob {
+    /// Its name.
+    pub name: String,
+    /// Its UID; empty for one that was not made yet.
+    pub uid: String,
+    /// Which process, as text.
+    pub process: String,
+    /// What it is for.
+    pub order: String,
+    /// Which attempt.
+    pub attempt: u32,
+    /// What became of it.
+    pub state: JobState,
+}
+
+/// What became of a Job.
+#[derive(Clone, Debug, PartialEq)]
+pub enum JobState {
+    /// Its pod does not run yet; why, where Kubernetes says so.
+    Waiting(Option<Failure>),
+    /// Its pod runs.
+    Running {
+        /// Where.
+        node: Option<String>,
+    },
+    /// Its pod has ended, or is gone.
+    Ended {
+        /// Its pod; absent if it is gone.
+        pod: Option<String>,
+        /// Where it ran.
+        node: Option<String>,
+        /// What it left.
+        word: Option<LastWord>,
+        /// How it ended, where it left nothing.
+        how: String,
+        /// When.
+        at: Option<Timestamp>,
+    },
+}
+
+/// The Jobs that the resource with this UID controls; those of others with the same label are left out.
+///
+/// # Errors
+/// What the API server answers.
+pub(super) async fn of_resource(
+    client: &Client,
+    namespace: &str,
+    uid: &str,
+) -> Result<Vec<ObservedJob>, kube::Error> {
+    let labelled = ListParams::default().labels(&format!("{UID}={uid}"));
+    let jobs = Api::<Job>::namespaced(client.clone(), namespace).list(&labelled).await?;
+    let pods = Api::<Pod>::namespaced(client.clone(), namespace).list(&labelled).await?;
+    let jobs = jobs.items.iter().filter(|job| is_owned(*job, uid));
+    Ok(jobs.filter_map(|job| observed(job, &pods.items)).collect())
+}
+
+/// Whether `object` is controlled by the resource with this UID: a name alone proves nothing.
+pub(super) fn is_owned(object: &impl ResourceExt, uid: &str) -> bool {
+    object.owner_references().iter().any(|owner| owner.uid == uid && owner.controller == Some(true))
+}
+
+fn observed(job: &Job, pods: &[Pod]) -> Option<ObservedJob> {
+    let annotations = job.annotations();
+    let uid = job.uid()?;
+    let mut own = pods.iter().filter(|pod| is_owned(*pod, &uid));
+    let pod = own.next();
+    Some(ObservedJob {
+        name: job.name_any(),
+        process: annotations.get(PROCESS)?.clone(),
+        order: annotations.get(ORDER)?.clone(),
+        attempt: annotations.get(ATTEMPT)?.parse().ok()?,
+        state: state(job, pod),
+        uid,
+    })
+}
+
+fn state(job: &Job, pod: Option<&Pod>) -> JobState {
+    let over = job.status.as_ref().is_some_and(|status| {
+        let over = |type_: &str| {
+            let conditions = status.conditions.iter().flatten();
+            conditions.filter(|it| it.type_ == type_).any(|it| it.status == "True")
+        };
+        over("Complete") || over("Failed")
+    });
+    let Some(pod) = pod else {
+        if over || job.metadata.deletion_timestamp.is_some() {
+            return JobState::Ended {
+                pod: None,
+                node: None,
+                word: None,
+                how: "its pod is gone".into(),
+                at: None,
+            };
+        }
+        return JobState::Waiting(refused(job));
+    };
+    let status = pod.status.as_ref();
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
+    let container = status.and_then(|status| status.container_statuses.as_ref()?.first());
+    if let Some(ended) = container.and_then(|it| it.state.as_ref()?.terminated.as_ref()) {
+        let word = ended.message.as_deref().and_then(LastWord::parse);
+        let how = how(status.and_then(|it| it.reason.as_deref()), ended);
+        let at = ended.finished_at.as_ref().map(|time| time.0);
+        return JobState::Ended { pod: Some(pod.name_any()), node, word, how, at };
+    }
+    if over || status.and_then(|it| it.phase.as_deref()).is_some_and(|it| it == "Failed" || it == "Succeeded")
+    {
+        let reason = status.and_then(|it| it.reason.clone()).unwrap_or_else(|| "no reason given".into());
+        let message = status.and_then(|it| it.message.clone()).unwrap_or_default();
+        let how = format!("its pod was ended: {reason} {message}");
+        return JobState::Ended { pod: Some(pod.name_any()), node, word: None, how, at: None };
+    }
+    if container.is_some_and(|it| it.state.as_ref().is_some_and(|state| state.running.is_some())) {
+        return JobState::Running { node };
+    }
+    JobState::Waiting(hindered(pod))
+}
+
+/// How a container ended that left no word.
+fn how(pod_reason: Option<&str>, ended: &ContainerStateTerminated) -> String {
+    let reason = pod_reason.or(ended.reason.as_deref()).unwrap_or("no reason given");
+    format!("its pod was ended: {reason}, exit code {}", ended.exit_code)
+}
+
+/// Why a pod does not start, where it says so.
+fn hindered(pod: &Pod) -> Option<Failure> {
+    let status = pod.status.as_ref()?;
+    let scheduled = status.conditions.iter().flatten().find(|it| it.type_ == "PodScheduled");
+    if let Some(condition) = scheduled.filter(|it| it.status == "False") {
+        return Some(Reason::Unschedulable.failure(
+            condition.message.clone().unwrap_or_default(),
+            "a node must carry the labels of the locality, with room and without taints",
+        ));
+    }
+    let waiting =
+        status.container_statuses.iter().flatten().find_map(|it| it.state.as_ref()?.waiting.as_ref())?;
+    let reason = waiting.reason.as_deref()?;
+    if matches!(reason, "ContainerCreating" | "PodInitializing") {
+        return None;
+    }
+    let image =
+        matches!(reason, "ImagePullBackOff" | "ErrImagePull" | "InvalidImageName" | "ErrImageNeverPull");
+    let said = if image { Reason::ImagePullFailed } else { Reason::PodNotStarted };
+    let message = format!("{reason}: {}", waiting.message.as_deref().unwrap_or_default());
+    Some(said.failure(message, "kubectl describe pod says more"))
+}
+
+/// Why a Job has no pod, where it says so.
+fn refused(job: &Job) -> Option<Failure> {
+    let failed = job.status.as_ref()?.conditions.iter().flatten().find(|it| it.type_ == "FailureTarget")?;
+    Some(Reason::PodRefused.failure(
+        failed.message.clone().unwrap_or_default(),
+        "a quota or an admission policy refused the pod: kubectl describe job says which",
+    ))
+}

@@ -1,0 +1,161 @@
+//! The Job of one attempt of one process. Pure.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::batch::v1::Job;
+use serde_json::{Value, json};
+
+use super::needs::affinity;
+use super::{ATTEMPT, Needs, ORDER, Owner, PROCESS, account, object};
+use crate::api::PodTemplate;
+use crate::controller::attempts::Start;
+
+/// How long a pod stays on a node that does not answer, in seconds: its replacement starts after it.
+const UNREACHABLE_SECONDS: i64 = 30;
+
+/// The user of the image.
+const USER: i64 = 65_532;
+
+/// What the Job of one attempt is made of.
+#[derive(Clone, Debug)]
+pub(in super::super) struct JobOf<'a> {
+    /// Whose.
+    pub(in super::super) owner: &'a Owner,
+    /// Process, order and attempt.
+    pub(in super::super) start: &'a Start,
+    /// The ConfigMap that its pod reads, and the name of its ServiceAccount unless the user names one.
+    pub(in super::super) objects: &'a str,
+    /// What the user says about pods.
+    pub(in super::super) template: &'a PodTemplate,
+    /// What it touches.
+    pub(in super::super) needs: &'a Needs,
+    /// The node label of each tier.
+    pub(in super::super) locality_labels: &'a BTreeMap<String, String>,
+    /// Its image.
+    pub(in super::super) image: &'a str,
+    /// What follows the subcommand.
+    pub(in super::super) arguments: Vec<String>,
+}
+
+/// The Job: one pod, that is not restarted in place, on a node with every tier.
+pub(in super::super) fn job(of: JobOf<'_>) -> Job {
+    let JobOf { owner, start, objects, template, needs, locality_labels, image, arguments } = of;
+    let name = start.process.job_name(&owner.name, &owner.uid, &start.order, start.attempt);
+    let annotations = BTreeMap::from([
+        (PROCESS.to_owned(), start.process.to_string()),
+        (ORDER.to_owned(), start.order.clone()),
+        (ATTEMPT.to_owned(), start.attempt.to_string()),
+    ]);
+    // Ours last: what they say can't be said by the user.
+    let mut pod_labels = template.labels.clone().unwrap_or_default();
+    pod_labels.extend(owner.labels(Some(&start.process)));
+    let mut pod_annotations = template.annotations.clone().unwrap_or_default();
+    pod_annotations.extend(owner.annotations(annotations.clone()));
+    let mut tolerations: Vec<Value> = template.tolerations.iter().map(|it| json!(it)).collect();
+    for key in ["node.kubernetes.io/unreachable", "node.kubernetes.io/not-ready"] {
+        tolerations.push(json!({
+            "key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": UNREACHABLE_SECONDS,
+        }));
+    }
+    let (volumes, mounts) = needs.volumes(objects);
+    let mut all = vec![start.process.role().to_owned()];
+    all.extend(arguments);
+    let mut container = json!({
+        "name": "vouchsafe",
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "args": all,
+        "env": [{"name": "VOUCHSAFE_LOG", "value": "info"}],
+        "volumeMounts": mounts,
+        "terminationMessagePolicy": "File",
+        "securityContext": {
+            "allowPrivilegeEscalation": false,
+            "readOnlyRootFilesystem": true,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    });
+    if let Some(resources) = &template.resources {
+        container["resources"] = json!(resources);
+    }
+    let mut pod = json!({
+        "restartPolicy": "Never",
+        "serviceAccountName": account(template, objects),
+        "automountServiceAccountToken": start.process.publishes(),
+        "enableServiceLinks": false,
+        "securityContext": {
+            "runAsNonRoot": true, "runAsUser": USER, "runAsGroup": USER, "fsGroup": USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "tolerations": tolerations,
+        "volumes": volumes,
+        "containers": [container],
+        "imagePullSecrets": template.image_pull_secrets,
+    });
+    if let Some(class) = &template.priority_class_name {
+        pod["priorityClassName"] = json!(class);
+    }
+    if !needs.tiers.is_empty() {
+        pod["affinity"] = affinity(&needs.tiers, locality_labels);
+    }
+    object(json!({
+        "metadata": owner.metadata(&name, annotations),
+        "spec": {
+            "backoffLimit": 0,
+            "template": {"metadata": {"labels": pod_labels, "annotations": pod_annotations}, "spec": pod},
+        },
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Backup;
+    use crate::controller::pods::{KIND, NAME, UID};
+    use crate::controller::process::Process;
+
+    #[test]
+    fn a_pod_says_whose_it_is_and_what_the_user_says_changes_none_of_it() {
+        let backup: Backup = serde_json::from_value(json!({
+            "apiVersion": "vouchsafe.dev/v1alpha1", "kind": "Backup",
+            "metadata": {"name": "first", "namespace": "shop", "uid": "u-1"},
+            "spec": {"storeRef": {"name": "orders"}, "source": {"postgres": {"database": "shop", "endpoints": []}}},
+        }))
+        .unwrap();
+        let said = BTreeMap::from([
+            (UID.to_owned(), "other".to_owned()),
+            (NAME.to_owned(), "other".to_owned()),
+            ("team".to_owned(), "shop".to_owned()),
+        ]);
+        let template =
+            PodTemplate { labels: Some(said.clone()), annotations: Some(said), ..PodTemplate::default() };
+        let start = Start { process: Process::Worker("eu".into()), order: "plan".into(), attempt: 2 };
+        let needs = Needs::on(vec![("region".into(), "eu-west1".into()), ("rack".into(), "7".into())]);
+        let labels = BTreeMap::from([("region".to_owned(), "topology.kubernetes.io/region".to_owned())]);
+        let job = job(JobOf {
+            owner: &Owner::of(&backup),
+            start: &start,
+            objects: "vouchsafe-1",
+            template: &template,
+            needs: &needs,
+            locality_labels: &labels,
+            image: "vouchsafe:1",
+            arguments: vec!["--run".into(), "1".into()],
+        });
+        let owners = job.metadata.owner_references.clone().unwrap();
+        assert_eq!((owners.len(), &*owners[0].uid, owners[0].controller), (1, "u-1", Some(true)));
+        let template = job.spec.unwrap().template;
+        let metadata = template.metadata.unwrap();
+        let (labels, annotations) = (metadata.labels.unwrap(), metadata.annotations.unwrap());
+        assert_eq!((&*labels[UID], &*labels["team"]), ("u-1", "shop"));
+        let told = [KIND, NAME, PROCESS, ORDER, ATTEMPT].map(|it| annotations[it].as_str());
+        assert_eq!(told, ["Backup", "first", "worker-eu", "plan", "2"]);
+        let pod = json!(template.spec.unwrap());
+        let container = &pod["containers"][0];
+        assert_eq!(container["args"], json!(["worker", "--run", "1"]));
+        assert_eq!(pod["automountServiceAccountToken"], json!(false));
+        let terms = &pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+        let keys = terms["nodeSelectorTerms"][0]["matchExpressions"].as_array().unwrap();
+        let keys: Vec<&str> = keys.iter().map(|it| it["key"].as_str().unwrap()).collect();
+        assert_eq!(keys, ["topology.kubernetes.io/region", "rack"]);
+    }
+}
