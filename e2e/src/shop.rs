@@ -48,8 +48,18 @@ impl Shop {
     /// The three localities of the cluster.
     pub const PLACES: [Place; 3] = [
         Place { name: "eu", locality: "region=eu-west1", zone: "eu-west1-a", table: "item_eu" },
-        Place { name: "us-a", locality: "region=us-east1,zone=us-east1-a", zone: "us-east1-a", table: "item_us_a" },
-        Place { name: "us-b", locality: "region=us-east1,zone=us-east1-b", zone: "us-east1-b", table: "item_us_b" },
+        Place {
+            name: "us-a",
+            locality: "region=us-east1,zone=us-east1-a",
+            zone: "us-east1-a",
+            table: "item_us_a",
+        },
+        Place {
+            name: "us-b",
+            locality: "region=us-east1,zone=us-east1-b",
+            zone: "us-east1-b",
+            table: "item_us_b",
+        },
     ];
 
     /// Rows of each table.
@@ -185,7 +195,12 @@ impl Shop {
     pub async fn succeeded(&self, name: &str, limit: Duration) -> Result<BackupStatus> {
         let status = self.ended(name, limit).await?;
         if status.phase != Some(BackupPhase::Succeeded) {
-            bail!("Backup {name} ended as {:?}: {:?}\n{}", status.phase, status.failure, self.namespace.state());
+            bail!(
+                "Backup {name} ended as {:?}: {:?}\n{}",
+                status.phase,
+                status.failure,
+                self.namespace.state()
+            );
         }
         Ok(status)
     }
@@ -212,7 +227,8 @@ impl Shop {
         let mut arguments = vec![command.to_owned(), "--output".into(), "json".into()];
         for place in Self::PLACES {
             let bucket = self.bucket(place.name);
-            let url = format!("s3://{bucket}/pg?region={}&endpoint={}", self.minio.region(), self.minio.endpoint());
+            let url =
+                format!("s3://{bucket}/pg?region={}&endpoint={}", self.minio.region(), self.minio.endpoint());
             arguments.extend(["--store".into(), format!("{}={url}", place.locality)]);
         }
         arguments.extend(more.iter().map(|argument| (*argument).to_owned()));

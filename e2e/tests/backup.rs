@@ -29,7 +29,8 @@ async fn each_localitys_worker_runs_there_and_writes_to_its_bucket() -> Result<(
     for place in Shop::PLACES {
         for role in ["worker", "verifier"] {
             let process = format!("{role}-{}", place.name);
-            let pod = pods.iter().find(|pod| pod.annotations().get("vouchsafe.dev/process") == Some(&process));
+            let pod =
+                pods.iter().find(|pod| pod.annotations().get("vouchsafe.dev/process") == Some(&process));
             let pod = pod.with_context(|| format!("no pod of {process}"))?;
             let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).context("on no node")?;
             let labels = nodes.get(&node).await?.metadata.labels.context("a node without labels")?;
@@ -38,7 +39,8 @@ async fn each_localitys_worker_runs_there_and_writes_to_its_bucket() -> Result<(
                 assert_eq!(labels[&format!("topology.kubernetes.io/{tier}")], value, "{process} on {node}");
             }
         }
-        let data: Vec<String> = shop.keys(place.name)?.into_iter().filter(|key| key.contains("/data/")).collect();
+        let data: Vec<String> =
+            shop.keys(place.name)?.into_iter().filter(|key| key.contains("/data/")).collect();
         assert!(!data.is_empty(), "no data in the bucket of {}", place.name);
     }
     // What is in each bucket is its own locality's: read without us, by the table's own name in the receipts' place.

@@ -136,9 +136,10 @@ pub struct LayerStatus {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct WalPosition {
-    /// The position.
+    /// The position; a full layer has none, and a time only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "bounds::lsn")]
-    pub lsn: String,
+    pub lsn: Option<String>,
     /// The source's time there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "bounds::time")]

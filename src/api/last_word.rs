@@ -1,5 +1,7 @@
 //! What a process of a run leaves in its pod's termination message: the one thing that it tells the controller.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +37,10 @@ pub enum LastWord {
         bytes_stored: u64,
         /// When the outcome was created, RFC 3339.
         sealed_at: String,
+        /// When the earliest of its snapshots was taken, by the server's clock, RFC 3339.
+        taken: String,
+        /// Errors that were met and resolved on the way, by reason.
+        errors: BTreeMap<String, u64>,
     },
     /// A coordinator: there is no backup, and there will be none. Its run, if one was claimed, is void.
     Void {
@@ -71,7 +77,7 @@ pub enum LastWord {
 /// SHA-256 over `destination digest` lines, by destination: a termination message has no room for 32 verdicts.
 #[must_use]
 pub fn digest_of_verdicts<'a>(verdicts: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
-    let sorted: std::collections::BTreeMap<&str, &str> = verdicts.into_iter().collect();
+    let sorted: BTreeMap<&str, &str> = verdicts.into_iter().collect();
     let text: String =
         sorted.iter().map(|(destination, sha256)| format!("{destination} {sha256}\n")).collect();
     Sha256Digest::of(text.as_bytes()).to_string()

@@ -1,5 +1,6 @@
 //! `vouchsafe coordinator`: makes one Backup, with workers and verifiers that the controller starts as pods.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,10 @@ use crate::api::{self, LastWord, ValidatedBackup, digest_of_verdicts};
 use crate::engine::backups;
 use crate::engine::interrupt::{Deadline, Interruption};
 use crate::engine::{BackupJob, Decided, EngineError, Sealed, back_up};
-use crate::format::Decision;
+use crate::format::{Decision, ErrorEntry};
+
+/// Most reasons of errors in a last word: each is a short word of ours, and all have to fit.
+const MAX_REASONS: usize = 24;
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Coordinator {
@@ -85,6 +89,9 @@ impl Coordinator {
         let watching = publication.watch_for_cancel(move || cancel.send(Interruption::Cancel));
         let word = self.make(&job, &names).await;
         watching.abort();
+        if let LastWord::Sealed { rows, bytes_stored, .. } = &word {
+            publication.completed(*rows, *bytes_stored).await;
+        }
         Ok(word)
     }
 
@@ -157,8 +164,28 @@ async fn said_before(job: &BackupJob, names: &Names, run: u32, decided: Decided)
             rows: backup.manifest.rows,
             bytes_stored: backup.manifest.stored_bytes,
             sealed_at,
+            taken: backup
+                .manifest
+                .endpoints
+                .iter()
+                .map(|it| it.taken)
+                .min()
+                .unwrap_or(backup.manifest.written)
+                .to_string(),
+            errors: by_reason(&backup.manifest.errors),
         },
     }
+}
+
+/// Of an error ledger, as many reasons as a last word has room for.
+fn by_reason(errors: &[ErrorEntry]) -> BTreeMap<String, u64> {
+    let mut met = BTreeMap::new();
+    for error in errors {
+        if met.len() < MAX_REASONS || met.contains_key(&error.kind) {
+            *met.entry(error.kind.clone()).or_default() += error.met;
+        }
+    }
+    met
 }
 
 fn open(error: EngineError) -> LastWord {

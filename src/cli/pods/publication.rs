@@ -202,10 +202,30 @@ impl Publication {
             add(&mut progress.bytes_read, bytes);
             let (settled, planned) =
                 (progress.tickets_settled, progress.tickets_planned.filter(|all| *all > 0));
-            progress.percent =
-                settled.zip(planned).and_then(|(settled, all)| i32::try_from(settled * 100 / all).ok());
+            progress.percent = settled.zip(planned).and_then(|(settled, all)| {
+                i32::try_from(settled.saturating_mul(100) / all).ok().map(|it| it.min(100))
+            });
         }
         self.write_soon();
+    }
+
+    /// Shows the numbers of a sealed run, if it was this attempt that sealed it: one that found it sealed must not
+    /// take away what the other has published, which is what the witnesses are about.
+    pub(super) async fn completed(&self, rows: u64, bytes_stored: u64) {
+        if self.run.lock().unwrap_or_else(PoisonError::into_inner).nonce.is_none() {
+            return;
+        }
+        {
+            let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+            progress.rows = i64::try_from(rows).ok();
+            progress.bytes_stored = i64::try_from(bytes_stored).ok();
+            progress.tickets_settled = progress.tickets_planned;
+            progress.percent = Some(100);
+        }
+        if let Err(error) = self.write().await {
+            // For people only: the seal stands, and the controller has it from the last word.
+            tracing::warn!(%error, "the numbers were not written");
+        }
     }
 
     /// One write at a time, and one in [`BETWEEN_WRITES`]: what changes meanwhile goes with the next.

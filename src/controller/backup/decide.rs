@@ -10,8 +10,9 @@ use kube::core::object::HasStatus;
 use super::conditions;
 use super::observe::Observed;
 use crate::api::{
-    Backup, BackupPhase, BackupStatus, BackupStore, Document, Failure, LastWord, Proof, RunStatus,
-    ValidatedBackup, ValidatedBackupStore, Witness, digest_of_verdicts, parse_documents,
+    Backup, BackupPhase, BackupStatus, BackupStore, Document, ErrorCounts, Failure, LastWord, LayerStatus,
+    Proof, RunStatus, ValidatedBackup, ValidatedBackupStore, WalPosition, Witness, digest_of_verdicts,
+    parse_documents,
 };
 use crate::controller::attempts::{ATTEMPTS, Attempts, FIRST_PAUSE, Followed, LONGEST_PAUSE, Start};
 use crate::controller::jobs::{JobState, ObservedJob};
@@ -245,6 +246,8 @@ impl<'a> Draft<'a> {
             rows,
             bytes_stored: _,
             sealed_at,
+            taken,
+            errors,
         } = word
         else {
             return self.plan("no seal");
@@ -273,6 +276,14 @@ impl<'a> Draft<'a> {
             sealed_at: Some(sealed_at.clone()),
             witnesses: of_nonce.into_iter().cloned().collect(),
         });
+        let number_of_run = Some(i64::from(*run));
+        self.status.layer = Some(LayerStatus { type_: "Full".into(), chain: number_of_run, parent: None });
+        self.status.to = Some(WalPosition { lsn: None, time: Some(taken.clone()) });
+        let met = number(&errors.values().sum());
+        let by_reason =
+            errors.iter().filter_map(|(reason, met)| Some((reason.clone(), number(met)?))).collect();
+        // A run that was sealed has got over each of them.
+        self.status.errors = Some(ErrorCounts { met, retried: met, by_reason: Some(by_reason) });
         self.ends(BackupPhase::Succeeded, "sealed, and witnessed")
     }
 

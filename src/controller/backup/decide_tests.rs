@@ -173,6 +173,8 @@ fn sealed(destinations: &[&str]) -> LastWord {
         rows: 9,
         bytes_stored: 9,
         sealed_at: at(9).to_string(),
+        taken: at(1).to_string(),
+        errors: [("Throttled".to_owned(), 2)].into(),
     }
 }
 
