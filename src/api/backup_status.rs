@@ -164,6 +164,10 @@ pub struct Resolved {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
     pub endpoints: Vec<ResolvedEndpoint>,
+    /// The image of all its pods: a run is carried out by one release, also when another is installed meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "bounds::image")]
+    pub image: Option<String>,
 }
 
 /// A destination as it was when the run began.

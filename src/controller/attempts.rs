@@ -64,6 +64,23 @@ pub struct Attempts<'a> {
     pub hindrance: Option<Failure>,
     /// When to look again without an event.
     pub again_after: Option<Duration>,
+    /// Whether nothing is to be started for now.
+    pub held: bool,
+}
+
+/// One Job to take away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stop {
+    /// Its name.
+    pub name: String,
+    /// Its UID: another one of the same name is not meant.
+    pub uid: String,
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "stop {}", self.name)
+    }
 }
 
 impl<'a> Attempts<'a> {
@@ -77,7 +94,18 @@ impl<'a> Attempts<'a> {
         now: Timestamp,
     ) -> Self {
         let (start, waits) = (Vec::new(), Vec::new());
-        Self { resource, uid, jobs, now, processes, start, waits, hindrance: None, again_after: None }
+        Self {
+            resource,
+            uid,
+            jobs,
+            now,
+            processes,
+            start,
+            waits,
+            hindrance: None,
+            again_after: None,
+            held: false,
+        }
     }
 
     /// What is known of a process.
@@ -100,11 +128,19 @@ impl<'a> Attempts<'a> {
         if let Some(ProcessStatus { state: ProcessState::Failed, failure: Some(failure), .. }) = known {
             return Followed::GivenUp(failure.clone());
         }
+        // What this attempt has published is not the next one's: a pod that was there has had its attempt.
+        let had = known.is_some_and(|it| matches!(it.state, ProcessState::Running | ProcessState::Suspended));
+        let suspended = known.is_some_and(|it| it.state == ProcessState::Suspended);
         let jobs = self.jobs.iter().filter(|job| job.process == name && job.order == order);
         let newest = jobs.max_by_key(|job| job.attempt).filter(|job| job.attempt >= known_attempt);
+        let newest = newest.filter(|job| !suspended || has_said(job));
+        if newest.is_none() && known.is_some_and(|it| it.state == ProcessState::Done) {
+            // What it said was acted on; its Job was tidied away.
+            return Followed::Said(LastWord::Settled);
+        }
         let Some(job) = newest else {
-            // Never made, or made and taken away by somebody.
-            let attempt = known_attempt.max(1);
+            // Never made, or made and taken away.
+            let attempt = if had { known_attempt + 1 } else { known_attempt.max(1) };
             self.begin(process, order, attempt);
             return Followed::Goes;
         };
@@ -153,7 +189,32 @@ impl<'a> Attempts<'a> {
         Followed::Goes
     }
 
+    /// Takes every pod away that is left, for as long as the resource is suspended; says which Jobs go.
+    pub fn suspend(&mut self) -> Vec<Stop> {
+        for process in &mut self.processes {
+            if matches!(process.state, ProcessState::Waiting | ProcessState::Running) {
+                process.state = ProcessState::Suspended;
+            }
+        }
+        self.stop_all()
+    }
+
+    /// Every Job that has not ended.
+    #[must_use]
+    pub fn stop_all(&self) -> Vec<Stop> {
+        self.stop_those(|_| true)
+    }
+
+    /// Every Job that has not ended, of those that `meant` names.
+    pub fn stop_those(&self, meant: impl Fn(&&ObservedJob) -> bool) -> Vec<Stop> {
+        let left = self.jobs.iter().filter(|job| !matches!(job.state, JobState::Ended { .. })).filter(meant);
+        left.map(|job| Stop { name: job.name.clone(), uid: job.uid.clone() }).collect()
+    }
+
     fn begin(&mut self, process: Process, order: &str, attempt: u32) {
+        if self.held {
+            return;
+        }
         let job = process.job_name(self.resource, self.uid, order, attempt);
         self.note(&process.to_string(), order, (&job, attempt), (ProcessState::Waiting, None, None));
         self.start.push(Start { process, order: order.to_owned(), attempt });
@@ -180,6 +241,11 @@ impl<'a> Attempts<'a> {
             None => self.processes.push(status),
         }
     }
+}
+
+/// Whether its process has left a word that no other attempt would change.
+fn has_said(job: &ObservedJob) -> bool {
+    matches!(&job.state, JobState::Ended { word: Some(word), .. } if is_final(word))
 }
 
 /// Whether another attempt would say no more.

@@ -3,9 +3,10 @@
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
-use kube::api::ListParams;
+use kube::api::{DeleteParams, ListParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
 
+use super::attempts::Stop;
 use super::pods::{ATTEMPT, ORDER, PROCESS, UID};
 use super::reasons::ControllerReason as Reason;
 use crate::api::{Failure, LastWord};
@@ -71,6 +72,22 @@ pub(super) async fn of_resource(
 /// Whether `object` is controlled by the resource with this UID: a name alone proves nothing.
 pub(super) fn is_owned(object: &impl ResourceExt, uid: &str) -> bool {
     object.owner_references().iter().any(|owner| owner.uid == uid && owner.controller == Some(true))
+}
+
+/// Takes a Job away, if it still is the one that was seen. It is gone only when its pod is: what is still there may
+/// still do something.
+///
+/// # Errors
+/// What the API server answers; one that is gone already is none.
+pub(super) async fn stop(client: &Client, namespace: &str, stop: &Stop) -> Result<(), kube::Error> {
+    let preconditions = Preconditions { uid: Some(stop.uid.clone()), resource_version: None };
+    let parameters = DeleteParams::foreground().preconditions(preconditions);
+    match Api::<Job>::namespaced(client.clone(), namespace).delete(&stop.name, &parameters).await {
+        Ok(_) => Ok(()),
+        // Gone, or another one by now.
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 fn observed(job: &Job, pods: &[Pod]) -> Option<ObservedJob> {

@@ -2,6 +2,7 @@
 //! API and to nothing else: no database, no bucket, no Secret.
 
 pub mod attempts;
+mod backoff;
 pub mod backup;
 mod conditions;
 pub mod jobs;
@@ -77,12 +78,18 @@ async fn of_scope(
     let of_runs = watcher::Config::default().labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
     // A Backup that can't be read (made by a newer release, say) must not end the watch of all others.
     let backups: Api<DeserializeGuard<Backup>> = scoped(client, namespace);
-    Controller::new(backups, watcher::Config::default())
+    let controller = Controller::new(backups, watcher::Config::default());
+    let scope = backup::Scope {
+        context: context.clone(),
+        backups: controller.store(),
+        failures: backoff::Backoff::default(),
+    };
+    controller
         .with_config(Config::default().concurrency(CONCURRENCY))
         .owns(scoped::<Job>(client, namespace), of_runs.clone())
         .watches(scoped::<Pod>(client, namespace), of_runs, |pod: Pod| resource_of(&pod, "Backup"))
         .graceful_shutdown_on(stop)
-        .run(reconcile, backup::after_error, context.clone())
+        .run(reconcile, backup::after_error, Arc::new(scope))
         .for_each(|done| async move {
             match done {
                 Ok((object, _)) => tracing::debug!(backup = %object, "reconciled"),
@@ -117,10 +124,10 @@ where
 
 async fn reconcile(
     guarded: Arc<DeserializeGuard<Backup>>,
-    context: Arc<Context>,
+    scope: Arc<backup::Scope>,
 ) -> Result<Action, backup::BackupError> {
     match &guarded.0 {
-        Ok(backup) => backup::reconcile(backup, &context).await,
+        Ok(backup) => backup::reconcile(backup, &scope).await,
         Err(error) => {
             tracing::warn!(%error, "a Backup that this release can't read is left alone");
             Ok(Action::await_change())

@@ -83,6 +83,10 @@ impl Coordinator {
         };
         let (publication, job, names) = match prepared.await {
             Ok(prepared) => prepared,
+            // An earlier attempt may have claimed a run, which this one can't reach.
+            Err(error) if self.attempt > 1 => {
+                return Ok(LastWord::LeftOpen { failure: super::failure(&error) });
+            }
             // Refused before anything was touched: no run was claimed.
             Err(error) => return Ok(void(None, &error)),
         };
@@ -117,12 +121,26 @@ impl Coordinator {
                     Decided { sha256: crate::format::Sha256Digest::of(b""), outcome: *outcome, ours: false };
                 said_before(job, names, run, decided).await
             }
-            Err(error) => {
-                let canceled = matches!(error, EngineError::Interrupted);
-                let failure = super::failure(&Failure::from(error));
-                LastWord::Void { run: None, failure, canceled }
+            // Nothing was claimed yet, or an earlier attempt's run was not taken over: an eviction ends no run.
+            Err(error @ EngineError::Interrupted) if job.interrupt.asked() == Some(Interruption::Leave) => {
+                open(error)
+            }
+            Err(error) => self.given_up(job, names, error).await,
+        }
+    }
+
+    /// This attempt claims no run any more. One that an earlier attempt has left open is voided before anybody says
+    /// that there is none.
+    async fn given_up(&self, job: &BackupJob, names: &Names, error: EngineError) -> LastWord {
+        if self.attempt > 1 {
+            match job.register.void_of(&job.owner, error.reason(), &error.to_string()).await {
+                Ok(None) => {}
+                Ok(Some((run, decided))) => return said_before(job, names, run, decided).await,
+                Err(unknown) => return open(unknown),
             }
         }
+        let canceled = matches!(error, EngineError::Interrupted);
+        LastWord::Void { run: None, failure: super::failure(&Failure::from(error)), canceled }
     }
 }
 

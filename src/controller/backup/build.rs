@@ -32,6 +32,8 @@ pub(super) fn build(backup: &Backup, plan: &Plan, settings: &Settings) -> Built 
         true => Built::default(),
         false => identity(&owner, &name, &given.text, &template, true),
     };
+    let resolved = plan.status.resolved.as_ref().and_then(|it| it.image.as_deref());
+    let image = resolved.unwrap_or(&settings.image);
     let job = |start: &Start| {
         let (needs, endpoints) = needs(&start.process, given);
         job(JobOf {
@@ -41,7 +43,7 @@ pub(super) fn build(backup: &Backup, plan: &Plan, settings: &Settings) -> Built 
             template: &template,
             needs: &needs,
             locality_labels: &given.store.locality_labels,
-            image: &settings.image,
+            image,
             arguments: arguments(&owner, plan, &run, start, &endpoints),
         })
     };

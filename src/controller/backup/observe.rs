@@ -17,10 +17,12 @@ pub struct Observed {
     pub frozen: Option<String>,
     /// Its Jobs, those of others with the same label left out.
     pub jobs: Vec<ObservedJob>,
+    /// Backups of its store that are at work, or were there first.
+    pub ahead: usize,
 }
 
 /// Looks.
-pub(super) async fn observe(client: &Client, backup: &Backup) -> Result<Observed, BackupError> {
+pub(super) async fn observe(client: &Client, backup: &Backup, ahead: usize) -> Result<Observed, BackupError> {
     let namespace = backup.namespace().unwrap_or_default();
     let uid = backup.uid().unwrap_or_default();
     let stores: Api<BackupStore> = Api::namespaced(client.clone(), &namespace);
@@ -29,5 +31,5 @@ pub(super) async fn observe(client: &Client, backup: &Backup) -> Result<Observed
     let frozen = config_maps.get_opt(&objects_name(&uid)).await.map_err(BackupError::Observe)?;
     let frozen = frozen.filter(|it| is_owned(it, &uid)).and_then(|it| it.data?.remove(OBJECTS_KEY));
     let jobs = jobs::of_resource(client, &namespace, &uid).await.map_err(BackupError::Observe)?;
-    Ok(Observed { store, frozen, jobs })
+    Ok(Observed { store, frozen, jobs, ahead })
 }
