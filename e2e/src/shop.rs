@@ -1,14 +1,19 @@
 //! A database with tables of three localities, and a bucket for each: the servers are of this machine, and real.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
-use testbed::{PASSWORD, PgVersion, Postgres, S3Kind, S3Server};
-use vouchsafe::api::{Backup, BackupPhase, BackupStatus, BackupStore};
+use testbed::{FaultProxy, PASSWORD, PgVersion, Postgres, S3Kind, S3Server};
+use vouchsafe::api::{Backup, BackupPhase, BackupStatus, BackupStore, ProcessState};
+use vouchsafe::controller::pods::PROCESS;
 
 use crate::cluster::Cluster;
 use crate::image::vouchsafe;
@@ -41,6 +46,8 @@ pub struct Shop {
     pub database: String,
     /// The server of its buckets.
     pub minio: &'static S3Server,
+    /// What its pods reach the buckets through.
+    pub wire: FaultProxy,
     buckets: BTreeMap<&'static str, String>,
 }
 
@@ -70,7 +77,22 @@ impl Shop {
     /// # Errors
     /// When the database or the resources can't be made.
     pub async fn open(namespace: Namespace) -> Result<Self> {
-        let (postgres, minio) = servers(namespace.cluster());
+        let (postgres, _) = servers(namespace.cluster());
+        Self::of(namespace, postgres).await
+    }
+
+    /// The same with a database server of its own, which may be restarted.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_alone(namespace: Namespace) -> Result<Self> {
+        let server = Postgres::builder(PgVersion::V15).address(namespace.cluster().host()).start();
+        // It ends with this process, like the others.
+        Self::of(namespace, Box::leak(Box::new(server))).await
+    }
+
+    async fn of(namespace: Namespace, postgres: &'static Postgres) -> Result<Self> {
+        let (_, minio) = servers(namespace.cluster());
         let database = postgres.fresh_database("shop");
         let rows = Self::ROWS;
         for place in Self::PLACES {
@@ -90,8 +112,12 @@ impl Shop {
         namespace.secret("pg", &[("username", "postgres"), ("password", PASSWORD)]).await?;
         let keys = [("AWS_ACCESS_KEY_ID", minio.access_key()), ("AWS_SECRET_ACCESS_KEY", minio.secret_key())];
         namespace.secret("bucket", &keys).await?;
-        let shop = Self { namespace, postgres, database, minio, buckets };
-        shop.namespace.create(&shop.store(STORE, &minio.endpoint())?).await?;
+        let wire = FaultProxy::start_on(
+            namespace.cluster().host(),
+            SocketAddr::from((namespace.cluster().host(), minio.port())),
+        );
+        let shop = Self { namespace, postgres, database, minio, wire, buckets };
+        shop.namespace.create(&shop.store(STORE, &shop.wire.endpoint())?).await?;
         Ok(shop)
     }
 
@@ -205,12 +231,54 @@ impl Shop {
         Ok(status)
     }
 
+    /// Pods of one process of the namespace's runs: `worker-eu`.
+    ///
+    /// # Errors
+    /// What the API server answers.
+    pub async fn pods(&self, process: &str) -> Result<Vec<Pod>> {
+        let pods = self.namespace.api::<Pod>().list(&ListParams::default()).await.context("listing pods")?;
+        let of_process = |pod: &Pod| pod.annotations().get(PROCESS).is_some_and(|it| it == process);
+        Ok(pods.items.into_iter().filter(of_process).collect())
+    }
+
+    /// Kills the running pod of one process of a Backup at once, with no time to say goodbye.
+    ///
+    /// # Errors
+    /// If none runs within `limit`.
+    pub async fn kill(&self, backup: &str, process: &str, limit: Duration) -> Result<()> {
+        let running = |status: &BackupStatus| {
+            let mut processes = status.processes.iter();
+            processes.any(|it| it.name == process && it.state == ProcessState::Running)
+        };
+        self.reaches(backup, &format!("running {process}"), limit, running).await?;
+        let alive = |pod: &Pod| {
+            let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+            phase == Some("Running") && pod.metadata.deletion_timestamp.is_none()
+        };
+        let pods = self.pods(process).await?;
+        let pod = pods.iter().find(|pod| alive(pod)).with_context(|| format!("no pod of {process} runs"))?;
+        let now = DeleteParams::default().grace_period(0);
+        self.namespace.api::<Pod>().delete(&pod.name_any(), &now).await.context("killing a pod")?;
+        Ok(())
+    }
+
+    /// Changes fields of a Backup's spec.
+    ///
+    /// # Errors
+    /// What the API server says against it.
+    pub async fn patch(&self, name: &str, spec: &Value) -> Result<()> {
+        let patch = Patch::Merge(json!({"spec": spec}));
+        let backups = self.namespace.api::<Backup>();
+        backups.patch(name, &PatchParams::default(), &patch).await.context("patching a Backup")?;
+        Ok(())
+    }
+
     /// Keys of the objects in a destination's bucket, asked of the server.
     ///
     /// # Errors
     /// When the server does not answer with a list.
     pub fn keys(&self, destination: &str) -> Result<Vec<String>> {
-        let path = format!("/{}?list-type=2", self.bucket(destination));
+        let path = format!("{}?list-type=2", self.bucket(destination));
         let answer = self.minio.request("GET", &path, &[], None);
         ensure!(answer.status == 200, "the bucket's list was answered with {}", answer.status);
         let body = answer.body;

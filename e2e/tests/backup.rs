@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use e2e::{Controller, Shop, cluster};
-use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::{Api, ResourceExt};
+use k8s_openapi::api::core::v1::Node;
+use kube::Api;
 use serde_json::json;
 
 /// A whole Backup takes about 30 s; the rest is for two cores that also do something else.
@@ -24,14 +24,12 @@ async fn each_localitys_worker_runs_there_and_writes_to_its_bucket() -> Result<(
     assert_eq!(proof.rows_counted, Some(i64::from(3 * Shop::ROWS)));
 
     // From the API server's own records, and not from our status.
-    let pods = shop.namespace.api::<Pod>().list(&kube::api::ListParams::default()).await?;
     let nodes: Api<Node> = Api::all(shop.namespace.cluster().client().await?);
     for place in Shop::PLACES {
         for role in ["worker", "verifier"] {
             let process = format!("{role}-{}", place.name);
-            let pod =
-                pods.iter().find(|pod| pod.annotations().get("vouchsafe.dev/process") == Some(&process));
-            let pod = pod.with_context(|| format!("no pod of {process}"))?;
+            let pods = shop.pods(&process).await?;
+            let pod = pods.first().with_context(|| format!("no pod of {process}"))?;
             let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).context("on no node")?;
             let labels = nodes.get(&node).await?.metadata.labels.context("a node without labels")?;
             for tier in place.locality.split(',') {
@@ -43,7 +41,6 @@ async fn each_localitys_worker_runs_there_and_writes_to_its_bucket() -> Result<(
             shop.keys(place.name)?.into_iter().filter(|key| key.contains("/data/")).collect();
         assert!(!data.is_empty(), "no data in the bucket of {}", place.name);
     }
-    // What is in each bucket is its own locality's: read without us, by the table's own name in the receipts' place.
     let listed = shop.run("verify", &["1"])?;
     assert_eq!(listed["proven"], true, "{listed}");
     Ok(())

@@ -2,3 +2,6 @@
 
 mod backup;
 mod ground;
+mod halted;
+mod killed;
+mod lies;

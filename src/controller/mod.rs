@@ -13,6 +13,7 @@ mod reasons;
 mod status;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
 use k8s_openapi::api::batch::v1::Job;
@@ -31,6 +32,10 @@ pub use reasons::ControllerReason;
 
 /// Resources that are reconciled at once. Each costs a few small requests; more would only queue at the API server.
 const CONCURRENCY: u16 = 8;
+
+/// After a write that was refused because somebody else had written: their change is on its way, and this is for
+/// the case that it was there before.
+const AFTER_CONFLICT: Duration = Duration::from_secs(1);
 
 /// The label by which pods and Jobs of runs are found.
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "vouchsafe");
@@ -127,7 +132,10 @@ async fn reconcile(
     scope: Arc<backup::Scope>,
 ) -> Result<Action, backup::BackupError> {
     match &guarded.0 {
-        Ok(backup) => backup::reconcile(backup, &scope).await,
+        Ok(backup) => match backup::reconcile(backup, &scope).await {
+            Err(error) if backup::is_conflict(&error) => Ok(Action::requeue(AFTER_CONFLICT)),
+            reconciled => reconciled,
+        },
         Err(error) => {
             tracing::warn!(%error, "a Backup that this release can't read is left alone");
             Ok(Action::await_change())

@@ -104,12 +104,16 @@ impl Publication {
         let run = self.run.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone();
         // The UID: a Backup of the same name, made after this one was deleted, is none of ours.
-        let patch = json!({
+        let mut patch = json!({
             "apiVersion": api::API_VERSION,
             "kind": "Backup",
             "metadata": {"name": self.name, "uid": self.uid},
             "status": {"run": run, "progress": progress},
         });
+        if progress == api::Progress::default() {
+            // An object that was there and is empty now is made null by the API server, and then refused by it.
+            patch["status"]["progress"] = json!({"ticketsSettled": 0});
+        }
         let parameters = PatchParams::apply(MANAGER).force();
         self.api.patch_status(&self.name, &parameters, &Patch::Apply(&patch)).await.map(drop)
     }

@@ -92,6 +92,11 @@ fn key(backup: &Backup) -> String {
     backup.uid().unwrap_or_default()
 }
 
+/// Whether the object was changed by somebody else since it was seen: the change is on its way here.
+pub(super) fn is_conflict(error: &BackupError) -> bool {
+    matches!(error, BackupError::Status(kube::Error::Api(status)) if status.code == 409)
+}
+
 /// What follows an error: the same again, later each time.
 #[allow(clippy::needless_pass_by_value, reason = "kube-runtime's signature")]
 pub(super) fn after_error(

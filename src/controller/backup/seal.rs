@@ -66,6 +66,7 @@ impl Draft<'_> {
         proof.witnesses.retain(|it| it.nonce == witness.nonce);
         if !proof.witnesses.iter().any(|it| it.destination == witness.destination) {
             proof.witnesses.push(witness);
+            proof.witnesses.sort_by(|one, other| one.destination.cmp(&other.destination));
         }
     }
 }
