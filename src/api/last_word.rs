@@ -56,6 +56,17 @@ pub enum LastWord {
         /// Why it stopped.
         failure: Failure,
     },
+    /// A coordinator: another owner's run is open, and no run can be claimed before it is decided.
+    Held {
+        /// That run.
+        run: u32,
+        /// Its owner: the UID of a resource, or a digest of a command line.
+        owner: String,
+        /// Whether somebody is at it.
+        alive: bool,
+        /// What stands in the way, in words.
+        failure: Failure,
+    },
     /// A worker: it found nothing left to do.
     Settled,
     /// A verifier: its verdict is written.
@@ -90,8 +101,10 @@ impl LastWord {
         let mut word = self.clone();
         let mut limit = MAX_TEXT;
         loop {
-            if let Self::Void { failure, .. } | Self::LeftOpen { failure } | Self::Failed { failure, .. } =
-                &mut word
+            if let Self::Void { failure, .. }
+            | Self::LeftOpen { failure }
+            | Self::Held { failure, .. }
+            | Self::Failed { failure, .. } = &mut word
             {
                 shorten(&mut failure.message, limit);
                 shorten(&mut failure.hint, limit);

@@ -11,7 +11,7 @@ use super::unlock::UnlockReport;
 use super::{demo, diff};
 use crate::api::Refused;
 use crate::controller::ControllerReason;
-use crate::engine::{EngineError, backups};
+use crate::engine::{EngineError, backups, register};
 use crate::source::SourceError;
 use crate::source::target::TargetError;
 use crate::store::StoreErrorKind;
@@ -27,7 +27,7 @@ pub fn reasons() -> BTreeSet<&'static str> {
         TargetError::REASONS,
         Refused::REASONS,
         ControllerReason::REASONS,
-        &[backups::UNLOCKED],
+        &[backups::UNLOCKED, register::OWNER_GONE],
     ];
     let of_stores = StoreErrorKind::ALL.into_iter().map(StoreErrorKind::name);
     lists.into_iter().flatten().copied().chain(of_stores).collect()

@@ -159,16 +159,19 @@ impl<'a> Attempts<'a> {
             }
             JobState::Ended { node, word, how, at, .. } => {
                 let failure = match word {
-                    Some(LastWord::Failed { failure, .. } | LastWord::LeftOpen { failure }) => {
-                        failure.clone()
-                    }
+                    Some(
+                        LastWord::Failed { failure, .. }
+                        | LastWord::LeftOpen { failure }
+                        | LastWord::Held { failure, .. },
+                    ) => failure.clone(),
                     _ => Reason::ProcessFailed.failure(
                         format!("{name}, attempt {}, left no word: {how}", job.attempt),
                         "kubectl logs and kubectl describe pod say more",
                     ),
                 };
                 let hopeless = matches!(word, Some(LastWord::Failed { again: false, .. }));
-                if hopeless || job.attempt >= attempts {
+                let held = matches!(word, Some(LastWord::Held { .. }));
+                if hopeless || (job.attempt >= attempts && !held) {
                     let state = (ProcessState::Failed, node.clone(), Some(failure.clone()));
                     self.note(&name, order, (&job.name, job.attempt), state);
                     return Followed::GivenUp(failure);
@@ -182,6 +185,9 @@ impl<'a> Attempts<'a> {
                 let left = Duration::try_from(due.duration_since(self.now)).unwrap_or(pause);
                 self.look_again(left);
                 self.waits.push(format!("before attempt {} of {name}: {}", job.attempt + 1, failure.message));
+                if held {
+                    self.hindrance.get_or_insert_with(|| failure.clone());
+                }
                 (ProcessState::Waiting, node.clone(), Some(failure))
             }
         };
@@ -254,6 +260,6 @@ const fn is_final(word: &LastWord) -> bool {
         LastWord::Sealed { .. } | LastWord::Void { .. } | LastWord::Settled | LastWord::Verdict { .. } => {
             true
         }
-        LastWord::LeftOpen { .. } | LastWord::Failed { .. } => false,
+        LastWord::LeftOpen { .. } | LastWord::Held { .. } | LastWord::Failed { .. } => false,
     }
 }

@@ -35,6 +35,9 @@ pub(in crate::cli) struct Coordinator {
     /// What is left of the time for all of it, such as 6h
     #[arg(long, value_name = "DURATION", value_parser = options::duration)]
     time_left: Option<Duration>,
+    /// An owner that is gone: its open run is voided if nobody is at it
+    #[arg(long, value_name = "UID")]
+    orphan: Option<String>,
     #[command(flatten)]
     tools: ToolArguments,
 }
@@ -47,6 +50,7 @@ impl Coordinator {
             LastWord::Sealed { run, .. } => output::print(&format!("run {run} is sealed")),
             LastWord::Void { failure, .. }
             | LastWord::LeftOpen { failure }
+            | LastWord::Held { failure, .. }
             | LastWord::Failed { failure, .. } => {
                 output::print(&format!("{}: {}", failure.reason, failure.message))
             }
@@ -78,7 +82,8 @@ impl Coordinator {
                 interrupt,
                 progress: publication.progress(progress::shown(output)),
             };
-            let job = run::backup_job(&objects, &backup, means).await?;
+            let mut job = run::backup_job(&objects, &backup, means).await?;
+            job.register = job.register.voiding(self.orphan.clone());
             Ok((publication, job, names))
         };
         let (publication, job, names) = match prepared.await {
@@ -113,9 +118,10 @@ impl Coordinator {
             Err(
                 error @ (EngineError::LeftOpen { .. }
                 | EngineError::LostTurn { .. }
-                | EngineError::OutcomeUnknown { .. }
-                | EngineError::Busy { .. }),
+                | EngineError::OutcomeUnknown { .. }),
             ) => open(error),
+            Err(error @ EngineError::Busy { .. }) => held(error),
+            Err(error @ EngineError::HeldByAnother { .. }) => held(error),
             Err(EngineError::DecidedElsewhere { run, outcome }) => {
                 let decided =
                     Decided { sha256: crate::format::Sha256Digest::of(b""), outcome: *outcome, ours: false };
@@ -204,6 +210,16 @@ fn by_reason(errors: &[ErrorEntry]) -> BTreeMap<String, u64> {
         }
     }
     met
+}
+
+/// Somebody else's run is in the way.
+fn held(error: EngineError) -> LastWord {
+    let (run, owner, alive) = match &error {
+        EngineError::Busy { run, owner, .. } => (*run, owner.clone(), true),
+        EngineError::HeldByAnother { run, owner } => (*run, owner.clone(), false),
+        _ => return open(error),
+    };
+    LastWord::Held { run, owner, alive, failure: super::failure(&Failure::from(error)) }
 }
 
 fn open(error: EngineError) -> LastWord {

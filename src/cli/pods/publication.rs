@@ -146,12 +146,15 @@ impl Publication {
         let mut seen = self.seen.clone();
         let uid = self.uid.clone();
         tokio::spawn(async move {
+            let is_there = |backup: &Option<Backup>| backup.is_some();
             let asked = |backup: &Option<Backup>| {
-                backup.as_ref().is_some_and(|backup| {
-                    backup.metadata.uid.as_deref() != Some(&*uid) || backup.spec.cancel == Some(true)
+                backup.as_ref().is_none_or(|backup| {
+                    backup.metadata.uid.as_deref() != Some(&*uid)
+                        || backup.metadata.deletion_timestamp.is_some()
+                        || backup.spec.cancel == Some(true)
                 })
             };
-            if seen.wait_for(asked).await.is_ok() {
+            if seen.wait_for(is_there).await.is_ok() && seen.wait_for(asked).await.is_ok() {
                 cancel();
             }
         })

@@ -121,6 +121,9 @@ fn arguments(
             if let Some(left) = plan.time_left {
                 set("--time-left", &format!("{}s", left.as_secs().max(1)));
             }
+            if let Some(orphan) = &plan.orphan {
+                set("--orphan", orphan);
+            }
         }
     }
     arguments

@@ -21,7 +21,7 @@ use crate::controller::process::Process;
 use crate::controller::reasons::ControllerReason as Reason;
 
 /// Attempts of a coordinator. More than of the others: it is the one that a run can't end without.
-const COORDINATOR_ATTEMPTS: u32 = 20;
+const COORDINATOR_ATTEMPTS: u32 = 50;
 
 /// What a coordinator is for: the whole run, whatever its plans.
 const RUN: &str = "run";
@@ -47,6 +47,8 @@ pub struct Plan {
     pub again_after: Option<Duration>,
     /// What is left of the time for all of it.
     pub time_left: Option<Duration>,
+    /// The owner of a run that is in the way, and that is gone.
+    pub orphan: Option<String>,
 }
 
 /// A Backup and its store, as they were when the run began.
@@ -106,7 +108,20 @@ pub fn decide(backup: &Backup, observed: &Observed, image: &str, now: Timestamp)
     draft.start_coordinator();
     draft.workers(&given);
     draft.verifiers(observed);
-    draft.goes_on(given)
+    draft.goes_on(given, orphan(observed))
+}
+
+/// The owner of the run that was in the last coordinator's way, if nobody is at it and its owner is not at work here.
+/// Owners that are no UIDs are command lines: only a person knows of them.
+fn orphan(observed: &Observed) -> Option<String> {
+    let coordinators = observed.jobs.iter().filter(|job| job.process == "coordinator");
+    let JobState::Ended { word: Some(LastWord::Held { owner, alive: false, .. }), .. } =
+        &coordinators.max_by_key(|job| job.attempt)?.state
+    else {
+        return None;
+    };
+    let is_uid = owner.len() == 36 && owner.bytes().all(|it| it == b'-' || it.is_ascii_hexdigit());
+    (is_uid && !observed.at_work.contains(owner)).then(|| owner.clone())
 }
 
 enum Unready {
@@ -189,6 +204,7 @@ impl<'a> Draft<'a> {
             waits: waits.into(),
             again_after,
             time_left: None,
+            orphan: None,
         }
     }
 
@@ -367,7 +383,7 @@ impl<'a> Draft<'a> {
         Some((never_began, reason.failure(message, "look at its pods, and make a Backup anew")))
     }
 
-    fn goes_on(mut self, given: Given) -> Plan {
+    fn goes_on(mut self, given: Given, orphan: Option<String>) -> Plan {
         if self.status.failure.is_none() {
             self.status.failure = self.attempts.hindrance.take();
         }
@@ -392,6 +408,7 @@ impl<'a> Draft<'a> {
         let mut plan = self.plan(waits);
         plan.stop = stop;
         plan.time_left = time_left;
+        plan.orphan = orphan;
         plan.given = Some(given);
         plan
     }

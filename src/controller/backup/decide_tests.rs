@@ -4,6 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use serde_json::json;
 
+use std::collections::BTreeSet;
+
 use super::super::build::objects;
 use super::super::observe::Observed;
 use super::*;
@@ -57,7 +59,13 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(extra: &serde_json::Value) -> Self {
-        let observed = Observed { store: Some(store()), frozen: None, jobs: Vec::new(), ahead: 0 };
+        let observed = Observed {
+            store: Some(store()),
+            frozen: None,
+            jobs: Vec::new(),
+            ahead: 0,
+            at_work: BTreeSet::new(),
+        };
         Self { backup: backup(extra), observed, seconds: 0 }
     }
 

@@ -163,3 +163,28 @@ fn a_run_keeps_its_image() {
     let later = decide(&world.backup, &world.observed, "vouchsafe:2", at(9));
     assert_eq!(later.status.resolved.unwrap().image.as_deref(), Some("vouchsafe:1"));
 }
+
+/// A run that was left open by a Backup that is gone is voided by the next one; while it is there, it is waited for.
+#[test]
+fn a_run_in_the_way_is_voided_only_if_its_owner_is_gone() {
+    let owner = "036e323a-fa2c-4562-989b-d028d0942073";
+    let held = |owner: &str, alive: bool| {
+        Some(LastWord::Held { run: 1, owner: owner.into(), alive, failure: failure("RunHeldByAnother") })
+    };
+    let orphan = |owner_of_run: &str, alive: bool, there: &[&str]| {
+        let mut world = World::new(&json!({}));
+        world.observed.at_work = there.iter().map(|it| (*it).to_owned()).collect();
+        world.step();
+        world.ends("coordinator", held(owner_of_run, alive));
+        world.step();
+        assert_eq!((world.phase(), world.reason()), (BackupPhase::Pending, "RunHeldByAnother".into()));
+        world.seconds += 61;
+        let plan = world.step();
+        assert_eq!(plan.start.len(), 1, "it is tried again, whoever is in the way");
+        plan.orphan
+    };
+    assert_eq!(orphan(owner, false, &[]).as_deref(), Some(owner));
+    assert_eq!(orphan(owner, false, &[owner]), None);
+    assert_eq!(orphan(owner, true, &[]), None);
+    assert_eq!(orphan(&"a".repeat(64), false, &[]), None);
+}

@@ -61,8 +61,10 @@ pub(super) async fn reconcile(backup: &Backup, scope: &Scope) -> Result<Action, 
         true => 0,
         false => queue::ahead(backup, all.iter().filter_map(|it| it.0.as_ref().ok())),
     };
+    let others = all.iter().filter_map(|it| it.0.as_ref().ok()).filter(|it| !decide::is_over(it));
+    let at_work = others.filter_map(|it| it.metadata.uid.clone()).collect();
     // Needs the client.
-    let observed = observe::observe(client, backup, ahead).await?;
+    let observed = observe::observe(client, backup, ahead, at_work).await?;
     // Pure.
     let plan = decide::decide(backup, &observed, &settings.image, Timestamp::now());
     tracing::info!(backup = %backup.name_any(), %plan, "decided");
