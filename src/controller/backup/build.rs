@@ -19,13 +19,13 @@ use crate::controller::{BACKUP, MANAGED_BY, Settings};
 use crate::format::Sha256Digest;
 
 /// The label with the UID of the resource that an object is of.
-pub(super) const UID: &str = "vouchsafe.dev/uid";
+pub const UID: &str = "vouchsafe.dev/uid";
 /// The annotation with the process that a Job is.
-pub(super) const PROCESS: &str = "vouchsafe.dev/process";
+pub const PROCESS: &str = "vouchsafe.dev/process";
 /// The annotation with what a Job is for.
 pub(super) const ORDER: &str = "vouchsafe.dev/order";
 /// The annotation with a Job's attempt.
-pub(super) const ATTEMPT: &str = "vouchsafe.dev/attempt";
+pub const ATTEMPT: &str = "vouchsafe.dev/attempt";
 /// The key of the resources in the ConfigMap of a run.
 pub(super) const OBJECTS_KEY: &str = "objects.yaml";
 

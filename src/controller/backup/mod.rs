@@ -20,6 +20,7 @@ use kube::runtime::controller::Action;
 use super::Context;
 use crate::api::Backup;
 
+pub use build::{ATTEMPT, PROCESS, UID};
 pub use reasons::ControllerReason;
 
 /// What a reconciliation fails with. All of it is tried again.
