@@ -17,7 +17,11 @@ use crate::engine::interrupt::Interrupt;
 
 /// The states of one object as they come. Errors that pass are told on standard error, and tried again with growing
 /// waits; those that don't pass, and the object's end, are failures.
-pub(super) fn states<K>(cluster: &Cluster, name: &str, uid: &str) -> impl Stream<Item = Result<K, Failure>>
+pub(super) fn states<K>(
+    cluster: &Cluster,
+    name: &str,
+    uid: &str,
+) -> impl Stream<Item = Result<K, Failure>> + use<K>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
         + Run
@@ -32,7 +36,7 @@ where
     let mut told = false;
     watch_object(cluster.api::<K>(), &name).default_backoff().filter_map(move |state| {
         let state = match state {
-            Ok(Some(object)) if object.uid().as_deref() == Some(&*uid) => {
+            Ok(Some(object)) if object.meta().uid.as_deref() == Some(&*uid) => {
                 told = false;
                 Some(Ok(object))
             }
@@ -88,7 +92,8 @@ where
         + Send
         + 'static,
 {
-    let mut states = pin!(states::<K>(cluster, &object.name_any(), object.uid()));
+    let (name, uid) = (object.name_any(), Run::uid(object).to_owned());
+    let mut states = pin!(states::<K>(cluster, &name, &uid));
     let mut said = None;
     loop {
         let state = tokio::select! {

@@ -59,6 +59,14 @@ impl Origin {
     }
 }
 
+/// One line, without the time that the API server put before it.
+#[derive(Clone, Debug)]
+pub(super) struct Line {
+    pub(super) origin: Origin,
+    pub(super) time: Option<Timestamp>,
+    pub(super) text: String,
+}
+
 /// One line, as `--output json` has it.
 #[derive(Debug, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -71,9 +79,9 @@ pub(in crate::cli) struct LogLine {
 }
 
 impl LogLine {
-    pub(super) fn of(origin: &Origin, time: Option<Timestamp>, line: &str) -> Self {
-        let Origin { pod, process, attempt } = origin.clone();
-        Self { process, attempt, pod, time: time.map(|time| time.to_string()), line: line.to_owned() }
+    pub(super) fn of(line: &Line) -> Self {
+        let Line { origin: Origin { pod, process, attempt }, time, text } = line.clone();
+        Self { process, attempt, pod, time: time.map(|time| time.to_string()), line: text }
     }
 }
 

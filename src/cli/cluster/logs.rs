@@ -16,7 +16,7 @@ use kube::{Api, ResourceExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::log_lines::{CONTAINER, LogLine, Origin, has_ended, has_log, oldest, shown, split};
+use super::log_lines::{CONTAINER, Line, LogLine, Origin, has_ended, has_log, oldest, shown, split};
 use super::object::{Object, Run, Wanted};
 use super::{Asked, Cluster, ClusterArguments, ClusterReason, follow};
 use crate::api::{Backup, Kind, Restore};
@@ -95,11 +95,11 @@ struct Writer {
 }
 
 impl Writer {
-    fn write(self, origin: &Origin, time: Option<Timestamp>, line: &str) -> Result<(), Failure> {
+    fn write(self, line: &Line) -> Result<(), Failure> {
         match self.output {
-            OutputFormat::Text => output::print(&shown(origin, line, self.coloured)),
+            OutputFormat::Text => output::print(&shown(&line.origin, &line.text, self.coloured)),
             OutputFormat::Json => {
-                let text = serde_json::to_string(&LogLine::of(origin, time, line))
+                let text = serde_json::to_string(&LogLine::of(line))
                     .map_err(|error| Failure::internal(format!("a line is no JSON: {error}")))?;
                 output::print(&text)
             }
@@ -170,8 +170,8 @@ impl Reader {
             let times: Vec<_> = heads.iter().map(|head| head.as_ref().map(|(time, _)| *time)).collect();
             let Some(number) = oldest(&times) else { break };
             let (origin, stream) = &mut logs[number];
-            if let Some((time, line)) = heads[number].take() {
-                self.writer.write(origin, time, &line)?;
+            if let Some((time, text)) = heads[number].take() {
+                self.writer.write(&Line { origin: origin.clone(), time, text })?;
             }
             heads[number] = next(origin, stream, &mut lost).await;
         }
@@ -188,8 +188,8 @@ impl Reader {
         let config = watcher::Config::default().labels(&self.labels);
         let mut pods = pin!(watcher(api.clone(), config).default_backoff().applied_objects());
         let mut states = pin!(states);
-        let (send, mut lines) = mpsc::channel(WAITING_LINES);
-        let mut readers = JoinSet::new();
+        let (send, mut lines) = mpsc::channel::<Line>(WAITING_LINES);
+        let mut readers: JoinSet<Result<(), String>> = JoinSet::new();
         let mut begun = HashSet::new();
         let mut lost = Vec::new();
         let mut over: Option<tokio::time::Instant> = None;
@@ -198,13 +198,9 @@ impl Reader {
             tokio::select! {
                 // What is there is written before anything else is looked at.
                 biased;
-                Some((origin, time, line)) = lines.recv() => {
-                    let origin: Origin = origin;
-                    self.writer.write(&origin, time, &line)?;
-                }
+                Some(line) = lines.recv() => self.writer.write(&line)?,
                 () = interrupt.wait() => return Err(stopped(&self.title)),
                 Some(ended) = readers.join_next() => {
-                    let ended: Result<Result<(), String>, _> = ended;
                     match ended {
                         Ok(Ok(())) => {}
                         Ok(Err(why)) => lost.push(why),
@@ -236,8 +232,8 @@ impl Reader {
         }
         drop(send);
         readers.abort_all();
-        while let Some((origin, time, line)) = lines.recv().await {
-            self.writer.write(&origin, time, &line)?;
+        while let Some(line) = lines.recv().await {
+            self.writer.write(&line)?;
         }
         incomplete(&lost)
     }
@@ -248,7 +244,7 @@ impl Reader {
         pod: Pod,
         begun: &mut HashSet<String>,
         readers: &mut JoinSet<Result<(), String>>,
-        send: &mpsc::Sender<(Origin, Option<Timestamp>, String)>,
+        send: &mpsc::Sender<Line>,
     ) -> Result<(), Failure> {
         let uid = pod.uid().unwrap_or_default();
         if !has_log(&pod) || begun.contains(&uid) {
@@ -297,7 +293,7 @@ async fn next(
 async fn read(
     api: Api<Pod>,
     origin: Origin,
-    send: mpsc::Sender<(Origin, Option<Timestamp>, String)>,
+    send: mpsc::Sender<Line>,
 ) -> Result<(), String> {
     let mut last: Option<Timestamp> = None;
     let mut failed = 0;
@@ -318,7 +314,7 @@ async fn read(
                             }
                             last = time.or(last);
                             failed = 0;
-                            if send.send((origin.clone(), time, text.to_owned())).await.is_err() {
+                            if send.send(Line { origin: origin.clone(), time, text: text.to_owned() }).await.is_err() {
                                 return Ok(());
                             }
                         }
