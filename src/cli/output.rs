@@ -112,7 +112,8 @@ struct FailureBody {
 impl Failure {
     /// What was asked for can't be done so.
     pub(super) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        let body = FailureBody { reason: Reason::Usage.reason().into(), message: message.into(), hint: hint.into() };
+        let body =
+            FailureBody { reason: Reason::Usage.reason().into(), message: message.into(), hint: hint.into() };
         Self { code: USAGE, body, hint_of_fields: None, reported: false }
     }
 
@@ -149,7 +150,8 @@ impl Failure {
 
     /// What `status` shows has failed. The command has written its result before.
     pub(super) fn shown(reason: &str, message: &str, hint: &str) -> Self {
-        let body = FailureBody { reason: reason.to_owned().into(), message: message.into(), hint: hint.into() };
+        let body =
+            FailureBody { reason: reason.to_owned().into(), message: message.into(), hint: hint.into() };
         Self { code: FAILED, body, hint_of_fields: None, reported: true }
     }
 
@@ -292,10 +294,15 @@ pub(super) fn write<T: Serialize>(
 
 /// Writes a text and a newline to standard output.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
+    // `vouchsafe list | head` is no failure.
+    print_if_read(text).map(|_read| ())
+}
+
+/// The same; false: whoever read has left, and writing more is in vain.
+pub(super) fn print_if_read(text: &str) -> Result<bool, Failure> {
     match writeln!(std::io::stdout().lock(), "{text}") {
-        Ok(()) => Ok(()),
-        // `vouchsafe list | head` is no failure.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(Failure::internal(format!("standard output: {error}"))),
     }
 }

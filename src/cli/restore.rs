@@ -72,7 +72,13 @@ pub(super) struct Restore {
 pub(super) fn of_mode(argument: clap::Arg) -> clap::Arg {
     match argument.get_id().as_str() {
         "stores" => argument.required(false).required_unless_present("from").conflicts_with("from"),
-        "heartbeat" | "store_attempts" | "store_ca" | "run" | "target" | "maintenance_database" | "no_owner"
+        "heartbeat"
+        | "store_attempts"
+        | "store_ca"
+        | "run"
+        | "target"
+        | "maintenance_database"
+        | "no_owner"
         | "folders" => argument.conflicts_with("from"),
         "target_secret" | "target_host" | "target_port" | "target_database" | "target_tls" | "target_ca"
         | "name" | "execution_locality" | "deadline" | "yes" | "wait" | "kubeconfig" | "context"

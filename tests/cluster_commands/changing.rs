@@ -20,7 +20,10 @@ fn a_run_is_suspended_resumed_and_canceled() {
 
     let again = space.vouchsafe_json(&["suspend", "shop-1"]);
     assert_eq!((again.code, &again.json()["changed"]), (Some(0), &json!(false)));
-    assert_eq!(space.get("backup/shop-1")["metadata"]["resourceVersion"], object["metadata"]["resourceVersion"]);
+    assert_eq!(
+        space.get("backup/shop-1")["metadata"]["resourceVersion"],
+        object["metadata"]["resourceVersion"]
+    );
 
     space.vouchsafe(&["resume", "backup/shop-1"]).ok();
     assert_eq!(space.get("backup/shop-1")["spec"]["suspend"], false);
@@ -46,7 +49,10 @@ fn a_schedule_is_suspended_and_resumed_and_not_canceled() {
 
     let [reason, message, hint] = space.vouchsafe_json(&["cancel", "schedule/shop"]).failure(2);
     assert_eq!(reason, "Usage");
-    assert!(message.contains("a BackupSchedule can't be canceled") && hint.contains("backup/NAME"), "{message}");
+    assert!(
+        message.contains("a BackupSchedule can't be canceled") && hint.contains("backup/NAME"),
+        "{message}"
+    );
 }
 
 #[rstest]

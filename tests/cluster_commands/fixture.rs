@@ -67,7 +67,8 @@ pub(crate) fn server() -> &'static (&'static ApiServer, Ran) {
     static SERVER: OnceLock<(&'static ApiServer, Ran)> = OnceLock::new();
     SERVER.get_or_init(|| {
         let server = shared_api_server();
-        let before = vouchsafe(&server.kubeconfig(), &["status", "--output", "json"]).output().unwrap().into();
+        let before =
+            vouchsafe(&server.kubeconfig(), &["status", "--output", "json"]).output().unwrap().into();
         let crds = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds");
         run(server.kubectl().args(["apply", "--server-side", "-f"]).arg(&crds));
         run(server.kubectl().args(["wait", "--for=condition=Established", "--timeout=60s", "-f"]).arg(&crds));
@@ -203,7 +204,8 @@ pub(crate) fn succeeded() -> Value {
 
 /// A status of a run that failed for `reason`.
 pub(crate) fn failed(reason: &str) -> Value {
-    let failure = json!({"reason": reason, "message": "public.orders is not as it was", "hint": "look at it"});
+    let failure =
+        json!({"reason": reason, "message": "public.orders is not as it was", "hint": "look at it"});
     json!({"observedGeneration": 1, "phase": "Failed", "failure": failure})
 }
 

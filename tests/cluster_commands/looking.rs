@@ -77,8 +77,7 @@ fn status_of_one_object_tells_all_of_it_and_exits_1_if_it_failed() {
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert!(ran.stdout.contains("Backup shop-2"), "{ran:?}");
     assert_eq!(
-        ran.stderr,
-        "error: public.orders is not as it was\nreason: DamageFound\nhint: look at it\n",
+        ran.stderr, "error: public.orders is not as it was\nreason: DamageFound\nhint: look at it\n",
         "{ran:?}"
     );
     let ran = space.vouchsafe_json(&["status", "backup/shop-2"]);
@@ -141,7 +140,10 @@ fn kubectl_starts_the_same_program_as_its_plugin() {
     assert!(help.contains("Usage: kubectl vouchsafe trigger"), "{help}");
     let wrong = kubectl(&["trigger", "--output", "json"]);
     let [_, _, hint] = wrong.failure(2);
-    assert!(hint.contains("usage: kubectl vouchsafe trigger") && hint.contains("`kubectl vouchsafe trigger --help`"));
+    assert!(
+        hint.contains("usage: kubectl vouchsafe trigger")
+            && hint.contains("`kubectl vouchsafe trigger --help`")
+    );
     // The namespace of the kubeconfig's context, if none is named.
     let context = ["config", "set-context", "--current", "--namespace", &space.name, "--kubeconfig"];
     let own = folder.path().join("config");

@@ -95,9 +95,11 @@ fn who_may_read_and_not_write_is_told_so() {
     let group = "rbac.authorization.k8s.io";
     space.create(&json!({"apiVersion": format!("{group}/v1"), "kind": "Role", "metadata": {"name": "r"},
         "rules": [rule]}));
-    space.create(&json!({"apiVersion": format!("{group}/v1"), "kind": "RoleBinding", "metadata": {"name": "r"},
+    space.create(
+        &json!({"apiVersion": format!("{group}/v1"), "kind": "RoleBinding", "metadata": {"name": "r"},
         "roleRef": {"apiGroup": group, "kind": "Role", "name": "r"},
-        "subjects": [{"apiGroup": group, "kind": "User", "name": "ann"}]}));
+        "subjects": [{"apiGroup": group, "kind": "User", "name": "ann"}]}),
+    );
     let ann = space.server.kubeconfig_as("ann", &[]);
     let words = ["suspend", "backup/shop-1", "--namespace", &space.name, "--output", "json"];
     // RBAC's cache takes the role in within moments.

@@ -5,8 +5,8 @@ use std::pin::pin;
 
 use futures::{Stream, StreamExt};
 use kube::core::NamespaceResourceScope;
-use kube::runtime::watcher::{self, watch_object};
 use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, watch_object};
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 

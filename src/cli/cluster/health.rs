@@ -93,8 +93,10 @@ impl Findings<'_> {
             self.add(true, &reason, &message, None);
         }
         for destination in store.status.iter().flat_map(|status| &status.destinations) {
-            let unready =
-                destination.conditions.iter().find(|it| it.type_ == "Ready" && it.status == ConditionStatus::False);
+            let unready = destination
+                .conditions
+                .iter()
+                .find(|it| it.type_ == "Ready" && it.status == ConditionStatus::False);
             if let Some(condition) = unready {
                 let said = destination.message.as_deref().unwrap_or(&condition.message);
                 self.add(true, &condition.reason, &format!("destination {}: {said}", destination.name), None);
@@ -153,7 +155,8 @@ mod tests {
     use crate::api::Backup;
 
     fn backup(status: &Value) -> Object {
-        let spec = json!({"storeRef": {"name": "s"}, "source": {"postgres": {"database": "d", "endpoints": []}}});
+        let spec =
+            json!({"storeRef": {"name": "s"}, "source": {"postgres": {"database": "d", "endpoints": []}}});
         let metadata = json!({"name": "b", "namespace": "n", "creationTimestamp": "2026-01-01T00:00:00Z"});
         let value = json!({
             "apiVersion": crate::api::API_VERSION, "kind": "Backup", "metadata": metadata, "spec": spec,

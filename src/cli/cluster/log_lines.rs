@@ -176,7 +176,10 @@ mod tests {
     #[test]
     fn lines_lose_their_time_and_keep_the_rest() {
         let (time, rest) = split("2026-11-22T10:00:00.5Z  INFO two  spaces");
-        assert_eq!((time.unwrap().to_string().as_str(), rest), ("2026-11-22T10:00:00.5Z", " INFO two  spaces"));
+        assert_eq!(
+            (time.unwrap().to_string().as_str(), rest),
+            ("2026-11-22T10:00:00.5Z", " INFO two  spaces")
+        );
         assert_eq!(split("unable to retrieve logs"), (None, "unable to retrieve logs"));
         assert!(matches!(split("2026-11-22T10:00:00Z"), (Some(_), "")));
     }

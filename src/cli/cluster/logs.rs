@@ -95,13 +95,14 @@ struct Writer {
 }
 
 impl Writer {
-    fn write(self, line: &Line) -> Result<(), Failure> {
+    /// False: nobody reads any more.
+    fn write(self, line: &Line) -> Result<bool, Failure> {
         match self.output {
-            OutputFormat::Text => output::print(&shown(&line.origin, &line.text, self.coloured)),
+            OutputFormat::Text => output::print_if_read(&shown(&line.origin, &line.text, self.coloured)),
             OutputFormat::Json => {
                 let text = serde_json::to_string(&LogLine::of(line))
                     .map_err(|error| Failure::internal(format!("a line is no JSON: {error}")))?;
-                output::print(&text)
+                output::print_if_read(&text)
             }
         }
     }
@@ -171,7 +172,9 @@ impl Reader {
             let Some(number) = oldest(&times) else { break };
             let (origin, stream) = &mut logs[number];
             if let Some((time, text)) = heads[number].take() {
-                self.writer.write(&Line { origin: origin.clone(), time, text })?;
+                if !self.writer.write(&Line { origin: origin.clone(), time, text })? {
+                    return Ok(());
+                }
             }
             heads[number] = next(origin, stream, &mut lost).await;
         }
@@ -198,7 +201,9 @@ impl Reader {
             tokio::select! {
                 // What is there is written before anything else is looked at.
                 biased;
-                Some(line) = lines.recv() => self.writer.write(&line)?,
+                Some(line) = lines.recv() => if !self.writer.write(&line)? {
+                    return Ok(());
+                },
                 () = interrupt.wait() => return Err(stopped(&self.title)),
                 Some(ended) = readers.join_next() => {
                     match ended {
@@ -216,7 +221,10 @@ impl Reader {
                     Err(error) => tracing::warn!(error = output::chain(&error), "pods can't be watched"),
                 },
                 state = states.next(), if over.is_none() => {
-                    if state.transpose()?.is_some_and(|state| state.is_over()) {
+                    let Some(state) = state else {
+                        return Err(Failure::internal("a watch without an end has ended"));
+                    };
+                    if state?.is_over() {
                         // Pods that ended before the watch told of them.
                         for pod in self.cluster.list::<Pod>(false, Some(&self.labels)).await? {
                             self.begin(pod, &mut begun, &mut readers, &send).await?;
@@ -231,9 +239,14 @@ impl Reader {
             }
         }
         drop(send);
+        if !readers.is_empty() {
+            lost.push(format!("{} pods did not end with the run", readers.len()));
+        }
         readers.abort_all();
         while let Some(line) = lines.recv().await {
-            self.writer.write(&line)?;
+            if !self.writer.write(&line)? {
+                return Ok(());
+            }
         }
         incomplete(&lost)
     }
@@ -290,16 +303,17 @@ async fn next(
 }
 
 /// Follows one pod's log to its end; a broken connection is made again, and goes on after the last line.
-async fn read(
-    api: Api<Pod>,
-    origin: Origin,
-    send: mpsc::Sender<Line>,
-) -> Result<(), String> {
+async fn read(api: Api<Pod>, origin: Origin, send: mpsc::Sender<Line>) -> Result<(), String> {
     let mut last: Option<Timestamp> = None;
     let mut failed = 0;
     loop {
         let broken = match api.log_stream(&origin.pod, &parameters(true, last)).await {
-            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+            // A pod that is gone; of one that is there, the node may be.
+            Err(kube::Error::Api(status))
+                if status.code == 404 && status.details.as_ref().is_some_and(|it| it.kind == "pods") =>
+            {
+                return Ok(());
+            }
             Err(error) => Some(said(&error)),
             Ok(stream) => {
                 let mut lines = Box::pin(stream.lines());
@@ -314,7 +328,11 @@ async fn read(
                             }
                             last = time.or(last);
                             failed = 0;
-                            if send.send(Line { origin: origin.clone(), time, text: text.to_owned() }).await.is_err() {
+                            if send
+                                .send(Line { origin: origin.clone(), time, text: text.to_owned() })
+                                .await
+                                .is_err()
+                            {
                                 return Ok(());
                             }
                         }

@@ -8,8 +8,8 @@ use kube::core::ObjectMeta;
 use serde_json::{Value, json};
 
 use crate::api::{
-    Backup, BackupPhase, BackupSchedule, BackupStore, Condition, Failure, Kind, ProcessStatus, Progress, Restore,
-    RestorePhase, RunStatus,
+    Backup, BackupPhase, BackupSchedule, BackupStore, Condition, Failure, Kind, ProcessStatus, Progress,
+    Restore, RestorePhase, RunStatus,
 };
 
 /// `KIND/NAME`, or a name alone.
@@ -27,7 +27,9 @@ impl FromStr for Wanted {
             None => (None, text),
             Some((word, name)) => {
                 let kind = kind(word).ok_or_else(|| {
-                    format!("{word:?} is no kind: write store/NAME, schedule/NAME, backup/NAME or restore/NAME")
+                    format!(
+                        "{word:?} is no kind: write store/NAME, schedule/NAME, backup/NAME or restore/NAME"
+                    )
                 })?;
                 (Some(kind), name)
             }
@@ -45,7 +47,9 @@ fn kind(word: &str) -> Option<Kind> {
     let word = word.strip_suffix(".vouchsafe.dev").unwrap_or(&word);
     match word {
         "backupstore" | "backupstores" | "store" | "stores" | "vbks" => Some(Kind::BackupStore),
-        "backupschedule" | "backupschedules" | "schedule" | "schedules" | "vbsch" => Some(Kind::BackupSchedule),
+        "backupschedule" | "backupschedules" | "schedule" | "schedules" | "vbsch" => {
+            Some(Kind::BackupSchedule)
+        }
         "backup" | "backups" | "vbk" => Some(Kind::Backup),
         "restore" | "restores" | "vrs" => Some(Kind::Restore),
         _ => None,

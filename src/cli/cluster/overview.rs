@@ -338,7 +338,10 @@ impl StatusReport {
 
     /// Whether there is nothing at all.
     pub(super) fn is_empty(&self) -> bool {
-        self.stores.is_empty() && self.schedules.is_empty() && self.backups.is_empty() && self.restores.is_empty()
+        self.stores.is_empty()
+            && self.schedules.is_empty()
+            && self.backups.is_empty()
+            && self.restores.is_empty()
     }
 }
 

@@ -166,7 +166,9 @@ mod tests {
         let failure = failed(kube::Error::Api(status.boxed()), &asked);
         assert_eq!(failure.reason(), reason);
         if reason == "Forbidden" {
-            assert!(failure.message().starts_with("you may not patch backups.vouchsafe.dev in namespace shop"));
+            assert!(
+                failure.message().starts_with("you may not patch backups.vouchsafe.dev in namespace shop")
+            );
         }
     }
 }

@@ -12,8 +12,9 @@ use super::restore_plan::RestorePlanReport;
 use super::show::ClusterShowReport;
 use super::{Asked, Cluster, ClusterArguments, ClusterReason, MANAGER, follow};
 use crate::api::{
-    Backup, CaSource, Exclude, Include, KeyRef, Kind, MissingRoles, OnExisting, PostgresSecret, PostgresTarget,
-    Privileges, Restore, RestoreFrom, RestoreSpec, RestoreTarget, Roles, Tls, TlsMode, ValidatedRestore,
+    Backup, CaSource, Exclude, Include, KeyRef, Kind, MissingRoles, OnExisting, PostgresSecret,
+    PostgresTarget, Privileges, Restore, RestoreFrom, RestoreSpec, RestoreTarget, Roles, Tls, TlsMode,
+    ValidatedRestore,
 };
 use crate::cli::{Failure, OutputFormat, output, signals};
 
@@ -177,7 +178,8 @@ impl ClusterRestore {
         if let Some(expected) = &wishes.expect_manifest_sha256
             && *expected != shown.manifest_sha256
         {
-            let message = format!("{} has the manifest {}, not {expected}", backup.title(), shown.manifest_sha256);
+            let message =
+                format!("{} has the manifest {}, not {expected}", backup.title(), shown.manifest_sha256);
             let hint = "name another Backup, or find out who replaced this one";
             return Err(Failure::of_cluster(ClusterReason::NotRestorable, message, hint));
         }
@@ -220,7 +222,8 @@ impl ClusterRestore {
             suspend: None,
             cancel: None,
         };
-        let name = arguments.name.clone().unwrap_or_else(|| super::trigger::named(&backup.name_any(), "restore"));
+        let name =
+            arguments.name.clone().unwrap_or_else(|| super::trigger::named(&backup.name_any(), "restore"));
         let mut restore = Restore::new(&name, spec);
         restore.metadata = ObjectMeta { namespace: backup.namespace(), ..restore.metadata };
         // What the controller would refuse is told before anything is made.
@@ -239,7 +242,11 @@ impl ClusterRestore {
             return Ok(());
         }
         let refused = |message: &str| {
-            Err(Failure::of_cluster(ClusterReason::NotConfirmed, message, "--yes makes it without a question"))
+            Err(Failure::of_cluster(
+                ClusterReason::NotConfirmed,
+                message,
+                "--yes makes it without a question",
+            ))
         };
         let mut stderr = std::io::stderr();
         if output == OutputFormat::Json || !std::io::stdin().is_terminal() || !stderr.is_terminal() {

@@ -62,7 +62,8 @@ fn steps(spec: &RestoreSpec, backup: &ClusterShowReport) -> Vec<String> {
         _ => "into a new database, which gets its name when every table is compared; refused if the name is taken"
             .to_owned(),
     });
-    let mut localities: Vec<&str> = backup.destinations.iter().filter_map(|it| it.locality.as_deref()).collect();
+    let mut localities: Vec<&str> =
+        backup.destinations.iter().filter_map(|it| it.locality.as_deref()).collect();
     localities.sort_unstable();
     localities.dedup();
     if localities.len() > 1 {
@@ -73,7 +74,10 @@ fn steps(spec: &RestoreSpec, backup: &ClusterShowReport) -> Vec<String> {
         None => "its pod runs on any node".to_owned(),
     });
     if let Some(include) = &spec.include {
-        steps.push(format!("only {}", include.schemas.iter().chain(&include.tables).cloned().collect::<Vec<_>>().join(", ")));
+        steps.push(format!(
+            "only {}",
+            include.schemas.iter().chain(&include.tables).cloned().collect::<Vec<_>>().join(", ")
+        ));
     }
     if let Some(exclude) = &spec.exclude {
         steps.push(format!("without {}", exclude.tables.join(", ")));

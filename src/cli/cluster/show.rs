@@ -100,8 +100,12 @@ impl ClusterShowReport {
         }
         let rows = number(self.rows).map(output::count).unwrap_or_else(|| "?".to_owned());
         let stored = number(self.stored_bytes).map(output::bytes).unwrap_or_else(|| "?".to_owned());
-        text.push_str(&format!("\n{rows} rows, stored as {stored}\nmanifest sha256 {}\n", self.manifest_sha256));
-        let of = |locality: &Option<String>| locality.as_ref().map(|it| format!(", {it}")).unwrap_or_default();
+        text.push_str(&format!(
+            "\n{rows} rows, stored as {stored}\nmanifest sha256 {}\n",
+            self.manifest_sha256
+        ));
+        let of =
+            |locality: &Option<String>| locality.as_ref().map(|it| format!(", {it}")).unwrap_or_default();
         for ServerShown { name, host, locality, version } in &self.servers {
             let version = version.as_ref().map(|it| format!(", PostgreSQL {it}")).unwrap_or_default();
             text.push_str(&format!("server {name}: {host}{version}{}\n", of(locality)));
@@ -131,7 +135,9 @@ pub(in crate::cli) async fn show(
     arguments: &ClusterArguments,
     output: OutputFormat,
 ) -> Result<(), Failure> {
-    let wanted: Wanted = wanted.parse().map_err(|error: String| Failure::usage(error, "kubectl vouchsafe list shows names"))?;
+    let wanted: Wanted = wanted
+        .parse()
+        .map_err(|error: String| Failure::usage(error, "kubectl vouchsafe list shows names"))?;
     let cluster = arguments.connect().await?;
     let found = cluster.find(&wanted, &[Kind::Backup], "shown by what it holds").await?;
     let Object::Backup(backup) = found else {

@@ -103,7 +103,9 @@ fn decide(change: Change, object: &Object) -> Result<Decided, Failure> {
                      kubectl vouchsafe status says why, and what goes on"
                 }
                 (false, _) => "was not suspended; nothing is changed",
-                (true, Object::Schedule(_)) => "starts Backups again when they are due; missed ones are not made up for",
+                (true, Object::Schedule(_)) => {
+                    "starts Backups again when they are due; missed ones are not made up for"
+                }
                 (true, _) => "gets its pods again, and goes on",
             },
         },
@@ -111,9 +113,7 @@ fn decide(change: Change, object: &Object) -> Result<Decided, Failure> {
             field: (!canceled).then_some(("cancel", true)),
             effect: match (canceled, object.kind()) {
                 (true, _) => "is being canceled already; nothing is changed",
-                (false, Kind::Restore) => {
-                    "ends, and takes back what it has made; this can't be taken back"
-                }
+                (false, Kind::Restore) => "ends, and takes back what it has made; this can't be taken back",
                 (false, _) => "ends, and its run is void: it is no backup; this can't be taken back",
             },
         },

@@ -159,7 +159,8 @@ fn build(schedule: &BackupSchedule, random: &str) -> Backup {
     let mut annotations: BTreeMap<String, String> = template.annotations.unwrap_or_default();
     annotations.insert(SCHEDULE_UID.to_owned(), schedule.uid().unwrap_or_default());
     annotations.insert(TRIGGERED.to_owned(), "manual".to_owned());
-    let mut backup = Backup::new(&ended(&name, &format!("-manual-{random}")), schedule.spec.template.spec.clone());
+    let mut backup =
+        Backup::new(&ended(&name, &format!("-manual-{random}")), schedule.spec.template.spec.clone());
     backup.metadata = ObjectMeta {
         namespace: schedule.namespace(),
         labels: Some(labels),
