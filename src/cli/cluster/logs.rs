@@ -171,10 +171,10 @@ impl Reader {
             let times: Vec<_> = heads.iter().map(|head| head.as_ref().map(|(time, _)| *time)).collect();
             let Some(number) = oldest(&times) else { break };
             let (origin, stream) = &mut logs[number];
-            if let Some((time, text)) = heads[number].take() {
-                if !self.writer.write(&Line { origin: origin.clone(), time, text })? {
-                    return Ok(());
-                }
+            if let Some((time, text)) = heads[number].take()
+                && !self.writer.write(&Line { origin: origin.clone(), time, text })?
+            {
+                return Ok(());
             }
             heads[number] = next(origin, stream, &mut lost).await;
         }
