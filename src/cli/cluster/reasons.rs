@@ -160,7 +160,14 @@ mod tests {
         #[case] name: &str,
         #[case] reason: &str,
     ) {
-        let details = kube::core::response::StatusDetails { name: name.to_owned(), ..Default::default() };
+        let details = kube::core::response::StatusDetails {
+            name: name.to_owned(),
+            group: String::new(),
+            kind: String::new(),
+            uid: String::new(),
+            causes: Vec::new(),
+            retry_after_seconds: 0,
+        };
         let status = Status::failure(said, "x").with_code(code).with_details(details);
         let asked = Asked::of::<crate::api::Backup>("patch", Some("shop"));
         let failure = failed(kube::Error::Api(status.boxed()), &asked);
