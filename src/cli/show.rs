@@ -44,6 +44,6 @@ impl Show {
 fn number(text: &str) -> Result<u32, Failure> {
     text.parse().ok().filter(|run| *run > 0).ok_or_else(|| {
         let hint = "with --store, name a run by its number, as list shows it; without, a Backup of a cluster";
-        Failure::usage(format!("{text:?} is no number of a run"), hint)
+        Failure::usage(format!("{text:?} is no number of a run: 1.."), hint)
     })
 }
