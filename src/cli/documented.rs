@@ -4,6 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::{JsonSchema, Schema, schema_for};
 
+use super::cluster::{
+    BackupsReport, ClusterReason, ClusterShowReport, LogLine, ObjectReport, RestorePlanReport, StatusReport,
+    SwitchReport, TriggerReport,
+};
 use super::list::ListReport;
 use super::output::{FailureDocument, Reason, VersionReport};
 use super::report::{BackupReport, RestoreReport, ShowReport, VerifyReport};
@@ -28,6 +32,7 @@ pub fn reasons() -> BTreeSet<&'static str> {
         Refused::REASONS,
         ControllerReason::REASONS,
         &[backups::UNLOCKED, register::OWNER_GONE],
+        ClusterReason::REASONS,
     ];
     let of_stores = StoreErrorKind::ALL.into_iter().map(StoreErrorKind::name);
     lists.into_iter().flatten().copied().chain(of_stores).collect()
@@ -49,6 +54,14 @@ pub fn documents() -> BTreeMap<&'static str, Schema> {
         ("restore", of::<RestoreReport>()),
         ("diff", of::<diff::DiffReport>()),
         ("unlock", of::<UnlockReport>()),
+        ("status", of::<StatusReport>()),
+        ("status of one object", of::<ObjectReport>()),
+        ("trigger", of::<TriggerReport>()),
+        ("suspend, resume, cancel", of::<SwitchReport>()),
+        ("logs", of::<LogLine>()),
+        ("list in a cluster", of::<BackupsReport>()),
+        ("show in a cluster", of::<ClusterShowReport>()),
+        ("restore in a cluster", of::<RestorePlanReport>()),
         ("version", of::<VersionReport>()),
         ("demo", of::<demo::Shown>()),
     ])

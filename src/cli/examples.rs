@@ -66,6 +66,8 @@ pub(super) const RESTORE: &str = concat!(
     "  vouchsafe restore --store file:///backups/shop --into-empty-schemas \\\n",
     "    --target postgres://postgres@db.example.com/shop \\\n",
     "    --include-table public.orders --owner shop --no-privileges\n",
+    "  kubectl vouchsafe restore --from backup/shop-29384 \\\n",
+    "    --target-secret pg-eu --target-database shop_restored\n",
     "\n",
     "Give every --store of the backup, with its locality. A new database has the\n",
     "wanted name only when it is proven; one that is there is never touched without\n",
@@ -89,6 +91,7 @@ pub(super) const LIST: &str = concat!(
     "Examples:\n",
     "  vouchsafe list --store file:///backups/shop\n",
     "  vouchsafe list --store 's3://shop-backups/pg?region=eu-west-1' --output json\n",
+    "  kubectl vouchsafe list --schedule shop\n",
     "\n",
     "Exit code 0 also if there is nothing at all, which is said then.\n",
     "\n",
@@ -99,6 +102,7 @@ pub(super) const SHOW: &str = concat!(
     "Examples:\n",
     "  vouchsafe show --store file:///backups/shop\n",
     "  vouchsafe show 12 --store file:///backups/shop --output json\n",
+    "  kubectl vouchsafe show backup/shop-29384\n",
     "\n",
     environment!()
 );
@@ -134,6 +138,29 @@ pub(super) const UNLOCK: &str = concat!(
     "\n",
     environment!()
 );
+
+pub(super) const STATUS: &str = "\
+Examples:
+  kubectl vouchsafe status
+  kubectl vouchsafe status -A
+  kubectl vouchsafe status backup/shop-29384 -n orders
+
+Exit code 1 if the one object has failed, or isn't ready.";
+
+pub(super) const TRIGGER: &str = "\
+Examples:
+  kubectl vouchsafe trigger shop
+  kubectl vouchsafe trigger shop --wait && ./migrate
+
+With --wait: exit code 0 if the Backup is proven, 3 if it found damage, 1 if it
+ended otherwise, 130 after Ctrl-C: the Backup goes on then.";
+
+pub(super) const LOGS: &str = "\
+Examples:
+  kubectl vouchsafe logs backup/shop-29384
+  kubectl vouchsafe logs backup/shop-29384 --follow --process worker-eu
+
+A log is there as long as its pod.";
 
 pub(super) const COMPLETIONS: &str = "\
 Examples:

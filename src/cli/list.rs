@@ -1,9 +1,10 @@
-//! `vouchsafe list`
+//! `vouchsafe list`: of a collection here; without `--store` in a cluster.
 
 use clap::Args;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::cluster::BackupsArguments;
 use super::options::StoreArguments;
 use super::report::RunReport;
 use super::{Failure, OutputFormat, output};
@@ -13,6 +14,8 @@ use crate::engine::backups;
 pub(super) struct List {
     #[command(flatten)]
     stores: StoreArguments,
+    #[command(flatten)]
+    cluster: BackupsArguments,
 }
 
 /// What it writes.
@@ -23,6 +26,9 @@ pub(super) struct ListReport {
 
 impl List {
     pub(super) async fn execute(self, output: OutputFormat) -> Result<(), Failure> {
+        if !self.stores.is_given() {
+            return self.cluster.execute(output).await;
+        }
         let opened = self.stores.open(None).await?;
         let runs: Vec<RunReport> = backups::list(&opened.register).await?.iter().map(RunReport::of).collect();
         let report = ListReport { runs };

@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand.
 
 mod backup;
+mod cluster;
 mod completions;
 mod controller;
 mod crds;
@@ -24,12 +25,14 @@ mod verify;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+pub use cluster::ClusterReason;
 pub use documented::{documents, reasons};
 pub use output::Failure;
 pub use parsing::parse;
 
-/// The SDK's search for credentials warns with whole responses, of services that are not there.
-const DEFAULT_LOG: &str = "warn,aws_config=error";
+/// The SDK's search for credentials warns with whole responses, of services that are not there; so does
+/// kube's client, of answers that become failures of ours.
+const DEFAULT_LOG: &str = "warn,aws_config=error,kube_client=error";
 
 /// Backs PostgreSQL up, and says Succeeded only after every stored byte was read back.
 ///
@@ -64,17 +67,17 @@ enum Command {
     /// Back a database up, verify it and seal it
     #[command(after_help = examples::BACKUP)]
     Backup(Box<backup::Backup>),
-    /// Restore a sealed backup into a new database, and compare
-    #[command(after_help = examples::RESTORE, mut_arg("heartbeat", without_effect))]
+    /// Restore a sealed backup into a new database, and compare: here, or with --from in a cluster
+    #[command(after_help = examples::RESTORE, mut_arg("heartbeat", without_effect), mut_args(restore::of_mode))]
     Restore(Box<restore::Restore>),
     /// Carry a Backup or Restore resource of a YAML file out, here
     #[command(after_help = examples::RUN)]
     Run(run::Run),
-    /// List the runs of a collection
-    #[command(after_help = examples::LIST, mut_arg("heartbeat", without_effect))]
+    /// List the runs of a collection, or without --store the Backups in a cluster
+    #[command(after_help = examples::LIST, mut_arg("heartbeat", without_effect), mut_args(or_in_a_cluster))]
     List(list::List),
-    /// Show what one backup holds
-    #[command(after_help = examples::SHOW, mut_arg("heartbeat", without_effect))]
+    /// Show what one backup holds, of a collection or without --store of a cluster
+    #[command(after_help = examples::SHOW, mut_arg("heartbeat", without_effect), mut_args(or_in_a_cluster))]
     Show(show::Show),
     /// Read everything of a backup again, to the last row
     #[command(after_help = examples::VERIFY, mut_arg("heartbeat", without_effect))]
@@ -85,6 +88,21 @@ enum Command {
     /// Void an open run that nobody is at
     #[command(after_help = examples::UNLOCK)]
     Unlock(unlock::Unlock),
+    /// In a cluster: show what there is, and what is not well
+    #[command(after_help = examples::STATUS)]
+    Status(cluster::Status),
+    /// In a cluster: make a Backup of a BackupSchedule now
+    #[command(after_help = examples::TRIGGER)]
+    Trigger(cluster::Trigger),
+    /// In a cluster: let a schedule, Backup or Restore rest
+    Suspend(cluster::Suspend),
+    /// In a cluster: let it go on
+    Resume(cluster::Resume),
+    /// In a cluster: end a Backup or Restore
+    Cancel(cluster::Cancel),
+    /// In a cluster: show the logs of all pods of a Backup or Restore
+    #[command(after_help = examples::LOGS)]
+    Logs(cluster::Logs),
     /// Show the whole promise: back up, damage, detect, restore and compare, on a PostgreSQL of its own
     Demo(demo::Demo),
     /// Print the custom resource definitions
@@ -112,6 +130,18 @@ enum Command {
 /// there.
 fn without_effect(argument: clap::Arg) -> clap::Arg {
     argument.hide(true)
+}
+
+/// An option of a command that works on a collection with `--store`, and in a cluster without.
+fn or_in_a_cluster(argument: clap::Arg) -> clap::Arg {
+    match argument.get_id().as_str() {
+        "stores" => argument.required(false),
+        "kubeconfig" | "context" | "namespace" | "all_namespaces" | "schedule" => {
+            argument.conflicts_with("stores")
+        }
+        "store_attempts" | "store_ca" => argument.requires("stores"),
+        _ => argument,
+    }
 }
 
 impl Arguments {
@@ -142,6 +172,12 @@ impl Arguments {
             Command::Verify(command) => command.execute(output).await,
             Command::Diff(command) => command.execute(output).await,
             Command::Unlock(command) => command.execute(output).await,
+            Command::Status(command) => command.execute(output).await,
+            Command::Trigger(command) => command.execute(output).await,
+            Command::Suspend(command) => command.execute(output).await,
+            Command::Resume(command) => command.execute(output).await,
+            Command::Cancel(command) => command.execute(output).await,
+            Command::Logs(command) => command.execute(output).await,
             Command::Demo(command) => command.execute(output).await,
             Command::Crds => crds::execute(),
             Command::Completions(command) => command.execute(),

@@ -51,6 +51,11 @@ pub(super) struct Opened {
 }
 
 impl StoreArguments {
+    /// Whether any was given: commands that also work in a cluster do so without one.
+    pub(super) fn is_given(&self) -> bool {
+        !self.stores.is_empty()
+    }
+
     /// The texts as given: part of the identity of a command.
     pub(super) fn identity(&self) -> Vec<String> {
         self.stores.clone()

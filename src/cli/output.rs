@@ -1,5 +1,6 @@
 //! How results and failures are written, and the exit codes.
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -7,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::OutputFormat;
+use super::cluster::ClusterReason;
 use crate::engine::EngineError;
 use crate::engine::interrupt::{Interrupt, Interruption};
 use crate::hint::WayIn;
@@ -19,6 +21,11 @@ const USAGE: u8 = 2;
 const NOT_PROVEN: u8 = 3;
 /// Exit code after SIGINT, as shells have it: 128 + 2.
 const INTERRUPTED: u8 = 130;
+
+/// Reasons of runs whose verification or comparison found damage: what [`exit_code`] says of the errors that have
+/// them, for a failure that is known by its word alone.
+const NOT_PROVEN_REASONS: [&str; 6] =
+    ["DamageFound", "RestoreDiffers", "ObjectMissing", "ObjectChanged", "DocumentDamaged", "FormatVersion"];
 
 /// Why a command failed, with its exit code.
 #[derive(Debug)]
@@ -97,7 +104,7 @@ pub(super) struct FailureDocument {
 #[derive(Debug, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct FailureBody {
-    reason: &'static str,
+    reason: Cow<'static, str>,
     message: String,
     hint: String,
 }
@@ -105,25 +112,59 @@ struct FailureBody {
 impl Failure {
     /// What was asked for can't be done so.
     pub(super) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        let body = FailureBody { reason: Reason::Usage.reason(), message: message.into(), hint: hint.into() };
+        let body =
+            FailureBody { reason: Reason::Usage.reason().into(), message: message.into(), hint: hint.into() };
         Self { code: USAGE, body, hint_of_fields: None, reported: false }
     }
 
     /// Something failed, by its name.
     pub(super) fn failed(reason: Reason, message: impl Into<String>, hint: impl Into<String>) -> Self {
-        let body = FailureBody { reason: reason.reason(), message: message.into(), hint: hint.into() };
+        let body = FailureBody { reason: reason.reason().into(), message: message.into(), hint: hint.into() };
         Self { code: FAILED, body, hint_of_fields: None, reported: false }
     }
 
     /// A verification found damage, or two things differ. The command has written its result before.
     pub(super) fn not_proven(reason: Reason, message: impl Into<String>, hint: impl Into<String>) -> Self {
-        let body = FailureBody { reason: reason.reason(), message: message.into(), hint: hint.into() };
+        let body = FailureBody { reason: reason.reason().into(), message: message.into(), hint: hint.into() };
         Self { code: NOT_PROVEN, body, hint_of_fields: None, reported: true }
     }
 
+    /// What a cluster, or an object in it, refuses.
+    pub(super) fn of_cluster(
+        reason: ClusterReason,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        let code = if reason == ClusterReason::NameAmbiguous { USAGE } else { FAILED };
+        let body = FailureBody { reason: reason.reason().into(), message: message.into(), hint: hint.into() };
+        Self { code, body, hint_of_fields: None, reported: false }
+    }
+
+    /// How a run in a cluster ended, in the words of its status. The command has written its result before.
+    pub(super) fn of_outcome(failure: crate::api::Failure) -> Self {
+        let crate::api::Failure { reason, message, hint } = failure;
+        let code = if NOT_PROVEN_REASONS.contains(&&*reason) { NOT_PROVEN } else { FAILED };
+        let body = FailureBody { reason: reason.into(), message, hint };
+        Self { code, body, hint_of_fields: None, reported: true }
+    }
+
+    /// What `status` shows has failed. The command has written its result before.
+    pub(super) fn shown(reason: &str, message: &str, hint: &str) -> Self {
+        let body =
+            FailureBody { reason: reason.to_owned().into(), message: message.into(), hint: hint.into() };
+        Self { code: FAILED, body, hint_of_fields: None, reported: true }
+    }
+
+    /// SIGINT came while a command waited for what goes on without it.
+    pub(super) fn stopped_waiting(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        let reason = EngineError::Interrupted.reason().into();
+        let body = FailureBody { reason, message: message.into(), hint: hint.into() };
+        Self { code: INTERRUPTED, body, hint_of_fields: None, reported: false }
+    }
+
     /// The stable word.
-    pub(super) fn reason(&self) -> &'static str {
-        self.body.reason
+    pub(super) fn reason(&self) -> &str {
+        &self.body.reason
     }
 
     /// What happened.
@@ -139,7 +180,7 @@ impl Failure {
     /// Something that must not happen.
     pub fn internal(message: impl Into<String>) -> Self {
         let body = FailureBody {
-            reason: Reason::Internal.reason(),
+            reason: Reason::Internal.reason().into(),
             message: message.into(),
             hint: "this must not happen: keep the log, and report it".into(),
         };
@@ -204,7 +245,7 @@ impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
         let code = exit_code(&error);
         let hint = error.hint(WayIn::Flags);
-        let body = FailureBody { reason: error.reason(), message: chain(&error), hint };
+        let body = FailureBody { reason: error.reason().into(), message: chain(&error), hint };
         Self { code, body, hint_of_fields: Some(error.hint(WayIn::Fields)), reported: false }
     }
 }
@@ -253,10 +294,15 @@ pub(super) fn write<T: Serialize>(
 
 /// Writes a text and a newline to standard output.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
+    // `vouchsafe list | head` is no failure.
+    print_if_read(text).map(|_read| ())
+}
+
+/// The same; false: whoever read has left, and writing more is in vain.
+pub(super) fn print_if_read(text: &str) -> Result<bool, Failure> {
     match writeln!(std::io::stdout().lock(), "{text}") {
-        Ok(()) => Ok(()),
-        // `vouchsafe list | head` is no failure.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(Failure::internal(format!("standard output: {error}"))),
     }
 }
@@ -276,6 +322,11 @@ pub(super) fn version(output: OutputFormat) -> Result<(), Failure> {
 
 /// A table for people.
 pub(super) fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -> String {
+    lined(header.to_vec(), rows.into_iter().map(Vec::from).collect())
+}
+
+/// A table whose columns are known only when it is made.
+pub(super) fn lined(header: Vec<&str>, rows: Vec<Vec<String>>) -> String {
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING);
     table.set_header(header);

@@ -1,10 +1,11 @@
 //! What the command line's parser refuses, written as any other failure is.
 
 use std::ffi::{OsStr, OsString};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -16,7 +17,14 @@ use super::{Arguments, Failure, OutputFormat};
 /// The exit code, when everything is written that is to be written: a help text, the version, or a failure.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, ExitCode> {
     let words: Vec<OsString> = words.into_iter().collect();
-    Arguments::try_parse_from(&words).map_err(|error| match error.kind() {
+    let mut command = Arguments::command();
+    if is_plugin(&words) {
+        command = command.bin_name("kubectl vouchsafe");
+    }
+    let parsed = command.try_get_matches_from_mut(&words).and_then(|matches| {
+        Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    });
+    parsed.map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp
         | ErrorKind::DisplayVersion
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
@@ -47,14 +55,21 @@ fn failure(error: &clap::Error, words: &[OsString]) -> Failure {
     Failure::usage(message, hints.join("; "))
 }
 
-/// `vouchsafe`, with the subcommand if one is among the words.
+/// Whether kubectl started this program: it looks for a file `kubectl-vouchsafe` in PATH.
+fn is_plugin(words: &[OsString]) -> bool {
+    let name = words.first().and_then(|word| Path::new(word).file_stem());
+    name.is_some_and(|name| name == "kubectl-vouchsafe")
+}
+
+/// `vouchsafe` as it was called, with the subcommand if one is among the words.
 fn program(words: &[OsString]) -> String {
     let command = Arguments::command();
     let known =
         |word: &&OsString| command.get_subcommands().any(|of| OsStr::new(of.get_name()) == word.as_os_str());
+    let program = if is_plugin(words) { "kubectl vouchsafe" } else { "vouchsafe" };
     match words.iter().skip(1).find(known) {
-        Some(subcommand) => format!("vouchsafe {}", subcommand.to_string_lossy()),
-        None => "vouchsafe".to_owned(),
+        Some(subcommand) => format!("{program} {}", subcommand.to_string_lossy()),
+        None => program.to_owned(),
     }
 }
 

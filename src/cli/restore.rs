@@ -1,12 +1,14 @@
-//! `vouchsafe restore`
+//! `vouchsafe restore`: here; with `--from` in a cluster.
 
 use clap::Args;
 
 use super::backup::selection;
+use super::cluster::{ClusterRestore, RestoreArguments, RestoreWishes};
 use super::options::{self, StoreArguments, ToolArguments};
 use super::output::Work;
 use super::report::RestoreReport;
 use super::{Failure, OutputFormat, output, progress, signals};
+use crate::api::{Exclude, Include};
 use crate::engine::restore::{RestoreJob, RestorePlace, RestorePolicy, restore};
 use crate::format::Sha256Digest;
 
@@ -19,8 +21,8 @@ pub(super) struct Restore {
     run: Option<u32>,
     /// The server, and the database to be made on it, or with --into-empty-schemas to restore into:
     /// `postgres://role@host:port/database?sslmode=verify-full&sslrootcert=FILE`
-    #[arg(long, value_name = "URL")]
-    target: String,
+    #[arg(long, value_name = "URL", required_unless_present = "from")]
+    target: Option<String>,
     /// A database of that server to connect to meanwhile
     #[arg(long, value_name = "NAME", default_value = "postgres")]
     maintenance_database: String,
@@ -62,12 +64,36 @@ pub(super) struct Restore {
     parallelism: u16,
     #[command(flatten)]
     tools: ToolArguments,
+    #[command(flatten)]
+    cluster: RestoreArguments,
+}
+
+/// An option of a restore here, or of one in a cluster, by what `--from` decides.
+pub(super) fn of_mode(argument: clap::Arg) -> clap::Arg {
+    match argument.get_id().as_str() {
+        "stores" => argument.required(false).required_unless_present("from").conflicts_with("from"),
+        "heartbeat"
+        | "store_attempts"
+        | "store_ca"
+        | "run"
+        | "target"
+        | "maintenance_database"
+        | "no_owner"
+        | "folders" => argument.conflicts_with("from"),
+        "target_secret" | "target_host" | "target_port" | "target_database" | "target_tls" | "target_ca"
+        | "name" | "execution_locality" | "deadline" | "yes" | "wait" | "kubeconfig" | "context"
+        | "namespace" => argument.requires("from"),
+        _ => argument,
+    }
 }
 
 impl Restore {
     pub(super) async fn execute(self, output: OutputFormat) -> Result<(), Failure> {
+        if self.cluster.is_given() {
+            return self.in_a_cluster()?.execute(output).await;
+        }
         let interrupt = signals::interrupt()?;
-        let target = options::endpoint("--target", &self.target)?;
+        let target = options::endpoint("--target", self.target.as_deref().unwrap_or_default())?;
         let selection = selection(&self.include_schema, &self.include_table, &self.exclude_table)?;
         let opened = self.stores.open(None).await?;
         let job = RestoreJob {
@@ -100,5 +126,21 @@ impl Restore {
         output::warn_of_undecided(restored.newer_undecided);
         let report = RestoreReport::of(&restored);
         output::write(output, &report, || report.text())
+    }
+
+    /// The same wishes, for a Restore resource.
+    fn in_a_cluster(self) -> Result<ClusterRestore, Failure> {
+        self.cluster.with(RestoreWishes {
+            include: Include { schemas: self.include_schema, tables: self.include_table },
+            exclude: Exclude { tables: self.exclude_table },
+            schema_only: self.schema_only,
+            dry_run: self.dry_run,
+            owner: self.owner,
+            no_privileges: self.no_privileges,
+            create_roles: self.create_roles,
+            into_empty_schemas: self.into_empty_schemas,
+            parallelism: self.parallelism.into(),
+            expect_manifest_sha256: self.expect_manifest_sha256.map(|digest| digest.to_string()),
+        })
     }
 }

@@ -1,0 +1,23 @@
+//! `kubectl vouchsafe suspend KIND/NAME`
+
+use clap::Args;
+
+use super::ClusterArguments;
+use super::object::Wanted;
+use super::switch::{Change, switch};
+use crate::cli::{Failure, OutputFormat};
+
+#[derive(Args, Debug)]
+pub(in crate::cli) struct Suspend {
+    /// schedule/NAME, backup/NAME or restore/NAME, or the name alone
+    #[arg(value_name = "KIND/NAME")]
+    object: Wanted,
+    #[command(flatten)]
+    cluster: ClusterArguments,
+}
+
+impl Suspend {
+    pub(in crate::cli) async fn execute(self, output: OutputFormat) -> Result<(), Failure> {
+        switch(Change::Suspend, &self.object, &self.cluster, output).await
+    }
+}
