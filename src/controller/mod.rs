@@ -2,7 +2,10 @@
 //! API and to nothing else: no database, no bucket, no Secret.
 
 pub mod backup;
+pub mod events;
+pub mod lease;
 mod process;
+mod watched;
 
 use std::sync::Arc;
 
@@ -13,10 +16,16 @@ use kube::core::{DeserializeGuard, NamespaceResourceScope};
 use kube::runtime::Controller;
 use kube::runtime::controller::{Action, Config};
 use kube::runtime::reflector::ObjectRef;
+use kube::runtime::events::Recorder;
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
+use tracing::Instrument;
 
 use crate::api::Backup;
+use crate::telemetry::levels::Levels;
+
+pub use watched::Telemetry;
+use watched::Watch;
 
 /// Resources that are reconciled at once. Each costs a few small requests; more would only queue at the API server.
 const CONCURRENCY: u16 = 8;
@@ -40,6 +49,8 @@ pub struct Settings {
 pub struct Context {
     client: Client,
     settings: Settings,
+    telemetry: Telemetry,
+    recorder: Recorder,
 }
 
 impl std::fmt::Debug for Context {
@@ -49,8 +60,14 @@ impl std::fmt::Debug for Context {
 }
 
 /// Reconciles until `stop` ends.
-pub async fn run(client: Client, settings: Settings, stop: impl Future<Output = ()> + Send + Sync + 'static) {
-    let context = Arc::new(Context { client, settings: settings.clone() });
+pub async fn run(
+    client: Client,
+    settings: Settings,
+    telemetry: Telemetry,
+    stop: impl Future<Output = ()> + Send + Sync + 'static,
+) {
+    let recorder = events::recorder(client.clone());
+    let context = Arc::new(Context { client, settings: settings.clone(), telemetry, recorder });
     let stop = stop.shared();
     let scopes: Vec<Option<String>> = match &settings.namespaces[..] {
         [] => vec![None],
@@ -64,28 +81,35 @@ pub async fn run(client: Client, settings: Settings, stop: impl Future<Output = 
 async fn of_scope(
     namespace: Option<&str>,
     context: &Arc<Context>,
-    stop: impl Future<Output = ()> + Send + Sync + 'static,
+    stop: impl Future<Output = ()> + Clone + Send + Sync + 'static,
 ) {
     let client = &context.client;
     let of_runs = watcher::Config::default().labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
     // A Backup that can't be read (made by a newer release, say) must not end the watch of all others.
     let backups: Api<DeserializeGuard<Backup>> = scoped(client, namespace);
-    Controller::new(backups, watcher::Config::default())
+    let controller = Controller::new(backups, watcher::Config::default());
+    let watch = Watch::begin(&context.telemetry, "Backup", namespace, controller.store(), Levels::backup);
+    controller
         .with_config(Config::default().concurrency(CONCURRENCY))
         .owns(scoped::<Job>(client, namespace), of_runs.clone())
         .watches(scoped::<Pod>(client, namespace), of_runs, |pod: Pod| {
             let name = pod.annotations().get(BACKUP).cloned();
             name.map(|name| ObjectRef::new(&name).within(&pod.namespace().unwrap_or_default()))
         })
-        .graceful_shutdown_on(stop)
+        .graceful_shutdown_on(stop.clone())
         .run(reconcile, backup::after_error, context.clone())
-        .for_each(|done| async move {
+        .for_each(|done| {
             match done {
                 Ok((object, _)) => tracing::debug!(backup = %object, "reconciled"),
-                Err(error) => tracing::warn!(%error, "not reconciled; it is tried again"),
+                Err(error) => {
+                    watch.failed(&error);
+                    tracing::warn!(%error, "not reconciled; it is tried again");
+                }
             }
+            std::future::ready(())
         })
         .await;
+    watch.ended(&stop);
 }
 
 fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>
@@ -104,7 +128,12 @@ async fn reconcile(
     context: Arc<Context>,
 ) -> Result<Action, backup::BackupError> {
     match &guarded.0 {
-        Ok(backup) => backup::reconcile(backup, &context).await,
+        Ok(backup) => {
+            let counted = context.telemetry.metrics.reconciling("Backup");
+            let done = backup::reconcile(backup, &context).instrument(watched::span(backup)).await;
+            counted.ended(done.is_ok());
+            done
+        }
         Err(error) => {
             tracing::warn!(%error, "a Backup that this release can't read is left alone");
             Ok(Action::await_change())

@@ -17,7 +17,7 @@ use kube::ResourceExt;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 
-use super::Context;
+use super::{Context, watched};
 use crate::api::Backup;
 
 pub use reasons::ControllerReason;
@@ -69,6 +69,7 @@ pub(super) async fn reconcile(backup: &Backup, context: &Arc<Context>) -> Result
     let built = build::build(backup, &plan, &context.settings);
     // Needs the client. The status before the Jobs: what an attempt is must be known before it runs.
     let written = status::write(&context.client, backup, &plan.status).await?;
+    watched::tell(&context.client, &context.telemetry, &context.recorder, backup, &written).await;
     apply::apply(&context.client, &written, built).await?;
     Ok(plan.again_after.map_or_else(Action::await_change, Action::requeue))
 }
