@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use kube::core::DeserializeGuard;
-use kube::runtime::reflector::{Lookup, Store};
+use kube::runtime::reflector::{self, Store};
 use kube::runtime::{controller, events::Recorder};
 use kube::{Client, Resource, ResourceExt};
 use tokio::task::JoinHandle;
@@ -62,7 +62,7 @@ impl Watch {
     ) -> Self
     where
         K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
-        DeserializeGuard<K>: Lookup<DynamicType = ()> + Clone + 'static,
+        DeserializeGuard<K>: reflector::Lookup<DynamicType = ()> + Clone + 'static,
     {
         let name = namespace.map_or_else(|| kind.to_owned(), |namespace| format!("{kind} in {namespace}"));
         telemetry.health.watch_begins(&name);

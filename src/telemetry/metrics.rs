@@ -184,8 +184,8 @@ impl Metrics {
     pub fn happened(&self, uid: &str, transition: &Transition, status: &BackupStatus, now: Instant) {
         let failure = status.failure.as_ref();
         let reason = failure.map_or("", |failure| self.reason(&failure.reason));
-        if let Some((before, phase)) = transition.phase {
-            self.time(uid, before, phase, transition.ended().is_some(), now);
+        if let Some((before, _)) = transition.phase {
+            self.time(uid, before, transition.ended().is_some(), now);
         }
         if let Some(phase) = transition.ended() {
             let reason = if phase == BackupPhase::Succeeded { "" } else { reason };
@@ -209,7 +209,7 @@ impl Metrics {
         }
     }
 
-    fn time(&self, uid: &str, before: Option<BackupPhase>, phase: BackupPhase, over: bool, now: Instant) {
+    fn time(&self, uid: &str, before: Option<BackupPhase>, over: bool, now: Instant) {
         let mut began = self.began.lock().unwrap_or_else(PoisonError::into_inner);
         // One whose beginning another process saw has no duration here.
         if let (Some(since), Some(before)) = (began.remove(uid), before) {

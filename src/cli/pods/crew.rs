@@ -14,6 +14,7 @@ use crate::engine::interrupt::{Interrupt, Trigger};
 use crate::engine::verifier::Question;
 use crate::engine::{BackupJob, EngineError};
 use crate::ledger::Witness;
+use crate::telemetry::logs;
 
 /// Names of destinations: the engine's, which are those of a command line, to the BackupStore's.
 pub(super) type Names = BTreeMap<String, String>;
@@ -47,6 +48,7 @@ impl Crew for InPods {
     ) -> Result<(), EngineError> {
         let Some(first) = orders.first() else { return Ok(()) };
         let (run, plan) = (first.tickets.run, first.tickets.plan.to_string());
+        logs::about("run", run);
         let mut published = Vec::new();
         for order in orders {
             published.push(DestinationOrder {
@@ -78,6 +80,7 @@ impl Crew for InPods {
         let (plan, nonce) = (first.plan.to_string(), first.nonce.to_string());
         let manifest = first.manifest.to_string();
         let run = first.run;
+        logs::about("run", run);
         let mut parts = BTreeMap::new();
         for question in &questions {
             parts.insert(self.name(&question.destination)?.to_owned(), question.part.to_string());

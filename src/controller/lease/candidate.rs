@@ -3,7 +3,8 @@
 //! Two clocks are never compared. The holder counts from the moment before it asked for a renewal; everybody else
 //! counts from the moment after which they first saw that renewal. The first counts [`Timing::renew_within`], the
 //! others [`Timing::duration`], so no two lead at once as long as no clock runs faster than another by more than the
-//! ratio of the two: 1.5 with the defaults.
+//! ratio of the two: 1.5 with the defaults. Somebody who deletes the Lease twice in a row can break that; writes are
+//! guarded in other ways, so what is lost then is work.
 
 use std::time::Duration;
 

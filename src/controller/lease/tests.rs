@@ -49,7 +49,9 @@ impl Leaders {
     }
 
     fn say(&self, name: &str, leads: bool) {
-        self.0.send_modify(|map| drop(map.insert(name.to_owned(), leads)));
+        self.0.send_modify(|map| {
+            map.insert(name.to_owned(), leads);
+        });
     }
 }
 
