@@ -159,7 +159,7 @@ impl Levels {
         let named = named.or_else(|| metadata.labels.as_ref().and_then(|it| it.get(SCHEDULE)));
         let known = self.of(metadata.namespace.clone(), named.cloned().unwrap_or_default());
         let created = metadata.creation_timestamp.as_ref().map(|time| seconds(time.0));
-        if !is_terminal(phase) {
+        if !is_terminal(phase) && backup.spec.suspend != Some(true) {
             known.started = match (known.started, created) {
                 (Some(one), Some(other)) => Some(one.min(other)),
                 (one, other) => one.or(other),
