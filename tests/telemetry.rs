@@ -13,7 +13,7 @@ use serde_json::Value;
 use testbed::{ApiServer, shared_api_server};
 
 /// Longer than anything here takes on a busy machine; the longest is a Lease that runs out, of 15 s.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const BACKUP: &str = "
 apiVersion: vouchsafe.dev/v1alpha1
@@ -57,7 +57,8 @@ impl Controller {
     fn lines(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(&self.log).expect("a log");
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        let parsed = whole.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}")));
+        let parsed =
+            whole.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}")));
         parsed.collect()
     }
 
@@ -98,6 +99,9 @@ impl Drop for Controller {
         // It may have ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
+        if std::thread::panicking() {
+            eprintln!("{}:\n{}", self.log.display(), std::fs::read_to_string(&self.log).unwrap_or_default());
+        }
     }
 }
 
@@ -185,7 +189,9 @@ fn one_of_two_works_and_says_so_and_the_other_takes_over() {
     let released = |line: &Value| line["message"] == "the Lease is released";
     assert!(first.lines().iter().any(released), "{:#?}", first.lines());
     // Nothing changed, so nothing is told again.
-    until_so("reconciled", || second.metrics().contains("vouchsafe_reconcile_total{kind=\"Backup\",result=\"ok\"}"));
+    until_so("reconciled", || {
+        second.metrics().contains("vouchsafe_reconcile_total{kind=\"Backup\",result=\"ok\"}")
+    });
     assert_eq!(events().matches("\"reason\": \"Waiting\"").count(), 1);
 }
 

@@ -42,7 +42,10 @@ impl Controller {
         let telemetry = Telemetry::new(reasons());
         let metrics = metrics_router(telemetry.metrics.clone());
         let health = health_router(telemetry.health.clone());
-        let pages = [("--metrics-address", self.metrics_address, metrics), ("--health-address", self.health_address, health)];
+        let pages = [
+            ("--metrics-address", self.metrics_address, metrics),
+            ("--health-address", self.health_address, health),
+        ];
         let mut served = tokio::task::JoinSet::new();
         for (option, address, router) in pages {
             let listening = Pages::listen(address, router).await.map_err(|error| {
@@ -78,7 +81,9 @@ impl Controller {
         };
         match ended {
             Ended::Stopped => Ok(()),
-            Ended::WorkEnded => Err(Failure::internal("a watch of the Kubernetes API ended unasked".to_owned())),
+            Ended::WorkEnded => {
+                Err(Failure::internal("a watch of the Kubernetes API ended unasked".to_owned()))
+            }
         }
     }
 }

@@ -66,7 +66,8 @@ fn ended(transition: &Transition, new: &BackupStatus) -> Option<Told> {
     Some(match transition.ended()? {
         BackupPhase::Succeeded => {
             let proof = new.proof.clone().unwrap_or_default();
-            let (objects, rows) = (proof.objects_read.unwrap_or_default(), proof.rows_counted.unwrap_or_default());
+            let (objects, rows) =
+                (proof.objects_read.unwrap_or_default(), proof.rows_counted.unwrap_or_default());
             normal("Succeeded", "Ending", format!("proven: {objects} objects read back, {rows} rows"), None)
         }
         BackupPhase::Canceled => normal("Canceled", "Ending", failure(), None),

@@ -14,8 +14,7 @@ fn told(old: &Value, new: &Value) -> Vec<Told> {
 }
 
 fn process(attempt: i64, failure: bool) -> Value {
-    let mut process =
-        json!({"name": "worker-eu", "job": format!("job-{attempt}"), "order": "p", "attempt": attempt, "state": "Waiting"});
+    let mut process = json!({"name": "worker-eu", "job": format!("job-{attempt}"), "order": "p", "attempt": attempt, "state": "Waiting"});
     if failure {
         process["failure"] = json!({"reason": "ProcessFailed", "message": "it left no word", "hint": "look"});
     }

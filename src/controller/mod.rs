@@ -15,8 +15,8 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::core::{DeserializeGuard, NamespaceResourceScope};
 use kube::runtime::Controller;
 use kube::runtime::controller::{Action, Config};
-use kube::runtime::reflector::ObjectRef;
 use kube::runtime::events::Recorder;
+use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
 use tracing::Instrument;
@@ -88,8 +88,9 @@ async fn of_scope(
     // A Backup that can't be read (made by a newer release, say) must not end the watch of all others.
     let backups: Api<DeserializeGuard<Backup>> = scoped(client, namespace);
     let controller = Controller::new(backups, watcher::Config::default());
-    let watch = Watch::begin(&context.telemetry, "Backup", namespace, controller.store(), Levels::backup);
-    controller
+    let watch = Watch::begin(&context.telemetry, "Backup", namespace);
+    let store = controller.store();
+    let running = controller
         .with_config(Config::default().concurrency(CONCURRENCY))
         .owns(scoped::<Job>(client, namespace), of_runs.clone())
         .watches(scoped::<Pod>(client, namespace), of_runs, |pod: Pod| {
@@ -107,8 +108,8 @@ async fn of_scope(
                 }
             }
             std::future::ready(())
-        })
-        .await;
+        });
+    tokio::join!(running, watch.tell(store, Levels::backup));
     watch.ended(&stop);
 }
 

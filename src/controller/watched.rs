@@ -7,7 +7,6 @@ use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{controller, events::Recorder};
 use kube::{Client, Resource, ResourceExt};
-use tokio::task::JoinHandle;
 use tracing::Span;
 
 use super::events;
@@ -48,43 +47,43 @@ pub(super) struct Watch {
     telemetry: Telemetry,
     kind: &'static str,
     name: String,
-    syncing: JoinHandle<()>,
 }
 
 impl Watch {
-    /// Begins to tell of what `store` holds: `fold` adds one object of it to the levels.
-    pub(super) fn begin<K>(
-        telemetry: &Telemetry,
-        kind: &'static str,
-        namespace: Option<&str>,
-        store: Store<DeserializeGuard<K>>,
-        fold: fn(&mut Levels, &K),
-    ) -> Self
+    /// Begins to tell of the watch of a kind in one namespace, or in all.
+    pub(super) fn begin(telemetry: &Telemetry, kind: &'static str, namespace: Option<&str>) -> Self {
+        let name = namespace.map_or_else(|| kind.to_owned(), |namespace| format!("{kind} in {namespace}"));
+        telemetry.health.watch_begins(&name);
+        Self { telemetry: telemetry.clone(), kind, name }
+    }
+
+    /// Tells of what `store` holds once it holds everything: `fold` adds one object of it to the levels.
+    ///
+    /// To be awaited in the task that runs the reconcilers, never in another: a store wakes the last task alone that
+    /// waits for it, and the reconcilers wait for it too.
+    pub(super) async fn tell<K>(&self, store: Store<DeserializeGuard<K>>, fold: fn(&mut Levels, &K))
     where
         K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
         DeserializeGuard<K>: reflector::Lookup<DynamicType = ()> + Clone + 'static,
     {
-        let name = namespace.map_or_else(|| kind.to_owned(), |namespace| format!("{kind} in {namespace}"));
-        telemetry.health.watch_begins(&name);
-        let (of_task, synced) = (telemetry.clone(), name.clone());
-        let syncing = tokio::spawn(async move {
-            if store.wait_until_ready().await.is_err() {
-                return;
-            }
-            of_task.health.watch_synced(&synced);
-            of_task.metrics.levels_from(move |levels| {
-                for object in store.state() {
-                    if let Ok(object) = &object.0 {
-                        fold(levels, object);
-                    }
+        if store.wait_until_ready().await.is_err() {
+            return;
+        }
+        self.telemetry.health.watch_synced(&self.name);
+        self.telemetry.metrics.levels_from(move |levels| {
+            for object in store.state() {
+                if let Ok(object) = &object.0 {
+                    fold(levels, object);
                 }
-            });
+            }
         });
-        Self { telemetry: telemetry.clone(), kind, name, syncing }
     }
 
     /// Counts an error that no reconciliation is to blame for.
-    pub(super) fn failed<E: std::error::Error + 'static>(&self, error: &controller::Error<E, impl std::error::Error>) {
+    pub(super) fn failed<E: std::error::Error + 'static>(
+        &self,
+        error: &controller::Error<E, impl std::error::Error>,
+    ) {
         if matches!(error, controller::Error::QueueError(_)) {
             self.telemetry.metrics.watch_failed(self.kind);
         }
@@ -96,12 +95,6 @@ impl Watch {
             tracing::error!(watch = self.name, "ended although nobody asked it to");
             self.telemetry.health.watch_ended(&self.name);
         }
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.syncing.abort();
     }
 }
 

@@ -271,4 +271,3 @@ impl Collector for Sources {
         self.levels().map_or(Ok(()), |levels| levels.encode(&mut encoder))
     }
 }
-

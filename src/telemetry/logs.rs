@@ -70,11 +70,7 @@ where
     subscriber(filter, format, writer).try_init().map_err(|error| error.to_string())
 }
 
-fn subscriber<W>(
-    filter: EnvFilter,
-    format: Format,
-    writer: W,
-) -> Box<dyn tracing::Subscriber + Send + Sync>
+fn subscriber<W>(filter: EnvFilter, format: Format, writer: W) -> Box<dyn tracing::Subscriber + Send + Sync>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
@@ -117,7 +113,8 @@ mod tests {
         let filter = EnvFilter::new("info");
         let subscriber = subscriber(filter, Format::Json, move || writer.clone());
         tracing::subscriber::with_default(subscriber, || {
-            let span = tracing::info_span!("backup", namespace = "shop", backup = "first", uid = "u-1", run = 7);
+            let span =
+                tracing::info_span!("backup", namespace = "shop", backup = "first", uid = "u-1", run = 7);
             let _entered = span.enter();
             tracing::info!(rows = 3, "two\nlines, \"quoted\"");
             tracing::debug!("not asked for");

@@ -81,7 +81,8 @@ fn all() -> Arc<Metrics> {
              "failure": {"reason": "ProcessFailed", "message": "m", "hint": "h"}}]})
     };
     let began = Instant::now();
-    let steps = [json!({}), json!({"phase": "Pending"}), process(1), process(2), failed("DamageFound", BEGAN)];
+    let steps =
+        [json!({}), json!({"phase": "Pending"}), process(1), process(2), failed("DamageFound", BEGAN)];
     for (step, pair) in steps.windows(2).enumerate() {
         let (old, new) = (status(&pair[0]), status(&pair[1]));
         let now = began + Duration::from_secs(20 * step as u64);
@@ -109,7 +110,8 @@ fn the_page_has_what_the_list_of_names_has() {
 #[test]
 fn levels_are_those_of_the_resources() {
     let page = all().page();
-    let of = |name: &str| value(&page, &format!("vouchsafe_{name}{{namespace=\"shop\",schedule=\"hourly\"}}"));
+    let of =
+        |name: &str| value(&page, &format!("vouchsafe_{name}{{namespace=\"shop\",schedule=\"hourly\"}}"));
     assert_eq!(of("backup_last_proven_timestamp_seconds"), seconds("2026-11-20T11:00:00Z"));
     assert_eq!(of("backup_last_failed_timestamp_seconds"), seconds("2026-11-20T12:00:00Z"));
     assert_eq!(of("backup_last_damaged_timestamp_seconds"), seconds("2026-11-20T12:00:00Z"));
@@ -155,7 +157,10 @@ fn a_deleted_schedule_has_no_series_and_backups_by_hand_have_one() {
 fn what_happened_is_counted_once_with_known_words_only() {
     let metrics = all();
     let page = metrics.page();
-    assert_eq!(value(&page, "vouchsafe_backups_finished_total{result=\"Failed\",reason=\"DamageFound\"}"), 1.0);
+    assert_eq!(
+        value(&page, "vouchsafe_backups_finished_total{result=\"Failed\",reason=\"DamageFound\"}"),
+        1.0
+    );
     assert_eq!(value(&page, "vouchsafe_verification_findings_total{reason=\"DamageFound\"}"), 1.0);
     let restarted = "vouchsafe_attempts_restarted_total{process=\"worker\",reason=\"ProcessFailed\"}";
     assert_eq!(value(&page, restarted), 1.0);
@@ -209,6 +214,7 @@ fn a_reconciliation_that_is_dropped_is_counted_too() {
 
 #[test]
 fn failures_that_are_damage_are_named_so() {
-    let failure = |reason: &str| Failure { reason: reason.into(), message: String::new(), hint: String::new() };
+    let failure =
+        |reason: &str| Failure { reason: reason.into(), message: String::new(), hint: String::new() };
     assert!(is_finding(&failure("DamageFound")) && !is_finding(&failure("Unavailable")));
 }

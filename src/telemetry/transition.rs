@@ -134,8 +134,12 @@ mod tests {
         let with = |process| BackupStatus { processes: vec![process], ..BackupStatus::default() };
         let first = with(process("plan", 1, Some(failure.clone())));
         let restarted = Transition::between(&first, &with(process("plan", 2, None))).restarted;
-        let expected =
-            Restarted { process: "worker-eu".into(), attempt: 2, job: "job-2".into(), failure: Some(failure) };
+        let expected = Restarted {
+            process: "worker-eu".into(),
+            attempt: 2,
+            job: "job-2".into(),
+            failure: Some(failure),
+        };
         assert_eq!(restarted, [expected]);
         assert_eq!(Transition::between(&first, &with(process("other", 1, None))).restarted, []);
         assert_eq!(Transition::between(&first, &first).restarted, []);

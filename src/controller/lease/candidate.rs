@@ -112,7 +112,9 @@ impl Candidate {
     /// Whether the last that is known names this candidate, so that a renewal needs no look before.
     #[must_use]
     pub fn holds(&self) -> bool {
-        !self.outdated && self.gone.is_none() && self.seen.as_ref().is_some_and(|(record, _)| self.is_mine(record))
+        !self.outdated
+            && self.gone.is_none()
+            && self.seen.as_ref().is_some_and(|(record, _)| self.is_mine(record))
     }
 
     fn is_mine(&self, record: &Record) -> bool {

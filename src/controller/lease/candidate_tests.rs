@@ -94,10 +94,16 @@ enum Request {
     None,
     /// Sent, and not at the server yet.
     Read,
-    Write { act: Act, asked: Moment },
+    Write {
+        act: Act,
+        asked: Moment,
+    },
     /// Answered, and the answer is under way.
     ReadAnswer(Option<Record>),
-    WriteAnswer { answer: Option<Record>, asked: Moment },
+    WriteAnswer {
+        answer: Option<Record>,
+        asked: Moment,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -186,7 +192,9 @@ impl World {
     fn serve(&mut self, of: usize, act: &Act) -> Option<Record> {
         let transitions = match (act, &self.lease) {
             (Act::Create, None) => 0,
-            (Act::Replace { version, transitions, .. }, Some(held)) if held.version == *version => *transitions,
+            (Act::Replace { version, transitions, .. }, Some(held)) if held.version == *version => {
+                *transitions
+            }
             _ => return None,
         };
         self.versions += 1;

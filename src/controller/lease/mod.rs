@@ -248,7 +248,9 @@ impl Keeper {
         let freed = self.api.replace(&self.election.name, &parameters, &free);
         match timeout(self.election.timing.retry, freed).await {
             Ok(Ok(_)) => tracing::info!("the Lease is released"),
-            Ok(Err(error)) => tracing::info!(%error, "the Lease was not released; the next leader waits for it"),
+            Ok(Err(error)) => {
+                tracing::info!(%error, "the Lease was not released; the next leader waits for it")
+            }
             Err(_) => tracing::info!("the Lease was not released; the next leader waits for it"),
         }
     }

@@ -43,7 +43,8 @@ impl Leaders {
         let all = |map: &BTreeMap<String, bool>| -> Vec<String> {
             map.iter().filter(|(_, leads)| **leads).map(|(name, _)| name.clone()).collect()
         };
-        let fits = |map: &BTreeMap<String, bool>| wanted(&all(map).iter().map(String::as_str).collect::<Vec<_>>());
+        let fits =
+            |map: &BTreeMap<String, bool>| wanted(&all(map).iter().map(String::as_str).collect::<Vec<_>>());
         let found = timeout(PATIENCE, told.wait_for(fits)).await.expect("in time").expect("a sender");
         all(&found)
     }
@@ -145,7 +146,8 @@ async fn one_that_stood_still_finds_itself_deposed_and_its_write_is_refused() {
         runtime.block_on(async {
             let kubeconfig = Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
             let options = KubeConfigOptions::default();
-            let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.expect("a configuration");
+            let config =
+                kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.expect("a configuration");
             let client = Client::try_from(config).expect("a client");
             let a = begin(&client, &ns, "a", &of);
             frozen.await.expect("a word");
@@ -153,7 +155,8 @@ async fn one_that_stood_still_finds_itself_deposed_and_its_write_is_refused() {
             let known = Api::<Lease>::namespaced(client.clone(), &ns).get(NAME).await.expect("a Lease");
             thawed.recv().expect("a word");
             // What a deposed leader had begun: a write with the version that it knew.
-            let late = Api::<Lease>::namespaced(client, &ns).replace(NAME, &PostParams::default(), &known).await;
+            let late =
+                Api::<Lease>::namespaced(client, &ns).replace(NAME, &PostParams::default(), &known).await;
             of.until(|all| all == ["b"]).await;
             (late, a.stop().await)
         })
@@ -163,7 +166,8 @@ async fn one_that_stood_still_finds_itself_deposed_and_its_write_is_refused() {
     freeze.send(()).expect("a listener");
     leaders.until(|all| all.contains(&"b")).await;
     thaw.send(()).expect("a listener");
-    let (late, ended) = tokio::task::spawn_blocking(move || thread.join().expect("no panic")).await.expect("ends");
+    let (late, ended) =
+        tokio::task::spawn_blocking(move || thread.join().expect("no panic")).await.expect("ends");
     let Err(kube::Error::Api(refused)) = late else { panic!("written by a deposed leader: {late:?}") };
     assert_eq!(refused.code, 409, "{refused:?}");
     assert_eq!(ended, Ended::Stopped);
