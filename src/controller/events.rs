@@ -6,7 +6,7 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client, Resource, ResourceExt};
 
 use crate::api::{Backup, BackupPhase, BackupSchedule, BackupStatus, Failure};
-use crate::telemetry::levels::SCHEDULE;
+use crate::telemetry::levels;
 use crate::telemetry::transition::{Transition, is_terminal};
 
 /// The name under which events are told.
@@ -143,7 +143,7 @@ async fn publish(recorder: &Recorder, event: &Event, of: &ObjectReference) {
 /// The schedule that made a Backup, if it is still there. Its UID belongs into the event: `kubectl describe` asks
 /// for it.
 async fn schedule_of(client: &Client, backup: &Backup) -> Option<ObjectReference> {
-    let name = backup.annotations().get(SCHEDULE).or_else(|| backup.labels().get(SCHEDULE))?;
+    let name = levels::schedule_of(backup)?;
     let api: Api<BackupSchedule> = Api::namespaced(client.clone(), &backup.namespace()?);
     let found = api.get_metadata_opt(name).await.ok()??;
     Some(ObjectReference {

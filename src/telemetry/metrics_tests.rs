@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use super::super::levels::SCHEDULE;
+use super::super::levels::{SCHEDULE, SCHEDULE_NAME};
 use super::*;
 use crate::api::{Backup, BackupSchedule, Failure};
 
@@ -21,7 +21,9 @@ fn backup(name: &str, schedule: Option<&str>, status: &Value) -> Backup {
         "status": status,
     });
     if let Some(schedule) = schedule {
-        value["metadata"]["labels"] = json!({SCHEDULE: schedule});
+        // As of a name that is too long for a label.
+        value["metadata"]["labels"] = json!({SCHEDULE: "0123456789abcdef"});
+        value["metadata"]["annotations"] = json!({SCHEDULE_NAME: schedule});
     }
     serde_json::from_value(value).unwrap()
 }
