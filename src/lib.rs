@@ -17,6 +17,7 @@ pub mod mutant;
 pub mod plan;
 pub mod source;
 pub mod store;
+pub mod telemetry;
 
 /// This release, as documents record it.
 #[must_use]

@@ -1,10 +1,10 @@
 //! Parses the command line and dispatches.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
 use vouchsafe::cli::{Failure, parse};
+use vouchsafe::telemetry::logs;
 
 fn main() -> ExitCode {
     let arguments = match parse(std::env::args_os()) {
@@ -14,11 +14,9 @@ fn main() -> ExitCode {
     let output = arguments.output();
     // The parser has refused what can't be read.
     let filter = EnvFilter::new(arguments.log());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
+    if let Err(error) = logs::start(filter, arguments.log_format(), std::io::stderr) {
+        return Failure::internal(format!("nothing can be logged: {error}")).report(output);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let result = match runtime {
         Ok(runtime) => runtime.block_on(arguments.execute()),

@@ -1,10 +1,16 @@
 //! `vouchsafe controller`
 
+use std::net::SocketAddr;
+
 use clap::Args;
+use futures::FutureExt;
 use kube::Client;
 
+use super::documented::reasons;
 use super::{Failure, signals};
-use crate::controller::{Settings, run};
+use crate::controller::lease::{self, Election, Ended, Sign, Stop};
+use crate::controller::{Settings, Telemetry, run};
+use crate::telemetry::health::{Pages, health_router, metrics_router};
 
 #[derive(Args, Debug)]
 pub(super) struct Controller {
@@ -14,6 +20,15 @@ pub(super) struct Controller {
     /// A namespace to look at; may be repeated; absent: all
     #[arg(long = "namespace", value_name = "NAMESPACE")]
     namespaces: Vec<String>,
+    /// The namespace of the Lease that the one controller holds that works; absent: none, and this one works at once
+    #[arg(long, value_name = "NAMESPACE")]
+    leader_election_namespace: Option<String>,
+    /// Where /metrics is served
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
+    metrics_address: SocketAddr,
+    /// Where /healthz and /readyz are served
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8081")]
+    health_address: SocketAddr,
 }
 
 impl Controller {
@@ -23,8 +38,52 @@ impl Controller {
             Failure::usage(format!("the Kubernetes API can't be reached: {error}"), hint)
         })?;
         let interrupt = signals::interrupt()?;
+        let stop: Stop = async move { interrupt.wait().await }.boxed().shared();
+        let telemetry = Telemetry::new(reasons());
+        let metrics = metrics_router(telemetry.metrics.clone());
+        let health = health_router(telemetry.health.clone());
+        let pages = [
+            ("--metrics-address", self.metrics_address, metrics),
+            ("--health-address", self.health_address, health),
+        ];
+        let mut served = tokio::task::JoinSet::new();
+        for (option, address, router) in pages {
+            let listening = Pages::listen(address, router).await.map_err(|error| {
+                let message = format!("{option} {address}: {error}");
+                Failure::usage(message, "give an address of this machine and a port that is free")
+            })?;
+            let address = listening.address().unwrap_or(address);
+            tracing::info!(%address, "{option}");
+            served.spawn(listening.serve());
+        }
         let settings = Settings { image: self.image, namespaces: self.namespaces };
-        run(client, settings, async move { interrupt.wait().await }).await;
-        Ok(())
+        let work = |stop: Stop| run(client.clone(), settings.clone(), telemetry.clone(), stop);
+        let ended = match self.leader_election_namespace {
+            None => {
+                telemetry.leads(true);
+                work(stop.clone()).await;
+                if stop.now_or_never().is_some() { Ended::Stopped } else { Ended::WorkEnded }
+            }
+            Some(namespace) => {
+                let election = Election {
+                    namespace,
+                    name: lease::NAME.to_owned(),
+                    identity: lease::identity(),
+                    timing: lease::candidate::Timing::default(),
+                };
+                let telemetry = telemetry.clone();
+                let signs = move |sign| match sign {
+                    Sign::Answered(answered) => telemetry.health.reached(answered),
+                    Sign::Leads(leads) => telemetry.leads(leads),
+                };
+                lease::lead(client.clone(), election, stop, signs, work).await
+            }
+        };
+        match ended {
+            Ended::Stopped => Ok(()),
+            Ended::WorkEnded => {
+                Err(Failure::internal("a watch of the Kubernetes API ended unasked".to_owned()))
+            }
+        }
     }
 }

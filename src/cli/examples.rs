@@ -8,7 +8,8 @@ macro_rules! environment {
             $($more,)*
             "  AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_PROFILE …\n",
             "                      for s3://, as the AWS SDK finds them\n",
-            "  VOUCHSAFE_LOG       as --log"
+            "  VOUCHSAFE_LOG, VOUCHSAFE_LOG_FORMAT\n",
+            "                      as --log and --log-format"
         )
     };
 }

@@ -23,9 +23,13 @@ mod signals;
 mod unlock;
 mod verify;
 
+use std::io::IsTerminal;
+
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::telemetry::logs::Format;
 pub use cluster::ClusterReason;
+
 pub use documented::{documents, reasons};
 pub use output::Failure;
 pub use parsing::parse;
@@ -49,6 +53,10 @@ pub struct Arguments {
     #[arg(long, value_name = "FILTER", global = true, env = "VOUCHSAFE_LOG", default_value = DEFAULT_LOG)]
     #[arg(hide_env_values = true, value_parser = parsing::log, help_heading = "Output")]
     log: String,
+    /// How log lines are written: text, or json, one object per line; absent: text, of processes in pods json
+    #[arg(long, value_name = "FORMAT", global = true, env = "VOUCHSAFE_LOG_FORMAT", value_enum)]
+    #[arg(hide_possible_values = true, hide_env_values = true, help_heading = "Output")]
+    log_format: Option<OutputFormat>,
     #[command(subcommand)]
     command: Command,
 }
@@ -155,6 +163,21 @@ impl Arguments {
     #[must_use]
     pub fn log(&self) -> &str {
         &self.log
+    }
+
+    /// How log lines are written. Processes of a cluster write for machines, unless a person looks on.
+    #[must_use]
+    pub fn log_format(&self) -> Format {
+        let is_process = matches!(
+            self.command,
+            Command::Controller(_) | Command::Coordinator(_) | Command::Worker(_) | Command::Verifier(_)
+        );
+        match self.log_format {
+            Some(OutputFormat::Text) => Format::Text,
+            Some(OutputFormat::Json) => Format::Json,
+            None if is_process && !std::io::stderr().is_terminal() => Format::Json,
+            None => Format::Text,
+        }
     }
 
     /// Carries the command out.

@@ -5,12 +5,15 @@ pub mod attempts;
 mod backoff;
 pub mod backup;
 mod conditions;
+pub mod events;
 pub mod jobs;
+pub mod lease;
 pub mod make;
 pub mod pods;
 mod process;
 mod reasons;
 mod status;
+mod watched;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,11 +24,17 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::core::{DeserializeGuard, NamespaceResourceScope};
 use kube::runtime::Controller;
 use kube::runtime::controller::{Action, Config};
+use kube::runtime::events::Recorder;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
+use tracing::Instrument;
 
 use crate::api::Backup;
+use crate::telemetry::levels::Levels;
+
+pub use watched::Telemetry;
+use watched::Watch;
 
 pub use process::Process;
 pub use reasons::ControllerReason;
@@ -53,6 +62,8 @@ pub struct Settings {
 pub struct Context {
     client: Client,
     settings: Settings,
+    telemetry: Telemetry,
+    recorder: Recorder,
 }
 
 impl std::fmt::Debug for Context {
@@ -62,8 +73,14 @@ impl std::fmt::Debug for Context {
 }
 
 /// Reconciles until `stop` ends.
-pub async fn run(client: Client, settings: Settings, stop: impl Future<Output = ()> + Send + Sync + 'static) {
-    let context = Arc::new(Context { client, settings: settings.clone() });
+pub async fn run(
+    client: Client,
+    settings: Settings,
+    telemetry: Telemetry,
+    stop: impl Future<Output = ()> + Send + Sync + 'static,
+) {
+    let recorder = events::recorder(client.clone());
+    let context = Arc::new(Context { client, settings: settings.clone(), telemetry, recorder });
     let stop = stop.shared();
     let scopes: Vec<Option<String>> = match &settings.namespaces[..] {
         [] => vec![None],
@@ -77,31 +94,38 @@ pub async fn run(client: Client, settings: Settings, stop: impl Future<Output = 
 async fn of_scope(
     namespace: Option<&str>,
     context: &Arc<Context>,
-    stop: impl Future<Output = ()> + Send + Sync + 'static,
+    stop: impl Future<Output = ()> + Clone + Send + Sync + 'static,
 ) {
     let client = &context.client;
     let of_runs = watcher::Config::default().labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
     // A Backup that can't be read (made by a newer release, say) must not end the watch of all others.
     let backups: Api<DeserializeGuard<Backup>> = scoped(client, namespace);
     let controller = Controller::new(backups, watcher::Config::default());
+    let watch = Watch::begin(&context.telemetry, "Backup", namespace);
+    let store = controller.store();
     let scope = backup::Scope {
         context: context.clone(),
         backups: controller.store(),
         failures: backoff::Backoff::default(),
     };
-    controller
+    let running = controller
         .with_config(Config::default().concurrency(CONCURRENCY))
         .owns(scoped::<Job>(client, namespace), of_runs.clone())
         .watches(scoped::<Pod>(client, namespace), of_runs, |pod: Pod| resource_of(&pod, "Backup"))
-        .graceful_shutdown_on(stop)
+        .graceful_shutdown_on(stop.clone())
         .run(reconcile, backup::after_error, Arc::new(scope))
-        .for_each(|done| async move {
+        .for_each(|done| {
             match done {
                 Ok((object, _)) => tracing::debug!(backup = %object, "reconciled"),
-                Err(error) => tracing::warn!(%error, "not reconciled; it is tried again"),
+                Err(error) => {
+                    watch.failed(&error);
+                    tracing::warn!(%error, "not reconciled; it is tried again");
+                }
             }
-        })
-        .await;
+            std::future::ready(())
+        });
+    tokio::join!(running, watch.tell(store, Levels::backup));
+    watch.ended(&stop);
 }
 
 /// The resource of `kind` that a pod is of.
@@ -132,10 +156,16 @@ async fn reconcile(
     scope: Arc<backup::Scope>,
 ) -> Result<Action, backup::BackupError> {
     match &guarded.0 {
-        Ok(backup) => match backup::reconcile(backup, &scope).await {
-            Err(error) if backup::is_conflict(&error) => Ok(Action::requeue(AFTER_CONFLICT)),
-            reconciled => reconciled,
-        },
+        Ok(backup) => {
+            let counted = scope.context.telemetry.metrics.reconciling("Backup");
+            let done = backup::reconcile(backup, &scope).instrument(watched::span(backup)).await;
+            let done = match done {
+                Err(error) if backup::is_conflict(&error) => Ok(Action::requeue(AFTER_CONFLICT)),
+                done => done,
+            };
+            counted.ended(done.is_ok());
+            done
+        }
         Err(error) => {
             tracing::warn!(%error, "a Backup that this release can't read is left alone");
             Ok(Action::await_change())

@@ -6,6 +6,7 @@
 mod crates;
 mod documented;
 mod imports;
+mod monitored;
 mod rust_source;
 mod tracked;
 

@@ -66,6 +66,7 @@ impl Coordinator {
             let backup: ValidatedBackup =
                 run::file::validated("Backup", objects.of(None).backup(&self.backup)?.clone())?;
             let identity = &backup.identity;
+            super::about("coordinator", identity, None, None);
             let store =
                 objects.of(identity.namespace.as_deref()).store(&backup.spec.store, "spec.storeRef")?;
             let store = validated_store(store)?;

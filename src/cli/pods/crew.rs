@@ -16,6 +16,7 @@ use crate::engine::progress::{Report, Stage};
 use crate::engine::verifier::Question;
 use crate::engine::{BackupJob, EngineError};
 use crate::ledger::Witness;
+use crate::telemetry::logs;
 
 /// Between two looks at how many receipts there are: a list of each destination, which clouds charge for.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(15);
@@ -73,6 +74,7 @@ impl Crew for InPods {
     ) -> Result<(), EngineError> {
         let Some(first) = orders.first() else { return Ok(()) };
         let (run, plan) = (first.tickets.run, first.tickets.plan.to_string());
+        logs::about("run", run);
         let mut published = Vec::new();
         for order in orders {
             published.push(DestinationOrder {
@@ -108,6 +110,7 @@ impl Crew for InPods {
         let (plan, nonce) = (first.plan.to_string(), first.nonce.to_string());
         let manifest = first.manifest.to_string();
         let run = first.run;
+        logs::about("run", run);
         let mut parts = BTreeMap::new();
         for question in &questions {
             parts.insert(self.name(&question.destination)?.to_owned(), question.part.to_string());

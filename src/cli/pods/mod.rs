@@ -16,6 +16,7 @@ use clap::Args;
 use super::Failure;
 use super::run::Objects;
 use crate::api;
+use crate::telemetry::logs;
 
 /// What every process of a run is given.
 #[derive(Args, Debug)]
@@ -40,6 +41,21 @@ impl Given {
         let mut objects = Objects::read(&self.objects)?;
         objects.mounted(&self.secrets, &self.config_maps)?;
         Ok(objects)
+    }
+}
+
+/// Has every line of the log say what this process works at.
+fn about(process: &'static str, identity: &api::Identity, run: Option<u32>, destination: Option<&str>) {
+    let api::Identity { name, namespace, uid } = identity;
+    logs::about("process", process);
+    logs::about("resource", name.as_str());
+    logs::about("namespace", namespace.as_deref());
+    logs::about("uid", uid.as_deref());
+    if let Some(run) = run {
+        logs::about("run", run);
+    }
+    if let Some(destination) = destination {
+        logs::about("destination", destination);
     }
 }
 

@@ -69,6 +69,7 @@ impl Worker {
         let objects = self.given.objects()?;
         let backup: ValidatedBackup =
             run::file::validated("Backup", objects.of(None).backup(&self.backup)?.clone())?;
+        super::about("worker", &backup.identity, Some(self.run), Some(&self.destination));
         let scope = objects.of(backup.identity.namespace.as_deref());
         let store = validated_store(scope.store(&backup.spec.store, "spec.storeRef")?)?;
         let destination = store.destinations.iter().find(|it| it.name == self.destination);

@@ -18,11 +18,11 @@ use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::Store;
 
-use super::Context;
 use super::backoff::Backoff;
 use super::jobs;
 use super::make::{MakeError, make_all};
 use super::pods::Owner;
+use super::{Context, watched};
 use crate::api::{Backup, BackupStatus};
 
 /// What a reconciliation fails with. All of it is tried again.
@@ -55,7 +55,7 @@ pub(super) async fn reconcile(backup: &Backup, scope: &Scope) -> Result<Action, 
     if backup.metadata.deletion_timestamp.is_some() || decide::is_over(backup) {
         return Ok(Action::await_change());
     }
-    let Context { client, settings } = &*scope.context;
+    let Context { client, settings, telemetry, recorder } = &*scope.context;
     let all = scope.backups.state();
     let ahead = match queue::has_begun(backup) {
         true => 0,
@@ -76,6 +76,7 @@ pub(super) async fn reconcile(backup: &Backup, scope: &Scope) -> Result<Action, 
         false => status::mark_as_begun(client, backup).await?,
     };
     let written = status::write(client, &backup, &plan.status).await?;
+    watched::tell(client, telemetry, recorder, &backup, &written).await;
     for stop in &plan.stop {
         jobs::stop(client, &Owner::of(&written).namespace, stop).await.map_err(BackupError::Stop)?;
     }

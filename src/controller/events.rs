@@ -1,0 +1,161 @@
+//! Events on the object that the user wrote. What is told follows from the difference between two statuses, so that
+//! a reconciliation that changes nothing tells nothing. The choice is pure; telling needs the client.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Api, Client, Resource, ResourceExt};
+
+use crate::api::{Backup, BackupPhase, BackupSchedule, BackupStatus, Failure};
+use crate::telemetry::levels;
+use crate::telemetry::transition::{Transition, is_terminal};
+
+/// The name under which events are told.
+pub const CONTROLLER: &str = "vouchsafe-controller";
+
+/// Events of one written status at most. A run has 65 processes, which may all begin anew at once.
+const MOST: usize = 4;
+
+/// Bytes of a note that Kubernetes takes (its API reference, `Event.note`).
+const NOTE_BYTES: usize = 1024;
+
+/// One event to tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Whether it is a warning.
+    pub warning: bool,
+    /// One word, for filters.
+    pub reason: &'static str,
+    /// What the controller did.
+    pub action: &'static str,
+    /// What happened, at most 1024 bytes.
+    pub note: String,
+    /// The Job that it is about.
+    pub job: Option<String>,
+    /// Whether it is also told of the schedule that made the Backup.
+    pub on_schedule: bool,
+}
+
+/// What is to be told of a step from `old` to `new`; at most four events.
+#[must_use]
+pub fn of(transition: &Transition, old: &BackupStatus, new: &BackupStatus) -> Vec<Told> {
+    let mut told = Vec::new();
+    told.extend(ended(transition, new));
+    let over = new.phase.is_some_and(is_terminal);
+    if old.processes.is_empty()
+        && let Some(first) = new.processes.first()
+    {
+        let note = "its coordinator is started".to_owned();
+        told.push(normal("Started", "Starting", note, Some(first.job.clone())));
+    }
+    // What it waits for, once for each reason.
+    let waited = old.failure.as_ref().map(|failure| &failure.reason);
+    if let Some(failure) = new.failure.as_ref().filter(|it| !over && Some(&it.reason) != waited) {
+        told.push(warning("Waiting", "Waiting", words(failure)));
+    }
+    for restarted in &transition.restarted {
+        let why = restarted.failure.as_ref().map_or_else(|| "it left no word".to_owned(), words);
+        let note = format!("attempt {} of {}: {why}", restarted.attempt, restarted.process);
+        told.push(Told { job: Some(restarted.job.clone()), ..warning("Restarted", "Restarting", note) });
+    }
+    told.truncate(MOST);
+    told
+}
+
+fn ended(transition: &Transition, new: &BackupStatus) -> Option<Told> {
+    let failure = || new.failure.as_ref().map_or_else(|| "no reason was left".to_owned(), words);
+    Some(match transition.ended()? {
+        BackupPhase::Succeeded => {
+            let proof = new.proof.clone().unwrap_or_default();
+            let (objects, rows) =
+                (proof.objects_read.unwrap_or_default(), proof.rows_counted.unwrap_or_default());
+            normal("Succeeded", "Ending", format!("proven: {objects} objects read back, {rows} rows"), None)
+        }
+        BackupPhase::Canceled => normal("Canceled", "Ending", failure(), None),
+        _ => Told { on_schedule: true, ..warning("Failed", "Ending", failure()) },
+    })
+}
+
+fn normal(reason: &'static str, action: &'static str, note: String, job: Option<String>) -> Told {
+    Told { warning: false, reason, action, note: cut(note), job, on_schedule: false }
+}
+
+fn warning(reason: &'static str, action: &'static str, note: String) -> Told {
+    Told { warning: true, reason, action, note: cut(note), job: None, on_schedule: false }
+}
+
+fn words(failure: &Failure) -> String {
+    let Failure { reason, message, hint } = failure;
+    let hint = if hint.is_empty() { String::new() } else { format!("; {hint}") };
+    format!("{reason}: {message}{hint}")
+}
+
+fn cut(mut note: String) -> String {
+    if note.len() > NOTE_BYTES {
+        let room = NOTE_BYTES - '…'.len_utf8();
+        let end = (0..=room).rev().find(|end| note.is_char_boundary(*end)).unwrap_or(0);
+        note.truncate(end);
+        note.push('…');
+    }
+    note
+}
+
+/// Who tells.
+#[must_use]
+pub fn recorder(client: Client) -> Recorder {
+    let instance = std::env::var("HOSTNAME").ok();
+    Recorder::new(client, Reporter { controller: CONTROLLER.to_owned(), instance })
+}
+
+/// Tells all of it. An event that can't be told is logged, and nothing waits for it: the status says the same.
+pub async fn tell(client: &Client, recorder: &Recorder, backup: &Backup, all: Vec<Told>) {
+    let own = backup.object_ref(&());
+    for told in all {
+        let schedule = if told.on_schedule { schedule_of(client, backup).await } else { None };
+        let job = told.job.clone().map(|name| ObjectReference {
+            api_version: Some("batch/v1".to_owned()),
+            kind: Some("Job".to_owned()),
+            name: Some(name),
+            namespace: backup.namespace(),
+            ..ObjectReference::default()
+        });
+        let mut event = Event {
+            type_: if told.warning { EventType::Warning } else { EventType::Normal },
+            reason: told.reason.to_owned(),
+            note: Some(told.note),
+            action: told.action.to_owned(),
+            secondary: job,
+        };
+        publish(recorder, &event, &own).await;
+        if let Some(schedule) = schedule {
+            event.secondary = Some(own.clone());
+            publish(recorder, &event, &schedule).await;
+        }
+    }
+}
+
+async fn publish(recorder: &Recorder, event: &Event, of: &ObjectReference) {
+    if let Err(error) = recorder.publish(event, of).await {
+        // A namespace that ends takes no event, and 403 is the answer.
+        tracing::debug!(%error, reason = event.reason, "an event was not told");
+    }
+}
+
+/// The schedule that made a Backup, if it is still there. Its UID belongs into the event: `kubectl describe` asks
+/// for it.
+async fn schedule_of(client: &Client, backup: &Backup) -> Option<ObjectReference> {
+    let name = levels::schedule_of(backup)?;
+    let api: Api<BackupSchedule> = Api::namespaced(client.clone(), &backup.namespace()?);
+    let found = api.get_metadata_opt(name).await.ok()??;
+    Some(ObjectReference {
+        uid: found.metadata.uid,
+        name: found.metadata.name,
+        namespace: found.metadata.namespace,
+        api_version: Some(BackupSchedule::api_version(&()).into_owned()),
+        kind: Some(BackupSchedule::kind(&()).into_owned()),
+        ..ObjectReference::default()
+    })
+}
+
+#[cfg(test)]
+#[path = "events_tests.rs"]
+mod tests;

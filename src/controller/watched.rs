@@ -1,0 +1,127 @@
+//! What reconcilers tell of themselves: to the pages that others read, and to those who watch the object.
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+use kube::core::DeserializeGuard;
+use kube::runtime::reflector::{self, Store};
+use kube::runtime::{controller, events::Recorder};
+use kube::{Client, Resource, ResourceExt};
+use tracing::Span;
+
+use super::events;
+use crate::api::Backup;
+use crate::telemetry::levels::Levels;
+use crate::telemetry::transition::Transition;
+use crate::telemetry::{Health, Metrics};
+
+/// Where it is told.
+#[derive(Clone, Debug)]
+pub struct Telemetry {
+    /// Numbers.
+    pub metrics: Arc<Metrics>,
+    /// Whether it works.
+    pub health: Arc<Health>,
+}
+
+impl Telemetry {
+    /// Nothing told yet; `reasons` may be labels.
+    #[must_use]
+    pub fn new(reasons: std::collections::BTreeSet<&'static str>) -> Self {
+        Self { metrics: Arc::new(Metrics::new(reasons)), health: Arc::default() }
+    }
+
+    /// Whether this process leads from now on.
+    pub fn leads(&self, leads: bool) {
+        self.metrics.leads(leads);
+        self.health.leads(leads);
+        if !leads {
+            self.metrics.forget_levels();
+        }
+    }
+}
+
+/// One watch, while its reconcilers run.
+#[derive(Debug)]
+pub(super) struct Watch {
+    telemetry: Telemetry,
+    kind: &'static str,
+    name: String,
+}
+
+impl Watch {
+    /// Begins to tell of the watch of a kind in one namespace, or in all.
+    pub(super) fn begin(telemetry: &Telemetry, kind: &'static str, namespace: Option<&str>) -> Self {
+        let name = namespace.map_or_else(|| kind.to_owned(), |namespace| format!("{kind} in {namespace}"));
+        telemetry.health.watch_begins(&name);
+        Self { telemetry: telemetry.clone(), kind, name }
+    }
+
+    /// Tells of what `store` holds once it holds everything: `fold` adds one object of it to the levels.
+    ///
+    /// To be awaited in the task that runs the reconcilers, never in another: a store wakes the last task alone that
+    /// waits for it, and the reconcilers wait for it too.
+    pub(super) async fn tell<K>(&self, store: Store<DeserializeGuard<K>>, fold: fn(&mut Levels, &K))
+    where
+        K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+        DeserializeGuard<K>: reflector::Lookup<DynamicType = ()> + Clone + 'static,
+    {
+        if store.wait_until_ready().await.is_err() {
+            return;
+        }
+        self.telemetry.health.watch_synced(&self.name);
+        self.telemetry.metrics.levels_from(move |levels| {
+            for object in store.state() {
+                if let Ok(object) = &object.0 {
+                    fold(levels, object);
+                }
+            }
+        });
+    }
+
+    /// Counts an error that no reconciliation is to blame for.
+    pub(super) fn failed<E: std::error::Error + 'static>(
+        &self,
+        error: &controller::Error<E, impl std::error::Error>,
+    ) {
+        if matches!(error, controller::Error::QueueError(_)) {
+            self.telemetry.metrics.watch_failed(self.kind);
+        }
+    }
+
+    /// Its reconcilers have ended.
+    pub(super) fn ended(self, stop: &(impl Future<Output = ()> + Clone)) {
+        if stop.clone().now_or_never().is_none() {
+            tracing::error!(watch = self.name, "ended although nobody asked it to");
+            self.telemetry.health.watch_ended(&self.name);
+        }
+    }
+}
+
+/// What lines of a Backup's reconciliation belong to.
+pub(super) fn span(backup: &Backup) -> Span {
+    let run = backup.status.as_ref().and_then(|status| status.run.as_ref()?.number);
+    tracing::info_span!(
+        "reconcile",
+        namespace = backup.namespace(),
+        backup = backup.name_any(),
+        uid = backup.uid(),
+        run
+    )
+}
+
+/// Tells what `written` says that `before` did not.
+pub(super) async fn tell(
+    client: &Client,
+    telemetry: &Telemetry,
+    recorder: &Recorder,
+    before: &Backup,
+    written: &Backup,
+) {
+    let old = before.status.clone().unwrap_or_default();
+    let new = written.status.clone().unwrap_or_default();
+    let transition = Transition::between(&old, &new);
+    let uid = written.uid().unwrap_or_default();
+    telemetry.metrics.happened(&uid, &transition, &new, std::time::Instant::now());
+    events::tell(client, recorder, written, events::of(&transition, &old, &new)).await;
+}
