@@ -290,7 +290,8 @@ impl<'a> Draft<'a> {
                 until = due.tick;
             }
         } else if self.status.last_run.as_ref().is_some_and(|run| run.state == State::Starting) {
-            self.start.clone_from(&self.status.last_run);
+            // While the name is somebody else's there is nothing to be tried.
+            self.start = self.status.last_run.clone().filter(|_| !self.observed.taken);
         } else {
             self.retry(rules, next);
         }
@@ -301,12 +302,12 @@ impl<'a> Draft<'a> {
     fn takes(&mut self, rules: &Rules, due: Due, between: usize) -> bool {
         let active = self.status.active.join(", ");
         if !active.is_empty() && rules.concurrency == Concurrency::Wait {
-            self.waits.push(format!("for {active} to end before the run of {}", due.tick));
+            self.waits.push(format!("waits for {active} to end before the run of {}", due.tick));
             return false;
         }
         self.missed(between);
         if !active.is_empty() {
-            self.waits.push(format!("and left the run of {} out, as {active} goes on", due.tick));
+            self.waits.push(format!("left the run of {} out, as {active} goes on", due.tick));
             self.missed(1);
             return true;
         }
@@ -317,7 +318,7 @@ impl<'a> Draft<'a> {
             Concurrency::Wait => ended.map_or(due.at, |ended| ended.max(due.at)),
         };
         if self.now.duration_since(since) > rules.deadline {
-            self.waits.push(format!("and missed the run of {}", due.tick));
+            self.waits.push(format!("missed the run of {}", due.tick));
             self.missed(1);
         } else {
             self.start(due.tick, 1);
@@ -356,7 +357,7 @@ impl<'a> Draft<'a> {
         if let Some(clock) = &mut self.status.clock {
             clock.stopped = true;
         }
-        self.waits.push(failure.message.clone());
+        self.waits.push(format!("waits for a change of the spec: {}", failure.message));
         self.plan(&Verdict::Stalled(failure), &RecoveryPoint::NotAsked)
     }
 
@@ -373,11 +374,11 @@ impl<'a> Draft<'a> {
         }
         let verdict = match self.status.suspended_because.clone() {
             Some(failure) if !rules.suspend => {
-                self.waits.push(format!("for somebody to let it go on: {}", failure.message));
+                self.waits.push(format!("waits for somebody to let it go on: {}", failure.message));
                 Verdict::Stalled(failure)
             }
             _ => {
-                self.waits.push("as long as it is suspended".into());
+                self.waits.push("waits as long as it is suspended".into());
                 Verdict::Ready("Suspended")
             }
         };
@@ -390,12 +391,12 @@ impl<'a> Draft<'a> {
             Some(ScheduledRun { state: State::Starting, failure, .. }) => failure.clone(),
             _ => None,
         };
-        if self.start.is_some() {
+        if self.start.is_some() || hindered.is_some() {
             self.look_after(POLL);
         }
         let verdict = hindered.map_or(Verdict::Ready("Scheduled"), Verdict::Hindered);
         if let Some(next) = &self.status.next_schedule_time {
-            self.waits.push(format!("until {next}"));
+            self.waits.push(format!("waits until {next}"));
         }
         let point = self.recovery_point(rules);
         self.plan(&verdict, &point)
@@ -418,7 +419,7 @@ impl<'a> Draft<'a> {
         conditions::set(&mut self.status, verdict, point, generation, now);
         let left = |at: Timestamp| Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO);
         let again_after = self.again_at.map(|at| left(at).clamp(Duration::from_secs(1), LONGEST));
-        let waits = format!("waits {}", self.waits.join("; "));
+        let waits = self.waits.join("; ");
         Plan { status: self.status, start: self.start, forget: self.forget, waits, again_after }
     }
 }

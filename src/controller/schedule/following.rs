@@ -110,12 +110,12 @@ impl Draft<'_> {
         }
         if self.now < at {
             self.look_at(at);
-            self.waits.push(format!("to try {} again at {at}", run.name));
+            self.waits.push(format!("waits to try {} again at {at}", run.name));
             self.status.next_schedule_time = Some(text(at));
             return;
         }
         if !self.status.active.is_empty() {
-            self.waits.push(format!("for {} to end before another attempt", self.status.active.join(", ")));
+            self.waits.push(format!("waits for {} to end before another attempt", self.status.active.join(", ")));
             return;
         }
         if self.now.duration_since(at) <= rules.deadline {
