@@ -5,7 +5,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use testbed::{PASSWORD, PgVersion, Postgres, S3Kind, S3Server, shared, shared_s3};
+use testbed::{
+    ApiServer, PASSWORD, PgVersion, Postgres, S3Kind, S3Server, shared, shared_api_server, shared_s3,
+};
 
 /// Starts one server of `version`, and asks it through the clients that go with it.
 fn answers(version: PgVersion) {
@@ -236,4 +238,60 @@ fn servers_listen_on_another_address() {
         assert!(server.endpoint().starts_with("http://127.0.0.2:"), "{}", server.endpoint());
         server.create_bucket("elsewhere");
     }
+}
+
+/// What kubectl wrote, or what it complained of.
+fn kubectl(server: &ApiServer, kubeconfig: &Path, arguments: &[&str]) -> Result<String, String> {
+    let output = server.kubectl_with(kubeconfig).args(arguments).output().expect("kubectl");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+}
+
+#[test]
+fn kubernetes_knows_who_asks() {
+    let started = Instant::now();
+    let server = shared_api_server();
+    println!("Kubernetes took {:?}", started.elapsed());
+    let namespace = server.fresh_namespace("asks");
+    let admin = server.kubeconfig();
+    kubectl(server, &admin, &["create", "serviceaccount", "robot", "-n", &namespace]).expect("an account");
+    let robot = server.kubeconfig_of_account(&namespace, "robot");
+    let jane = server.kubeconfig_as("jane", &["system:authenticated"]);
+    let list = ["get", "configmaps", "-n", &namespace];
+    for (who, name) in [(&robot, format!("system:serviceaccount:{namespace}:robot")), (&jane, "jane".into())]
+    {
+        let refused = kubectl(server, who, &list).expect_err("without a role");
+        assert!(refused.contains(&name) && refused.contains("forbidden"), "{refused}");
+    }
+    for grant in [
+        ["create", "role", "reader", "--verb=list", "--resource=configmaps", "-n", &namespace],
+        ["create", "rolebinding", "reader", "--role=reader", "--user=jane", "-n", &namespace],
+    ] {
+        kubectl(server, &admin, &grant).expect("a role");
+    }
+    // The server learns of roles by a watch of its own.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while let Err(refused) = kubectl(server, &jane, &list) {
+        assert!(Instant::now() < deadline, "{refused}");
+    }
+}
+
+#[test]
+fn kubernetes_keeps_what_it_acknowledged_over_kill_9() {
+    let server = ApiServer::start();
+    let namespace = server.fresh_namespace("kept");
+    let (port, pid) = (server.port(), server.pid());
+    server.restart();
+    assert_eq!(server.port(), port);
+    assert_ne!(server.pid(), pid);
+    kubectl(&server, &server.kubeconfig(), &["get", "namespace", &namespace]).expect("it is there");
+}
+
+#[test]
+fn kubernetes_own_controllers_can_be_added() {
+    let server = shared_api_server();
+    server.start_controllers(&["serviceaccount-controller"]);
+    let namespace = server.fresh_namespace("controlled");
+    let wait = ["wait", "--for=create", "serviceaccount/default", "--timeout=60s", "-n", &namespace];
+    kubectl(server, &server.kubeconfig(), &wait).expect("each namespace gets an account");
 }
