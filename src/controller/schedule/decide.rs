@@ -202,6 +202,8 @@ pub(super) struct Draft<'a> {
     pub(super) observed: &'a Observed,
     pub(super) now: Timestamp,
     created: Timestamp,
+    /// Whether the status that was found is the work of a controller.
+    seen_before: bool,
     pub(super) status: BackupScheduleStatus,
     start: Option<ScheduledRun>,
     forget: Vec<Forget>,
@@ -215,6 +217,7 @@ impl<'a> Draft<'a> {
         let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
         let mut status = schedule.status.clone().unwrap_or_default();
         status.restore_test = None;
+        let seen_before = status.last_run.is_some() || status.observed_generation.is_some_and(|it| it >= 0);
         // Whoever changes the spec has seen why it stood still.
         if status.observed_generation != schedule.metadata.generation {
             status.suspended_because = None;
@@ -226,6 +229,7 @@ impl<'a> Draft<'a> {
             observed,
             now,
             created,
+            seen_before,
             status,
             start: None,
             forget: Vec::new(),
@@ -252,10 +256,10 @@ impl<'a> Draft<'a> {
     /// Up to where the clock has been followed, and whether that is known. Nothing that was due up to there starts.
     fn followed(&self, rules: &Rules) -> (Timestamp, bool) {
         let Some(clock) = &self.status.clock else {
-            // The status is new, or was lost: what was made tells.
-            let ticks = self.observed.backups.iter().filter_map(|backup| backup.tick);
-            let until = ticks.filter(|tick| *tick <= self.now).max();
-            return (until.map_or(self.created, |tick| tick.max(self.created)), false);
+            // New, unless something tells that it was seen before: then the status was lost, and with it which runs
+            // there were. Rather one too few than one twice.
+            let seen = !self.observed.backups.is_empty() || self.seen_before;
+            return (if seen { self.now } else { self.created }, false);
         };
         let same = clock.schedule == rules.schedule && clock.time_zone == rules.time_zone;
         match clock.until.parse() {

@@ -288,7 +288,7 @@ fn a_retry_that_would_come_after_the_next_run_is_none_and_a_proof_ends_them() {
     proven.to("2026-11-22T10:00:00Z").fails("orders-20261122-1000");
     // Somebody has made one by hand meanwhile.
     let mut by_hand = proven.observed.backups[0].clone();
-    (by_hand.name, by_hand.uid, by_hand.tick) = ("by-hand".into(), "u-9".into(), None);
+    (by_hand.name, by_hand.uid) = ("by-hand".into(), "u-9".into());
     proven.observed.backups.push(by_hand);
     proven.now = at("2026-11-22T10:00:30Z");
     proven.seals("by-hand").to("2026-11-22T10:59:59Z");

@@ -6,7 +6,7 @@ use kube::core::DeserializeGuard;
 use kube::{Api, Client, ResourceExt};
 
 use super::build::schedule_label;
-use super::{SCHEDULE, SCHEDULE_UID, ScheduleError, TICK};
+use super::{SCHEDULE, SCHEDULE_UID, ScheduleError};
 use crate::api::{
     Backup, BackupPhase, BackupSchedule, ConditionStatus, DeletionPolicy, Failure, ScheduledRunState,
 };
@@ -29,8 +29,6 @@ pub struct ObservedBackup {
     pub uid: String,
     /// When it was made.
     pub created: Timestamp,
-    /// The tick that it is for; absent if a person made it.
-    pub tick: Option<Timestamp>,
     /// What became of it.
     pub state: BackupState,
     /// Whether deleting the resource would delete its data.
@@ -128,7 +126,6 @@ impl ObservedBackup {
             name: object.name_any(),
             uid: object.uid().unwrap_or_default(),
             created: object.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
-            tick: object.annotations().get(TICK).and_then(|tick| tick.parse().ok()),
             state: BackupState::Unreadable,
             // What can't be read is not deleted.
             deletes_data: true,
