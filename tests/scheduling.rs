@@ -92,7 +92,8 @@ async fn until(
     name: &str,
     wanted: impl Fn(&BackupScheduleStatus) -> bool,
 ) -> BackupSchedule {
-    let condition = |found: Option<&BackupSchedule>| found.and_then(|it| it.status.as_ref()).is_some_and(&wanted);
+    let condition =
+        |found: Option<&BackupSchedule>| found.and_then(|it| it.status.as_ref()).is_some_and(&wanted);
     match tokio::time::timeout(PATIENCE, await_condition(schedules.clone(), name, condition)).await {
         Ok(found) => found.unwrap().unwrap(),
         Err(_) => panic!("{name} is not so: {:#?}", schedules.get(name).await.unwrap().status),
@@ -142,7 +143,8 @@ async fn scenario(namespace: &str) {
     for (name, word) in [("never", "NeverDue"), ("nowhere", "TimeZoneUnknown"), ("denser", "NotBuiltYet")] {
         until(&schedules, name, |status| reason(status, "Stalled").is_some_and(|it| it == word)).await;
     }
-    let idle = until(&schedules, "idle", |status| reason(status, "Ready").is_some_and(|it| it == "Suspended")).await;
+    let idle =
+        until(&schedules, "idle", |status| reason(status, "Ready").is_some_and(|it| it == "Suspended")).await;
     let started = |status: &BackupScheduleStatus| {
         status.last_run.as_ref().is_some_and(|run| run.state == ScheduledRunState::Started)
     };
@@ -166,7 +168,8 @@ async fn scenario(namespace: &str) {
     schedules.create(&create, &schedule("after", &json!({"suspend": true}))).await.unwrap();
     until(&schedules, "after", |status| status.observed_generation == Some(1)).await;
     let of_orders = ListParams::default().labels("vouchsafe.dev/schedule=orders");
-    let names: Vec<String> = backups.list(&of_orders).await.unwrap().iter().map(ResourceExt::name_any).collect();
+    let names: Vec<String> =
+        backups.list(&of_orders).await.unwrap().iter().map(ResourceExt::name_any).collect();
     assert_eq!(names, [run.name.clone()], "it goes on, so that all others are skipped");
 
     // It fails, is counted, and the next one starts.
@@ -189,7 +192,11 @@ async fn scenario(namespace: &str) {
         assert!(backups.get(name).await.unwrap().metadata.deletion_timestamp.is_none());
     }
     let idle_still = schedules.get("idle").await.unwrap();
-    assert_eq!(idle_still.resource_version(), idle.resource_version(), "nobody writes to one that stands still");
+    assert_eq!(
+        idle_still.resource_version(),
+        idle.resource_version(),
+        "nobody writes to one that stands still"
+    );
     let foreign = backups.list(&ListParams::default().labels("vouchsafe.dev/schedule=taken")).await.unwrap();
     assert_eq!(foreign.items.len(), 10, "those of others stay");
     controller.stop().await;

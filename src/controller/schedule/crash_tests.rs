@@ -51,7 +51,7 @@ fn active(world: &World) -> Option<String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(150))]
+    #![proptest_config(ProptestConfig::with_cases(80))]
 
     /// Whatever happens: no run is made twice, no two go on at once, no more than the attempts are made for a tick,
     /// only failed ones are deleted, and a plan that was carried out asks for nothing more.

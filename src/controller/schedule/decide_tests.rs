@@ -87,7 +87,8 @@ impl World {
             && next()
         {
             let name = backup.name_any();
-            let there = self.observed.backups.iter().any(|it| it.name == name) || self.foreign.contains(&name);
+            let there =
+                self.observed.backups.iter().any(|it| it.name == name) || self.foreign.contains(&name);
             if !there {
                 backup.metadata.uid = Some(format!("uid-of-{name}"));
                 let seen = ObservedBackup { created: self.now, ..ObservedBackup::of(&backup) };
@@ -402,7 +403,10 @@ fn a_refused_backup_stands_in_the_status_and_is_tried_again() {
     world.schedule.status = Some(written);
     let told = refused(&world.schedule, "exceeded quota", world.now);
     world.schedule.status = Some(told.clone());
-    assert_eq!((world.condition("Ready").reason.as_str(), world.holds("Reconciling")), ("BackupRefused", true));
+    assert_eq!(
+        (world.condition("Ready").reason.as_str(), world.holds("Reconciling")),
+        ("BackupRefused", true)
+    );
     let again = world.look();
     assert_eq!(again.status, told, "no toggling");
     assert_eq!(again.start.unwrap().name, "orders-20261122-1000");
@@ -426,11 +430,17 @@ fn the_age_of_the_last_proof_is_held_against_the_objective() {
 
 #[test]
 fn what_would_go_and_what_can_be_restored_follow_from_sealed_backups_only() {
-    let mut world = World::new(&json!({"retention": {"keepLast": 2}, "onFailure": "Reschedule", "failedHistoryLimit": 1}));
+    let mut world = World::new(
+        &json!({"retention": {"keepLast": 2}, "onFailure": "Reschedule", "failedHistoryLimit": 1}),
+    );
     for (hour, seals) in [(10, true), (11, false), (12, true), (13, false), (14, false), (15, true)] {
         world.to(&format!("2026-11-22T{hour}:00:00Z"));
         let name = format!("orders-20261122-{hour}00");
-        if seals { world.seals(&name) } else { world.fails(&name) };
+        if seals {
+            world.seals(&name)
+        } else {
+            world.fails(&name)
+        };
     }
     assert_eq!(world.status().next_prune, ["orders-20261122-1000"]);
     assert_eq!(world.status().recoverable_from.as_deref(), Some("2026-11-22T09:59:00Z"));
@@ -451,7 +461,12 @@ fn only_resources_of_failed_runs_go_and_never_data() {
         at: Some(world.now),
         failure: Some(Failure { reason: reason.into(), message: "m".into(), hint: "h".into() }),
     };
-    let other = |name: &str, state: BackupState| ObservedBackup { name: name.into(), uid: name.into(), state, ..one.clone() };
+    let other = |name: &str, state: BackupState| ObservedBackup {
+        name: name.into(),
+        uid: name.into(),
+        state,
+        ..one.clone()
+    };
     let with_data = ObservedBackup { deletes_data: true, ..other("with-data", failed("Unreachable")) };
     world.observed.backups = vec![
         other("history", failed("HistoryLost")),
