@@ -15,6 +15,7 @@ use super::unlock::UnlockReport;
 use super::{demo, diff};
 use crate::api::Refused;
 use crate::controller::ControllerReason;
+use crate::controller::schedule::ScheduleReason;
 use crate::engine::{EngineError, backups, register};
 use crate::source::SourceError;
 use crate::source::target::TargetError;
@@ -33,6 +34,7 @@ pub fn reasons() -> BTreeSet<&'static str> {
         ControllerReason::REASONS,
         &[backups::UNLOCKED, register::OWNER_GONE],
         ClusterReason::REASONS,
+        ScheduleReason::REASONS,
     ];
     let of_stores = StoreErrorKind::ALL.into_iter().map(StoreErrorKind::name);
     lists.into_iter().flatten().copied().chain(of_stores).collect()

@@ -12,6 +12,7 @@ pub mod make;
 pub mod pods;
 mod process;
 mod reasons;
+pub mod schedule;
 mod status;
 mod watched;
 
@@ -87,7 +88,9 @@ pub async fn run(
         named => named.iter().cloned().map(Some).collect(),
     };
     let controllers = scopes.iter().map(|namespace| of_scope(namespace.as_deref(), &context, stop.clone()));
-    futures::future::join_all(controllers).await;
+    let schedules =
+        scopes.iter().map(|namespace| schedule::control(&context, namespace.as_deref(), stop.clone()));
+    futures::future::join(futures::future::join_all(controllers), futures::future::join_all(schedules)).await;
 }
 
 /// The Backups of one namespace, or of all.

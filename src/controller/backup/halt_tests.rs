@@ -5,6 +5,7 @@ use serde_json::json;
 use super::super::queue::ahead;
 use super::tests::{World, at, backup, failure, sealed};
 use super::*;
+use crate::controller::schedule::SCHEDULED_AT;
 
 /// A run that was suspended goes on with another attempt of each process, and never with what the earlier one has
 /// published.
@@ -83,8 +84,7 @@ fn a_run_that_was_begun_is_canceled_by_a_coordinator_only() {
 
 #[test]
 fn history_is_not_run_again() {
-    for (annotation, value) in
-        [(history::BEGUN_AS, "u-0".to_owned()), (history::START_BEFORE, at(-1).to_string())]
+    for (annotation, value) in [(history::BEGUN_AS, "u-0".to_owned()), (SCHEDULED_AT, at(-3601).to_string())]
     {
         let mut world = World::new(&json!({}));
         let annotations = world.backup.metadata.annotations.get_or_insert_default();
@@ -95,7 +95,7 @@ fn history_is_not_run_again() {
     }
     let mut due = World::new(&json!({}));
     let annotations = due.backup.metadata.annotations.get_or_insert_default();
-    annotations.insert(history::START_BEFORE.into(), at(60).to_string());
+    annotations.insert(SCHEDULED_AT.into(), at(-60).to_string());
     assert_eq!(due.step().start.len(), 1);
 }
 

@@ -1,17 +1,19 @@
 //! Whether a Backup is history: an object that was restored or applied again from elsewhere, after its run. Pure.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::observe::Observed;
 use crate::api::{Backup, Failure};
 use crate::controller::reasons::ControllerReason as Reason;
+use crate::controller::schedule::SCHEDULED_AT;
 
 /// The annotation that a Backup carries once its run was begun: its UID then. It travels with the object where a
 /// status does not: `kubectl get -o yaml`, Velero.
 pub(super) const BEGUN_AS: &str = "vouchsafe.dev/begun-as";
 
-/// The annotation of a Backup made by a schedule: until when it may begin, RFC 3339.
-pub(super) const START_BEFORE: &str = "vouchsafe.dev/start-before";
+/// How long after a schedule decided it a Backup may be seen for the first time: both are this controller's doing, a
+/// moment apart, so one that is older lay somewhere else meanwhile.
+const FIRST_SEEN_WITHIN: SignedDuration = SignedDuration::from_hours(1);
 
 /// Why this Backup must not be run: it was, or its time has passed. `None` for one that is new, or on its way.
 pub(super) fn lost(backup: &Backup, observed: &Observed, now: Timestamp) -> Option<Failure> {
@@ -23,13 +25,16 @@ pub(super) fn lost(backup: &Backup, observed: &Observed, now: Timestamp) -> Opti
     let message = if annotations.contains_key(BEGUN_AS) {
         "its run was begun before, and what became of it is not in its status any more".to_owned()
     } else {
-        let until = annotations.get(START_BEFORE)?;
-        // What nobody can read was not written by a schedule.
-        let past = until.parse::<Timestamp>().map_or(true, |until| until < now);
-        if !past {
+        if backup.status.as_ref().is_some_and(|status| status.phase.is_some()) {
             return None;
         }
-        format!("its schedule wanted it to begin before {until}")
+        let decided = annotations.get(SCHEDULED_AT)?;
+        // What nobody can read was not written by a schedule.
+        let late = decided.parse::<Timestamp>().map_or(true, |at| now.duration_since(at) > FIRST_SEEN_WITHIN);
+        if !late {
+            return None;
+        }
+        format!("its schedule started it at {decided}, and nobody has seen it since")
     };
     let hint =
         "it is not run again: vouchsafe list shows what is in the bucket; delete it, or make a new Backup";
