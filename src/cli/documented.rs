@@ -11,6 +11,7 @@ use super::unlock::UnlockReport;
 use super::{demo, diff};
 use crate::api::Refused;
 use crate::controller::ControllerReason;
+use crate::controller::restore::RestoreReason;
 use crate::engine::{EngineError, backups};
 use crate::source::SourceError;
 use crate::source::target::TargetError;
@@ -27,6 +28,7 @@ pub fn reasons() -> BTreeSet<&'static str> {
         TargetError::REASONS,
         Refused::REASONS,
         ControllerReason::REASONS,
+        RestoreReason::REASONS,
         &[backups::UNLOCKED],
     ];
     let of_stores = StoreErrorKind::ALL.into_iter().map(StoreErrorKind::name);

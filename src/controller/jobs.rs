@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
-use kube::api::ListParams;
+use kube::api::{DeleteParams, ListParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
 
 use super::pods::{ATTEMPT, ORDER, PROCESS, UID};
@@ -66,6 +66,41 @@ pub(super) async fn of_resource(
     let pods = Api::<Pod>::namespaced(client.clone(), namespace).list(&labelled).await?;
     let jobs = jobs.items.iter().filter(|job| is_owned(*job, uid));
     Ok(jobs.filter_map(|job| observed(job, &pods.items)).collect())
+}
+
+/// A Job to delete: this one, and no namesake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doomed {
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+}
+
+impl Doomed {
+    /// That one.
+    #[must_use]
+    pub fn of(job: &ObservedJob) -> Self {
+        Self { name: job.name.clone(), uid: job.uid.clone() }
+    }
+}
+
+/// Deletes Jobs, and their pods with them; one that is gone, or another by now, is left alone.
+///
+/// # Errors
+/// What the API server answers.
+pub(super) async fn delete(client: &Client, namespace: &str, jobs: &[Doomed]) -> Result<(), kube::Error> {
+    let api: Api<Job> = Api::namespaced(client.clone(), namespace);
+    for Doomed { name, uid } in jobs {
+        let only_this = Preconditions { uid: Some(uid.clone()), resource_version: None };
+        let parameters = DeleteParams::background().preconditions(only_this);
+        match api.delete(name, &parameters).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Whether `object` is controlled by the resource with this UID: a name alone proves nothing.

@@ -9,7 +9,10 @@ pub mod make;
 pub mod pods;
 mod process;
 mod reasons;
+mod refusals;
+pub mod restore;
 mod status;
+mod watch;
 
 use std::sync::Arc;
 
@@ -23,7 +26,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
 
-use crate::api::Backup;
+use crate::api::{Backup, Restore};
 
 pub use process::Process;
 pub use reasons::ControllerReason;
@@ -47,6 +50,7 @@ pub struct Settings {
 pub struct Context {
     client: Client,
     settings: Settings,
+    refusals: refusals::Refusals,
 }
 
 impl std::fmt::Debug for Context {
@@ -57,13 +61,20 @@ impl std::fmt::Debug for Context {
 
 /// Reconciles until `stop` ends.
 pub async fn run(client: Client, settings: Settings, stop: impl Future<Output = ()> + Send + Sync + 'static) {
-    let context = Arc::new(Context { client, settings: settings.clone() });
+    let context =
+        Arc::new(Context { client, settings: settings.clone(), refusals: refusals::Refusals::default() });
     let stop = stop.shared();
     let scopes: Vec<Option<String>> = match &settings.namespaces[..] {
         [] => vec![None],
         named => named.iter().cloned().map(Some).collect(),
     };
-    let controllers = scopes.iter().map(|namespace| of_scope(namespace.as_deref(), &context, stop.clone()));
+    let controllers = scopes.iter().map(|namespace| {
+        let namespace = namespace.as_deref();
+        futures::future::join(
+            of_scope(namespace, &context, stop.clone()),
+            watch::watch::<Restore>(namespace, &context, stop.clone()),
+        )
+    });
     futures::future::join_all(controllers).await;
 }
 
