@@ -12,6 +12,7 @@ use super::{demo, diff};
 use crate::api::Refused;
 use crate::controller::ControllerReason;
 use crate::controller::restore::RestoreReason;
+use crate::controller::store::StoreReason;
 use crate::engine::{EngineError, backups};
 use crate::source::SourceError;
 use crate::source::target::TargetError;
@@ -29,6 +30,7 @@ pub fn reasons() -> BTreeSet<&'static str> {
         Refused::REASONS,
         ControllerReason::REASONS,
         RestoreReason::REASONS,
+        StoreReason::REASONS,
         &[backups::UNLOCKED],
     ];
     let of_stores = StoreErrorKind::ALL.into_iter().map(StoreErrorKind::name);

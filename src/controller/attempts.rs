@@ -80,6 +80,12 @@ impl<'a> Attempts<'a> {
         Self { resource, uid, jobs, now, processes, start, waits, hindrance: None, again_after: None }
     }
 
+    /// What there is.
+    #[must_use]
+    pub fn jobs(&self) -> &'a [ObservedJob] {
+        self.jobs
+    }
+
     /// What is known of a process.
     #[must_use]
     pub fn process(&self, name: &str) -> Option<&ProcessStatus> {

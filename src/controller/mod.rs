@@ -12,6 +12,7 @@ mod reasons;
 mod refusals;
 pub mod restore;
 mod status;
+pub mod store;
 mod watch;
 
 use std::sync::Arc;
@@ -26,7 +27,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
 
-use crate::api::{Backup, Restore};
+use crate::api::{Backup, BackupStore, Restore};
 
 pub use process::Process;
 pub use reasons::ControllerReason;
@@ -70,7 +71,8 @@ pub async fn run(client: Client, settings: Settings, stop: impl Future<Output = 
     };
     let controllers = scopes.iter().map(|namespace| {
         let namespace = namespace.as_deref();
-        futures::future::join(
+        futures::future::join3(
+            watch::watch::<BackupStore>(namespace, &context, stop.clone()),
             of_scope(namespace, &context, stop.clone()),
             watch::watch::<Restore>(namespace, &context, stop.clone()),
         )

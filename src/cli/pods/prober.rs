@@ -34,7 +34,9 @@ pub(in crate::cli) struct Prober {
 impl Prober {
     pub(in crate::cli) async fn execute(self, output: OutputFormat) -> Result<(), Failure> {
         let word = match self.probe().await {
-            Ok(Capabilities { delete }) => LastWord::Probed {
+            // Of a store that is only read, nothing was tried by writing.
+            Ok(None) => LastWord::Probed { capabilities: api::Capabilities::default(), note: String::new() },
+            Ok(Some(Capabilities { delete })) => LastWord::Probed {
                 // The probe fails where one of these does not hold; retention locks it does not try.
                 capabilities: api::Capabilities {
                     conditional_create: Some(true),
@@ -55,7 +57,7 @@ impl Prober {
     }
 
     /// With a failure, whether another attempt may do better.
-    async fn probe(&self) -> Result<Capabilities, (Failure, bool)> {
+    async fn probe(&self) -> Result<Option<Capabilities>, (Failure, bool)> {
         let opened = async {
             let objects = self.given.objects()?;
             let scope = objects.of(None);
@@ -64,14 +66,24 @@ impl Prober {
             let destination =
                 destination.ok_or_else(|| EngineError::DestinationMissing(self.destination.clone()))?;
             let errors = Arc::new(ErrorCounts::default());
-            Ok((stores::open_one(destination, None, None, &scope, &errors).await?, signals::interrupt()?))
+            let opened = stores::open_one(destination, None, None, &scope, &errors).await?;
+            Ok((opened.store, store.access_mode, signals::interrupt()?))
         };
-        let (opened, interrupt) = opened.await.map_err(|failure: Failure| {
+        let (store, mode, interrupt) = opened.await.map_err(|failure: Failure| {
             // Whoever makes a store makes its Secret a moment later.
             let again = failure.reason() == Reason::ReferenceMissing.reason();
             (failure, again)
         })?;
-        let probed = interrupt.race(async { Ok(probe(&opened.store).await?) }).await;
+        let tried = async {
+            match mode {
+                api::AccessMode::ReadWrite => Ok(Some(probe(&store).await?)),
+                api::AccessMode::ReadOnly => {
+                    store.list(None, None).await?;
+                    Ok(None)
+                }
+            }
+        };
+        let probed = interrupt.race(tried).await;
         probed.map_err(|error| {
             let again = match &error {
                 EngineError::Store(error) => error.kind().retryable(),
