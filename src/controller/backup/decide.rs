@@ -7,8 +7,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use kube::core::object::HasStatus;
 
-use super::conditions;
 use super::observe::Observed;
+use super::{conditions, readiness};
 use crate::api::{
     Backup, BackupPhase, BackupStatus, BackupStore, Document, Failure, LastWord, Proof, RunStatus,
     ValidatedBackup, ValidatedBackupStore, Witness, digest_of_verdicts, parse_documents,
@@ -17,6 +17,7 @@ use crate::controller::attempts::{ATTEMPTS, Attempts, FIRST_PAUSE, Followed, LON
 use crate::controller::jobs::{JobState, ObservedJob};
 use crate::controller::process::Process;
 use crate::controller::reasons::ControllerReason as Reason;
+use crate::controller::store::StoreReason;
 
 /// Attempts of a coordinator. More than of the others: it is the one that a run can't end without.
 const COORDINATOR_ATTEMPTS: u32 = 20;
@@ -116,8 +117,13 @@ fn given(backup: &Backup, observed: &Observed) -> Result<Given, Unready> {
             (backup.clone(), store, text, false)
         }
     };
+    let raw = store.clone();
     let backup = ValidatedBackup::try_from(backup).map_err(|refusals| refused(refusals.to_string()))?;
     let store = ValidatedBackupStore::try_from(store).map_err(|refusals| refused(refusals.to_string()))?;
+    // What has begun goes on: its own attempts and its deadline say for how long.
+    if !frozen && let Some(failure) = readiness::hindrance(&backup.spec, &store, &raw) {
+        return Err(Unready::Waits(failure));
+    }
     Ok(Given { text, frozen, backup, store })
 }
 
@@ -181,7 +187,8 @@ impl<'a> Draft<'a> {
         self.reach(BackupPhase::Pending);
         let waits = failure.message.clone();
         self.status.failure = Some(failure);
-        self.attempts.again_after = Some(LONGEST_PAUSE);
+        let soon = failure.reason == StoreReason::Probing.reason();
+        self.attempts.again_after = Some(if soon { FIRST_PAUSE } else { LONGEST_PAUSE });
         self.plan(waits)
     }
 

@@ -5,6 +5,7 @@ mod conditions;
 pub mod decide;
 mod observe;
 mod places;
+mod readiness;
 mod status;
 
 use std::sync::Arc;
