@@ -186,8 +186,8 @@ impl<'a> Draft<'a> {
     fn waits(mut self, failure: Failure) -> Plan {
         self.reach(BackupPhase::Pending);
         let waits = failure.message.clone();
-        self.status.failure = Some(failure);
         let soon = failure.reason == StoreReason::Probing.reason();
+        self.status.failure = Some(failure);
         self.attempts.again_after = Some(if soon { FIRST_PAUSE } else { LONGEST_PAUSE });
         self.plan(waits)
     }
