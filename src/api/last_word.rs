@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::condition::Failure;
+use super::store::Capabilities;
 use crate::format::Sha256Digest;
 
 /// Most bytes of a termination message that the kubelet keeps (Kubernetes' documentation, "Customizing the
@@ -76,7 +77,36 @@ pub enum LastWord {
         /// Digest of the verdict as stored.
         sha256: String,
     },
-    /// A worker or a verifier: it could not do its work.
+    /// A restorer: the database is there, and every table was compared; in a dry run, everything was read and
+    /// planned.
+    Restored {
+        /// The run that was restored.
+        run: u32,
+        /// The digest of its manifest as stored.
+        manifest_sha256: String,
+        /// Tables compared.
+        tables: u64,
+        /// Their rows.
+        rows: u64,
+    },
+    /// A restorer: a person asked it to end, and it did.
+    Canceled {
+        /// What it left, in its message.
+        failure: Failure,
+    },
+    /// A restorer: what it needs is not there yet, and nothing was touched. It is started anew until the deadline.
+    NotYet {
+        /// What is missing.
+        failure: Failure,
+    },
+    /// A prober: what its destination is found to do.
+    Probed {
+        /// What the probe proved.
+        capabilities: Capabilities,
+        /// What a person should know; empty: nothing.
+        note: String,
+    },
+    /// A worker, a verifier, a restorer or a prober: it could not do its work.
     Failed {
         /// Why.
         failure: Failure,
@@ -101,13 +131,18 @@ impl LastWord {
         let mut word = self.clone();
         let mut limit = MAX_TEXT;
         loop {
-            if let Self::Void { failure, .. }
-            | Self::LeftOpen { failure }
-            | Self::Held { failure, .. }
-            | Self::Failed { failure, .. } = &mut word
-            {
-                shorten(&mut failure.message, limit);
-                shorten(&mut failure.hint, limit);
+            match &mut word {
+                Self::Void { failure, .. }
+                | Self::LeftOpen { failure }
+                | Self::Held { failure, .. }
+                | Self::Canceled { failure }
+                | Self::NotYet { failure }
+                | Self::Failed { failure, .. } => {
+                    shorten(&mut failure.message, limit);
+                    shorten(&mut failure.hint, limit);
+                }
+                Self::Probed { capabilities: _, note } => shorten(note, limit),
+                Self::Sealed { .. } | Self::Settled | Self::Verdict { .. } | Self::Restored { .. } => {}
             }
             let text = serde_json::to_string(&word).expect("a plain enum with string keys is always JSON");
             if text.len() <= MAX_LAST_WORD || limit == 0 {

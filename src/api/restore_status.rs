@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bounds;
 use super::condition::{Condition, Failure};
-use super::run_status::{LocalityStatus, Progress, RunStatus};
+use super::run_status::{LocalityStatus, ProcessStatus, Progress, RunStatus};
 
 /// What came of a Restore. A terminal phase is final, and phases only go forward.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -56,7 +56,14 @@ pub struct RestoreStatus {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["locality"])
     )]
     pub localities: Vec<LocalityStatus>,
-    /// Why it may say Succeeded.
+    /// Its pod, as the controller sees it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 4),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub processes: Vec<ProcessStatus>,
+    /// Why it may say Succeeded. Absent of a dry run and of a schema alone: there was nothing to compare.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<RestoreProof>,
     /// Why it failed.

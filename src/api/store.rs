@@ -10,6 +10,7 @@ use super::bounds;
 use super::condition::Condition;
 use super::pod_template::PodTemplate;
 use super::reference::{KeyRef, ObjectRef};
+use super::run_status::ProcessStatus;
 pub use crate::plan::locality::LocalityPolicy;
 
 /// The most destinations of one store. CEL compares each with each, so the cost grows with the square.
@@ -282,6 +283,13 @@ pub struct BackupStoreStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     pub ready_destinations: Option<String>,
+    /// Its probes, as the controller sees them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 32),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub processes: Vec<ProcessStatus>,
     /// What was found at each destination.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(

@@ -15,7 +15,9 @@ use super::unlock::UnlockReport;
 use super::{demo, diff};
 use crate::api::Refused;
 use crate::controller::ControllerReason;
+use crate::controller::restore::RestoreReason;
 use crate::controller::schedule::ScheduleReason;
+use crate::controller::store::StoreReason;
 use crate::engine::{EngineError, backups, register};
 use crate::source::SourceError;
 use crate::source::target::TargetError;
@@ -35,6 +37,8 @@ pub fn reasons() -> BTreeSet<&'static str> {
         &[backups::UNLOCKED, register::OWNER_GONE],
         ClusterReason::REASONS,
         ScheduleReason::REASONS,
+        RestoreReason::REASONS,
+        StoreReason::REASONS,
     ];
     let of_stores = StoreErrorKind::ALL.into_iter().map(StoreErrorKind::name);
     lists.into_iter().flatten().copied().chain(of_stores).collect()

@@ -132,6 +132,12 @@ enum Command {
     /// Read one destination back, as a pod that the controller started
     #[command(hide = true)]
     Verifier(pods::verifier::Verifier),
+    /// Bring one backup into a database, as a pod that the controller started
+    #[command(hide = true)]
+    Restorer(pods::restorer::Restorer),
+    /// Try out what one destination can do, as a pod that the controller started
+    #[command(hide = true)]
+    Prober(pods::prober::Prober),
 }
 
 /// An option that a command takes, so that all of them take the same words about stores, and that changes nothing
@@ -209,6 +215,8 @@ impl Arguments {
             Command::Coordinator(command) => command.execute(output).await,
             Command::Worker(command) => command.execute(output).await,
             Command::Verifier(command) => command.execute(output).await,
+            Command::Restorer(command) => command.execute(output).await,
+            Command::Prober(command) => command.execute(output).await,
         }
     }
 }

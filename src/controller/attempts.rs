@@ -108,6 +108,12 @@ impl<'a> Attempts<'a> {
         }
     }
 
+    /// What there is.
+    #[must_use]
+    pub fn jobs(&self) -> &'a [ObservedJob] {
+        self.jobs
+    }
+
     /// What is known of a process.
     #[must_use]
     pub fn process(&self, name: &str) -> Option<&ProcessStatus> {
@@ -153,25 +159,28 @@ impl<'a> Attempts<'a> {
                 (ProcessState::Waiting, None, failure.clone())
             }
             JobState::Running { node } => (ProcessState::Running, node.clone(), None),
-            JobState::Ended { word: Some(word), node, .. } if is_final(word) => {
-                self.note(&name, order, (&job.name, job.attempt), (ProcessState::Done, node.clone(), None));
-                return Followed::Said(word.clone());
-            }
             JobState::Ended { node, word, how, at, .. } => {
-                let failure = match word {
-                    Some(
-                        LastWord::Failed { failure, .. }
-                        | LastWord::LeftOpen { failure }
-                        | LastWord::Held { failure, .. },
-                    ) => failure.clone(),
-                    _ => Reason::ProcessFailed.failure(
+                let silent = || {
+                    Finality::Again(Reason::ProcessFailed.failure(
                         format!("{name}, attempt {}, left no word: {how}", job.attempt),
                         "kubectl logs and kubectl describe pod say more",
-                    ),
+                    ))
                 };
-                let hopeless = matches!(word, Some(LastWord::Failed { again: false, .. }));
-                let held = matches!(word, Some(LastWord::Held { .. }));
-                if hopeless || (job.attempt >= attempts && !held) {
+                let (failure, is_last) = match word.as_ref().map_or_else(silent, finality) {
+                    Finality::Final => {
+                        let state = (ProcessState::Done, node.clone(), None);
+                        self.note(&name, order, (&job.name, job.attempt), state);
+                        // A word is all that is final.
+                        return word.clone().map_or(Followed::Goes, Followed::Said);
+                    }
+                    Finality::Again(failure) => (failure, job.attempt >= attempts),
+                    Finality::NotYet(failure) => {
+                        self.hindrance.get_or_insert_with(|| failure.clone());
+                        (failure, false)
+                    }
+                    Finality::Hopeless(failure) => (failure, true),
+                };
+                if is_last {
                     let state = (ProcessState::Failed, node.clone(), Some(failure.clone()));
                     self.note(&name, order, (&job.name, job.attempt), state);
                     return Followed::GivenUp(failure);
@@ -185,9 +194,6 @@ impl<'a> Attempts<'a> {
                 let left = Duration::try_from(due.duration_since(self.now)).unwrap_or(pause);
                 self.look_again(left);
                 self.waits.push(format!("before attempt {} of {name}: {}", job.attempt + 1, failure.message));
-                if held {
-                    self.hindrance.get_or_insert_with(|| failure.clone());
-                }
                 (ProcessState::Waiting, node.clone(), Some(failure))
             }
         };
@@ -251,15 +257,35 @@ impl<'a> Attempts<'a> {
 
 /// Whether its process has left a word that no other attempt would change.
 fn has_said(job: &ObservedJob) -> bool {
-    matches!(&job.state, JobState::Ended { word: Some(word), .. } if is_final(word))
+    let JobState::Ended { word: Some(word), .. } = &job.state else { return false };
+    matches!(finality(word), Finality::Final)
 }
 
-/// Whether another attempt would say no more.
-const fn is_final(word: &LastWord) -> bool {
+/// What a last word says about further attempts.
+enum Finality {
+    /// Another attempt would say no more.
+    Final,
+    /// Another attempt may do better; not for ever.
+    Again(Failure),
+    /// Another attempt does better once something is there, or out of the way; as long as it takes.
+    NotYet(Failure),
+    /// Another attempt would fail alike.
+    Hopeless(Failure),
+}
+
+fn finality(word: &LastWord) -> Finality {
     match word {
-        LastWord::Sealed { .. } | LastWord::Void { .. } | LastWord::Settled | LastWord::Verdict { .. } => {
-            true
+        LastWord::Sealed { .. }
+        | LastWord::Void { .. }
+        | LastWord::Settled
+        | LastWord::Verdict { .. }
+        | LastWord::Restored { .. }
+        | LastWord::Canceled { .. }
+        | LastWord::Probed { .. } => Finality::Final,
+        LastWord::LeftOpen { failure } | LastWord::Failed { failure, again: true } => {
+            Finality::Again(failure.clone())
         }
-        LastWord::LeftOpen { .. } | LastWord::Held { .. } | LastWord::Failed { .. } => false,
+        LastWord::NotYet { failure } | LastWord::Held { failure, .. } => Finality::NotYet(failure.clone()),
+        LastWord::Failed { failure, again: false } => Finality::Hopeless(failure.clone()),
     }
 }

@@ -12,8 +12,12 @@ pub mod make;
 pub mod pods;
 mod process;
 mod reasons;
+mod refusals;
+pub mod restore;
 pub mod schedule;
 mod status;
+pub mod store;
+mod watch;
 mod watched;
 
 use std::sync::Arc;
@@ -31,7 +35,7 @@ use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
 use tracing::Instrument;
 
-use crate::api::Backup;
+use crate::api::{Backup, BackupStore, Restore};
 use crate::telemetry::levels::Levels;
 
 pub use watched::Telemetry;
@@ -65,6 +69,7 @@ pub struct Context {
     settings: Settings,
     telemetry: Telemetry,
     recorder: Recorder,
+    refusals: refusals::Refusals,
 }
 
 impl std::fmt::Debug for Context {
@@ -81,16 +86,23 @@ pub async fn run(
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
     let recorder = events::recorder(client.clone());
-    let context = Arc::new(Context { client, settings: settings.clone(), telemetry, recorder });
+    let refusals = refusals::Refusals::default();
+    let context = Arc::new(Context { client, settings: settings.clone(), telemetry, recorder, refusals });
     let stop = stop.shared();
     let scopes: Vec<Option<String>> = match &settings.namespaces[..] {
         [] => vec![None],
         named => named.iter().cloned().map(Some).collect(),
     };
-    let controllers = scopes.iter().map(|namespace| of_scope(namespace.as_deref(), &context, stop.clone()));
-    let schedules =
-        scopes.iter().map(|namespace| schedule::control(&context, namespace.as_deref(), stop.clone()));
-    futures::future::join(futures::future::join_all(controllers), futures::future::join_all(schedules)).await;
+    let controllers = scopes.iter().map(|namespace| {
+        let namespace = namespace.as_deref();
+        futures::future::join4(
+            watch::watch::<BackupStore>(namespace, &context, stop.clone(), |_, _| {}),
+            of_scope(namespace, &context, stop.clone()),
+            watch::watch::<Restore>(namespace, &context, stop.clone(), |_, _| {}),
+            schedule::control(&context, namespace, stop.clone()),
+        )
+    });
+    futures::future::join_all(controllers).await;
 }
 
 /// The Backups of one namespace, or of all.
@@ -122,7 +134,7 @@ async fn of_scope(
                 Ok((object, _)) => tracing::debug!(backup = %object, "reconciled"),
                 Err(error) => {
                     watch.failed(&error);
-                    tracing::warn!(%error, "not reconciled; it is tried again");
+                    tracing::warn!(error = %watched::chain(&error), "not reconciled; it is tried again");
                 }
             }
             std::future::ready(())

@@ -98,16 +98,27 @@ impl Watch {
     }
 }
 
-/// What lines of a Backup's reconciliation belong to.
-pub(super) fn span(backup: &Backup) -> Span {
-    let run = backup.status.as_ref().and_then(|status| status.run.as_ref()?.number);
+/// What lines of an object's reconciliation belong to.
+pub(super) fn span<K: Resource<DynamicType = ()>>(object: &K) -> Span {
     tracing::info_span!(
         "reconcile",
-        namespace = backup.namespace(),
-        backup = backup.name_any(),
-        uid = backup.uid(),
-        run
+        kind = %K::kind(&()),
+        namespace = object.namespace(),
+        name = object.name_any(),
+        uid = object.uid(),
+        run = tracing::field::Empty
     )
+}
+
+/// An error with all its causes, on one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
 }
 
 /// Tells what `written` says that `before` did not.

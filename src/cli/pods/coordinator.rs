@@ -54,7 +54,12 @@ impl Coordinator {
             | LastWord::Failed { failure, .. } => {
                 output::print(&format!("{}: {}", failure.reason, failure.message))
             }
-            LastWord::Settled | LastWord::Verdict { .. } => Ok(()),
+            LastWord::Settled
+            | LastWord::Verdict { .. }
+            | LastWord::Restored { .. }
+            | LastWord::Canceled { .. }
+            | LastWord::NotYet { .. }
+            | LastWord::Probed { .. } => Ok(()),
         }
     }
 

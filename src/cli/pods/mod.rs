@@ -1,11 +1,13 @@
-//! The processes of a run in a cluster: `coordinator`, `worker`, `verifier`. Each is a pod that the controller
-//! made, reads its resources from a mounted file, does its part with the same engine as every other command, and
+//! The processes of a run in a cluster: `coordinator`, `worker`, `verifier`, `restorer`, `prober`. Each is a pod
+//! that the controller made, reads its resources from a mounted file, does its part with the same engine as every other command, and
 //! leaves one last word for the controller.
 
 pub(super) mod coordinator;
 mod crew;
 mod last_word;
+pub(super) mod prober;
 mod publication;
+pub(super) mod restorer;
 pub(super) mod verifier;
 pub(super) mod worker;
 
@@ -30,6 +32,9 @@ pub(super) struct Given {
     /// The folder of mounted ConfigMaps, one folder each
     #[arg(long, value_name = "FOLDER")]
     config_maps: PathBuf,
+    /// The folder of mounted claims, one folder each
+    #[arg(long, value_name = "FOLDER", default_value = "/var/lib/vouchsafe/claims")]
+    claims: PathBuf,
     /// Where the last word goes
     #[arg(long, value_name = "FILE", default_value = "/dev/termination-log")]
     last_word: PathBuf,
@@ -39,7 +44,7 @@ impl Given {
     /// The resources, with the Secrets and ConfigMaps that are mounted here.
     fn objects(&self) -> Result<Objects, Failure> {
         let mut objects = Objects::read(&self.objects)?;
-        objects.mounted(&self.secrets, &self.config_maps)?;
+        objects.mounted(&self.secrets, &self.config_maps, &self.claims)?;
         Ok(objects)
     }
 }

@@ -1,25 +1,89 @@
-//! What a coordinator publishes of its run, and what it reads there: its own Backup's status, and nothing else of
-//! the cluster.
+//! What a coordinator or a restorer publishes of its work, and what it reads there: the status of its own resource,
+//! and nothing else of the cluster.
 
+use std::fmt::Debug;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
 use kube::api::{Patch, PatchParams};
+use kube::core::NamespaceResourceScope;
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client};
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::sync::watch;
 
 use super::super::Failure;
-use crate::api::{self, Backup, Identity, RunStatus};
+use crate::api::{self, Backup, Identity, Restore, RunStatus};
 use crate::engine::EngineError;
 use crate::engine::progress::{Progress, Report, Stage};
 
-/// The field manager of everything that a coordinator writes.
-const MANAGER: &str = "vouchsafe-coordinator";
+/// A kind whose pods publish how far they are.
+pub(super) trait Published:
+    Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
+{
+    /// The field manager of everything that its pod writes.
+    const MANAGER: &'static str;
+    /// The stage whose advance is the work's progress.
+    const ADVANCES: Stage;
+
+    /// Whether a person asked for its end.
+    fn is_canceled(&self) -> bool;
+
+    /// `run.step` of a stage; `None` for a stage that is part of another.
+    fn step(stage: Stage) -> Option<&'static str>;
+}
+
+impl Published for Backup {
+    const MANAGER: &'static str = "vouchsafe-coordinator";
+    const ADVANCES: Stage = Stage::Export;
+
+    fn is_canceled(&self) -> bool {
+        self.spec.cancel == Some(true)
+    }
+
+    fn step(stage: Stage) -> Option<&'static str> {
+        match stage {
+            Stage::Resolve => Some("Resolving"),
+            Stage::Export => Some("Exporting"),
+            Stage::Count => Some("Counting"),
+            Stage::Write => Some("WritingMetadata"),
+            Stage::Verify => Some("Verifying"),
+            Stage::Seal => Some("Sealing"),
+            Stage::Schema | Stage::Load | Stage::Finish | Stage::Compare => None,
+        }
+    }
+}
+
+impl Published for Restore {
+    const MANAGER: &'static str = "vouchsafe-restorer";
+    const ADVANCES: Stage = Stage::Load;
+
+    fn is_canceled(&self) -> bool {
+        self.spec.cancel == Some(true)
+    }
+
+    fn step(stage: Stage) -> Option<&'static str> {
+        match stage {
+            // The backup is read back before anything is touched.
+            Stage::Resolve | Stage::Verify => Some("Resolving"),
+            Stage::Schema => Some("PreData"),
+            Stage::Load => Some("Data"),
+            Stage::Finish => Some("PostData"),
+            Stage::Compare => Some("Verifying"),
+            Stage::Export | Stage::Count | Stage::Write | Stage::Seal => None,
+        }
+    }
+}
 
 /// The least time between two writes of mere progress.
 const BETWEEN_WRITES: Duration = Duration::from_secs(2);
@@ -27,27 +91,29 @@ const BETWEEN_WRITES: Duration = Duration::from_secs(2);
 /// How long a write is tried again, when the API server does not answer.
 const WRITE_PATIENCE: Duration = Duration::from_secs(120);
 
-/// The status of one Backup, as its coordinator writes and watches it.
+/// The status of one resource, as its pod writes and watches it.
 #[derive(Debug)]
-pub(super) struct Publication {
-    api: Api<Backup>,
+pub(super) struct Publication<K: Published = Backup> {
+    api: Api<K>,
     name: String,
     uid: String,
     attempt: u32,
     run: Mutex<RunStatus>,
     progress: Mutex<api::Progress>,
-    seen: watch::Receiver<Option<Backup>>,
+    seen: watch::Receiver<Option<K>>,
     dirty: AtomicBool,
+    /// Bytes that the stage whose advance is progress has ahead, 0 if unknown.
+    ahead: AtomicU64,
 }
 
-impl Publication {
+impl<K: Published> Publication<K> {
     /// That of `identity`, in the cluster that this pod runs in.
     pub(super) async fn of(identity: &Identity, attempt: u32) -> Result<Self, Failure> {
         let client = Client::try_default().await.map_err(|error| {
             Failure::internal(format!("the Kubernetes API can't be reached from this pod: {error}"))
         })?;
         let namespace = identity.namespace.clone().unwrap_or_else(|| "default".into());
-        let api: Api<Backup> = Api::namespaced(client, &namespace);
+        let api: Api<K> = Api::namespaced(client, &namespace);
         let (sender, seen) = watch::channel(None);
         let mut watched = watcher::watch_object(api.clone(), &identity.name).default_backoff().boxed();
         tokio::spawn(async move {
@@ -59,7 +125,7 @@ impl Publication {
                         }
                     }
                     Err(error) => {
-                        tracing::warn!(%error, "the watch of the own Backup was cut; it is begun again")
+                        tracing::warn!(%error, "the watch of the own resource was cut; it is begun again")
                     }
                 }
             }
@@ -73,6 +139,7 @@ impl Publication {
             progress: Mutex::default(),
             seen,
             dirty: AtomicBool::new(false),
+            ahead: AtomicU64::new(0),
         })
     }
 
@@ -92,7 +159,8 @@ impl Publication {
                     tokio::time::sleep(BETWEEN_WRITES).await;
                 }
                 Err(error) => {
-                    let message = format!("the status of Backup {} can't be written: {error}", self.name);
+                    let message =
+                        format!("the status of {} {} can't be written: {error}", K::kind(&()), self.name);
                     return Err(EngineError::Task(message));
                 }
             }
@@ -106,7 +174,7 @@ impl Publication {
         // The UID: a Backup of the same name, made after this one was deleted, is none of ours.
         let mut patch = json!({
             "apiVersion": api::API_VERSION,
-            "kind": "Backup",
+            "kind": K::kind(&()),
             "metadata": {"name": self.name, "uid": self.uid},
             "status": {"run": run, "progress": progress},
         });
@@ -114,31 +182,31 @@ impl Publication {
             // An object that was there and is empty now is made null by the API server, and then refused by it.
             patch["status"]["progress"] = json!({"ticketsSettled": 0});
         }
-        let parameters = PatchParams::apply(MANAGER).force();
+        let parameters = PatchParams::apply(K::MANAGER).force();
         self.api.patch_status(&self.name, &parameters, &Patch::Apply(&patch)).await.map(drop)
     }
 
-    /// Waits until the watched Backup answers `question`.
+    /// Waits until the watched resource answers `question`.
     pub(super) async fn wait_for<T>(
         &self,
-        question: impl Fn(&Backup) -> Option<Result<T, EngineError>>,
+        question: impl Fn(&K) -> Option<Result<T, EngineError>>,
     ) -> Result<T, EngineError> {
         let mut seen = self.seen.clone();
         loop {
             let answer = match &*seen.borrow_and_update() {
-                Some(backup) if backup.metadata.uid.as_deref() == Some(&*self.uid) => question(backup),
+                Some(own) if own.meta().uid.as_deref() == Some(&*self.uid) => question(own),
                 _ => None,
             };
             if let Some(answer) = answer {
                 return answer;
             }
             if seen.changed().await.is_err() {
-                return Err(EngineError::Task("the watch of the own Backup has ended".into()));
+                return Err(EngineError::Task("the watch of the own resource has ended".into()));
             }
         }
     }
 
-    /// Calls `cancel` when the Backup says so, or is gone.
+    /// Calls `cancel` when the resource says so, or is gone.
     pub(super) fn watch_for_cancel(
         &self,
         cancel: impl FnOnce() + Send + 'static,
@@ -146,12 +214,12 @@ impl Publication {
         let mut seen = self.seen.clone();
         let uid = self.uid.clone();
         tokio::spawn(async move {
-            let is_there = |backup: &Option<Backup>| backup.is_some();
-            let asked = |backup: &Option<Backup>| {
-                backup.as_ref().is_none_or(|backup| {
-                    backup.metadata.uid.as_deref() != Some(&*uid)
-                        || backup.metadata.deletion_timestamp.is_some()
-                        || backup.spec.cancel == Some(true)
+            let is_there = |own: &Option<K>| own.is_some();
+            let asked = |own: &Option<K>| {
+                own.as_ref().is_none_or(|own| {
+                    own.meta().uid.as_deref() != Some(&*uid)
+                        || own.meta().deletion_timestamp.is_some()
+                        || own.is_canceled()
                 })
             };
             if seen.wait_for(is_there).await.is_ok() && seen.wait_for(asked).await.is_ok() {
@@ -166,29 +234,24 @@ impl Publication {
         Progress::new(move |report| {
             shown.report(report.clone());
             match report {
-                Report::Began { stage, items, .. } => publication.began(stage, items),
-                Report::Advanced { stage: Stage::Export, items, bytes } => publication.exported(items, bytes),
+                Report::Began { stage, items, bytes } => publication.began(stage, items, bytes),
+                Report::Advanced { stage, items, bytes } if stage == K::ADVANCES => {
+                    publication.advanced(items, bytes)
+                }
                 Report::Advanced { .. } | Report::Note(_) => {}
             }
         })
     }
 
-    fn began(self: &std::sync::Arc<Self>, stage: Stage, items: u64) {
-        let step = match stage {
-            Stage::Resolve => "Resolving",
-            Stage::Export => "Exporting",
-            Stage::Count => "Counting",
-            Stage::Write => "WritingMetadata",
-            Stage::Verify => "Verifying",
-            Stage::Seal => "Sealing",
-            Stage::Schema | Stage::Load | Stage::Finish | Stage::Compare => return,
-        };
+    fn began(self: &std::sync::Arc<Self>, stage: Stage, items: u64, bytes: u64) {
+        let Some(step) = K::step(stage) else { return };
         {
             let mut run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
             run.attempt = Some(i64::from(self.attempt));
             run.step = Some(step.to_owned());
         }
-        if stage == Stage::Export {
+        if stage == K::ADVANCES {
+            self.ahead.store(bytes, Ordering::Relaxed);
             let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
             *progress = api::Progress {
                 tickets_planned: i64::try_from(items).ok(),
@@ -199,7 +262,7 @@ impl Publication {
         self.write_soon();
     }
 
-    fn exported(self: &std::sync::Arc<Self>, items: u64, bytes: u64) {
+    fn advanced(self: &std::sync::Arc<Self>, items: u64, bytes: u64) {
         {
             let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
             let add = |sum: &mut Option<i64>, more: u64| {
@@ -207,10 +270,13 @@ impl Publication {
             };
             add(&mut progress.tickets_settled, items);
             add(&mut progress.bytes_read, bytes);
-            let (settled, planned) =
-                (progress.tickets_settled, progress.tickets_planned.filter(|all| *all > 0));
-            progress.percent = settled.zip(planned).and_then(|(settled, all)| {
-                i32::try_from(settled.saturating_mul(100) / all).ok().map(|it| it.min(100))
+            // Tickets where they are counted, else bytes.
+            let tickets = (progress.tickets_settled, progress.tickets_planned);
+            let ahead = i64::try_from(self.ahead.load(Ordering::Relaxed)).ok();
+            let (done, all) = if tickets.0 > Some(0) { tickets } else { (progress.bytes_read, ahead) };
+            let share = done.zip(all.filter(|all| *all > 0));
+            progress.percent = share.map(|(done, all)| {
+                i32::try_from(done.saturating_mul(100) / all).map_or(100, |percent| percent.clamp(0, 100))
             });
         }
         self.write_soon();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::super::Failure;
 use super::super::output::{self, Reason};
@@ -15,6 +15,8 @@ pub(in crate::cli) struct Objects {
     documents: Vec<Document>,
     /// Whether Secrets and ConfigMaps are those that are mounted, so that nothing stands in for a missing one.
     mounted: bool,
+    /// The folder of mounted claims, one folder each; absent where there is no Kubernetes.
+    claims: Option<PathBuf>,
 }
 
 /// What is to be carried out.
@@ -51,7 +53,7 @@ impl Objects {
             let file = std::fs::File::open(path).map_err(unreadable)?;
             file.take(limit).read_to_string(&mut text).map_err(unreadable)?;
         }
-        let parsed = parse_documents(&text).map(|documents| Self { documents, mounted: false });
+        let parsed = parse_documents(&text).map(|documents| Self { documents, mounted: false, claims: None });
         parsed.map_err(|error| {
             let message = match &error {
                 DocumentError::Refused { refusals, .. } => format!("{shown}: {error}:\n{refusals}"),
@@ -63,10 +65,16 @@ impl Objects {
 
     /// Adds what is mounted: a folder for each Secret and ConfigMap, with a file for each key. An optional one that
     /// is not there is an empty folder, or none.
-    pub(in crate::cli) fn mounted(&mut self, secrets: &Path, config_maps: &Path) -> Result<(), Failure> {
+    pub(in crate::cli) fn mounted(
+        &mut self,
+        secrets: &Path,
+        config_maps: &Path,
+        claims: &Path,
+    ) -> Result<(), Failure> {
         self.documents.extend(folders(secrets)?.into_iter().map(Document::Secret));
         self.documents.extend(folders(config_maps)?.into_iter().map(Document::ConfigMap));
         self.mounted = true;
+        self.claims = Some(claims.to_owned());
         Ok(())
     }
 
@@ -136,6 +144,20 @@ impl<'a> Scope<'a> {
             _ => None,
         });
         backup.ok_or_else(|| missing("spec.from.backup", "Backup", name))
+    }
+
+    /// The Restore of that name.
+    pub(in crate::cli) fn restore(&self, name: &str) -> Result<&'a api::Restore, Failure> {
+        let restore = self.find(name, |document| match document {
+            Document::Restore(restore) => Some(&**restore),
+            _ => None,
+        });
+        restore.ok_or_else(|| missing("--restore", "Restore", name))
+    }
+
+    /// Where a claim is mounted; `None` without Kubernetes.
+    pub(in crate::cli) fn claim(&self, name: &str) -> Option<PathBuf> {
+        self.objects.claims.as_ref().map(|claims| claims.join(name))
     }
 
     /// The Secret of that name, if the file has it; where Secrets are mounted, it must be there.

@@ -96,72 +96,11 @@ impl Run {
     ) -> Result<(), Failure> {
         let validated: ValidatedRestore = file::validated("Restore", raw.clone())?;
         notice("Restore", &validated.without_effect_here());
-        let ValidatedRestore {
-            identity,
-            from,
-            target: ValidatedTarget { server, database },
-            mode,
-            missing_roles,
-            owner,
-            privileges,
-            selection,
-            schema_only,
-            dry_run,
-            expect_manifest_sha256,
-            execution_locality: _,
-            parallelism,
-            pod_template: _,
-            deadline,
-            suspend,
-            cancel,
-        } = validated;
-        may_run(suspend, cancel)?;
-        let deadline = deadline.map(Deadline::within);
-        let scope = objects.of(identity.namespace.as_deref());
-        let (store, collection, run) = match from {
-            ValidatedFrom::Run { store, collection, run } => (store, collection, run),
-            ValidatedFrom::Backup(name) => {
-                let backup: ValidatedBackup = file::validated("Backup", scope.backup(&name)?.clone())?;
-                (backup.spec.store, backup.spec.collection, None)
-            }
-        };
-        let run = run.map(u32::try_from).transpose().map_err(|_| {
-            Failure::usage("spec.from.run: there is no such run", "vouchsafe list shows a collection's runs")
-        })?;
-        let store = validated_store(scope.store(&store, "spec.from")?)?;
-        let target = reach::endpoint(&server, "spec.target.postgres", &database, &scope)?;
-        let selection = selection::converted(&selection);
-        let expect_manifest = expect_manifest_sha256.map(|digest| digest.parse()).transpose();
-        let expect_manifest = expect_manifest.map_err(|error| {
-            Failure::usage(format!("spec.expectManifestSha256: {error}"), "vouchsafe show prints it")
-        })?;
+        may_run(validated.suspend, validated.cancel)?;
+        let deadline = validated.deadline.map(Deadline::within);
         let (interrupt, stop) = signals::interrupt()?.of_part();
-        let opened = stores::open(&store, collection.as_deref(), None, &scope).await?;
-        let job = RestoreJob {
-            destinations: opened.destinations,
-            register: opened.register,
-            run,
-            expect_manifest,
-            target,
-            maintenance_database: MAINTENANCE_DATABASE.to_owned(),
-            selection,
-            schema_only,
-            dry_run,
-            no_owner: false,
-            no_privileges: privileges == Privileges::Skip,
-            policy: RestorePolicy {
-                place: match mode {
-                    RestoreMode::CreateDatabase => RestorePlace::NewDatabase,
-                    RestoreMode::IntoEmptySchemas => RestorePlace::EmptySchemas,
-                },
-                owner,
-                create_roles: missing_roles == MissingRoles::Create,
-            },
-            parallelism: parallelism.get() as usize,
-            tools: self.tools.tools(),
-            interrupt,
-            progress: progress::shown(output),
-        };
+        let means = RestoreMeans { tools: self.tools.tools(), interrupt, progress: progress::shown(output) };
+        let job = restore_job(objects, validated, means).await?;
         let restored = match deadline {
             None => restore(&job).await,
             Some(deadline) => deadline.over(stop, restore(&job)).await,
@@ -181,6 +120,85 @@ pub(super) struct Means {
     pub(super) deadline: Option<Deadline>,
     pub(super) interrupt: Interrupt,
     pub(super) progress: Progress,
+}
+
+/// What a restore needs besides its resources.
+pub(super) struct RestoreMeans {
+    pub(super) tools: Tools,
+    pub(super) interrupt: Interrupt,
+    pub(super) progress: Progress,
+}
+
+/// A Restore with everything opened that it names.
+pub(super) async fn restore_job(
+    objects: &Objects,
+    restore: ValidatedRestore,
+    means: RestoreMeans,
+) -> Result<RestoreJob, Failure> {
+    let ValidatedRestore {
+        identity,
+        from,
+        target: ValidatedTarget { server, database },
+        mode,
+        missing_roles,
+        owner,
+        privileges,
+        selection,
+        schema_only,
+        dry_run,
+        expect_manifest_sha256,
+        execution_locality: _,
+        parallelism,
+        pod_template: _,
+        deadline: _,
+        suspend: _,
+        cancel: _,
+    } = restore;
+    let scope = objects.of(identity.namespace.as_deref());
+    let (store, collection, run) = match from {
+        ValidatedFrom::Run { store, collection, run } => (store, collection, run),
+        ValidatedFrom::Backup(name) => {
+            let backup: ValidatedBackup = file::validated("Backup", scope.backup(&name)?.clone())?;
+            (backup.spec.store, backup.spec.collection, None)
+        }
+    };
+    let run = run.map(u32::try_from).transpose().map_err(|_| {
+        Failure::usage("spec.from.run: there is no such run", "vouchsafe list shows a collection's runs")
+    })?;
+    let store = validated_store(scope.store(&store, "spec.from")?)?;
+    let target = reach::endpoint(&server, "spec.target.postgres", &database, &scope)?;
+    let selection = selection::converted(&selection);
+    let expect_manifest = expect_manifest_sha256.map(|digest| digest.parse()).transpose();
+    let expect_manifest = expect_manifest.map_err(|error| {
+        Failure::usage(format!("spec.expectManifestSha256: {error}"), "vouchsafe show prints it")
+    })?;
+    let opened = stores::open(&store, collection.as_deref(), None, &scope).await?;
+    let RestoreMeans { tools, interrupt, progress } = means;
+    Ok(RestoreJob {
+        destinations: opened.destinations,
+        register: opened.register,
+        run,
+        expect_manifest,
+        target,
+        maintenance_database: MAINTENANCE_DATABASE.to_owned(),
+        selection,
+        schema_only,
+        dry_run,
+        no_owner: false,
+        no_privileges: privileges == Privileges::Skip,
+        policy: RestorePolicy {
+            place: match mode {
+                RestoreMode::CreateDatabase => RestorePlace::NewDatabase,
+                RestoreMode::IntoEmptySchemas => RestorePlace::EmptySchemas,
+            },
+            owner,
+            create_roles: missing_roles == MissingRoles::Create,
+        },
+        parallelism: parallelism.get() as usize,
+        tools,
+        interrupt,
+        progress,
+    })
 }
 
 /// A Backup with everything opened that it names.

@@ -80,10 +80,22 @@ fn place(
     scope: &Scope<'_>,
 ) -> Result<(StoreUrl, S3Options), Failure> {
     match &destination.place {
-        Place::Folder(FolderPlace::Claim { claim, .. }) => Err(Failure::usage(
-            format!("{path}.file.claim: {claim} is a claim, and there is no Kubernetes here to mount it"),
-            "name a folder of this machine: file.path, absolute, without a claim",
-        )),
+        Place::Folder(FolderPlace::Claim { claim, path: inside }) => {
+            let mounted = scope.claim(claim).ok_or_else(|| {
+                Failure::usage(
+                    format!(
+                        "{path}.file.claim: {claim} is a claim, and there is no Kubernetes here to mount it"
+                    ),
+                    "name a folder of this machine: file.path, absolute, without a claim",
+                )
+            })?;
+            let root = StoreUrl::File(FileLocation { root: mounted, prefix: String::new() });
+            let url = root.join(inside).map_err(|error| {
+                let hint = "segments of letters, digits, '.', '_' and '-'";
+                Failure::usage(format!("{path}.file.path: {}", output::chain(&error)), hint)
+            })?;
+            Ok((url, S3Options::default()))
+        }
         Place::Folder(FolderPlace::Here(folder)) => {
             if let Some(secret) = &destination.credentials_secret {
                 eprintln!("{path}.credentialsSecret: {secret} has no effect on a folder");

@@ -8,9 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use kube::core::object::HasStatus;
 
 use super::conditions::{self, Held};
-use super::history;
 use super::observe::Observed;
-use super::resolved;
+use super::{history, readiness, resolved};
 use crate::api::{
     Backup, BackupPhase, BackupStatus, BackupStore, Document, Failure, LastWord, RunStatus, ValidatedBackup,
     ValidatedBackupStore, Witness, parse_documents,
@@ -19,6 +18,7 @@ use crate::controller::attempts::{ATTEMPTS, Attempts, FIRST_PAUSE, Followed, LON
 use crate::controller::jobs::{JobState, ObservedJob};
 use crate::controller::process::Process;
 use crate::controller::reasons::ControllerReason as Reason;
+use crate::controller::store::StoreReason;
 
 /// Attempts of a coordinator. More than of the others: it is the one that a run can't end without.
 const COORDINATOR_ATTEMPTS: u32 = 50;
@@ -108,7 +108,7 @@ pub fn decide(backup: &Backup, observed: &Observed, image: &str, now: Timestamp)
     draft.start_coordinator();
     draft.workers(&given);
     draft.verifiers(observed);
-    draft.goes_on(given, orphan(observed))
+    draft.goes_on(given, orphan(observed), observed.refused.clone())
 }
 
 /// The owner of the run that was in the last coordinator's way, if nobody is at it and its owner is not at work here.
@@ -150,8 +150,13 @@ fn given(backup: &Backup, observed: &Observed) -> Result<Given, Unready> {
             (backup.clone(), store, text, false)
         }
     };
+    let raw = store.clone();
     let backup = ValidatedBackup::try_from(backup).map_err(|refusals| refused(refusals.to_string()))?;
     let store = ValidatedBackupStore::try_from(store).map_err(|refusals| refused(refusals.to_string()))?;
+    // What has begun goes on: its own attempts and its deadline say for how long.
+    if !frozen && let Some(failure) = readiness::hindrance(&backup.spec, &store, &raw) {
+        return Err(Unready::Waits(failure));
+    }
     Ok(Given { text, frozen, backup, store })
 }
 
@@ -228,8 +233,9 @@ impl<'a> Draft<'a> {
     fn waits(mut self, failure: Failure) -> Plan {
         self.reach(BackupPhase::Pending);
         let waits = failure.message.clone();
+        let soon = failure.reason == StoreReason::Probing.reason();
         self.status.failure = Some(failure);
-        self.attempts.again_after = Some(LONGEST_PAUSE);
+        self.attempts.again_after = Some(if soon { FIRST_PAUSE } else { LONGEST_PAUSE });
         self.plan(waits)
     }
 
@@ -383,9 +389,9 @@ impl<'a> Draft<'a> {
         Some((never_began, reason.failure(message, "look at its pods, and make a Backup anew")))
     }
 
-    fn goes_on(mut self, given: Given, orphan: Option<String>) -> Plan {
+    fn goes_on(mut self, given: Given, orphan: Option<String>, refused: Option<Failure>) -> Plan {
         if self.status.failure.is_none() {
-            self.status.failure = self.attempts.hindrance.take();
+            self.status.failure = self.attempts.hindrance.take().or(refused);
         }
         if let Some((never_began, late)) = self.too_late(&given) {
             let left = self.attempts.stop_all();

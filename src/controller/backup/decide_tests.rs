@@ -19,9 +19,20 @@ pub(super) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + seconds).unwrap()
 }
 
+/// What a probe found at a destination.
+fn found(name: &str, ready: &str) -> serde_json::Value {
+    let reason = if ready == "True" { "Probed" } else { "NoSuchBucket" };
+    json!({"name": name, "conditions": [{
+        "type": "Ready", "status": ready, "reason": reason, "message": "no bucket", "observedGeneration": 1,
+        "lastTransitionTime": at(0).to_string(),
+    }]})
+}
+
 pub(super) fn store() -> BackupStore {
     let value = json!({
-        "apiVersion": "vouchsafe.dev/v1alpha1", "kind": "BackupStore", "metadata": {"name": "orders", "namespace": "shop"},
+        "apiVersion": "vouchsafe.dev/v1alpha1", "kind": "BackupStore",
+        "metadata": {"name": "orders", "namespace": "shop", "generation": 1},
+        "status": {"destinations": [found("eu", "True"), found("us", "True")]},
         "spec": {"destinations": [
             {"name": "eu", "default": true, "locality": "region=eu-west1", "s3": {"bucket": "orders-eu", "region": "eu-west-1"}},
             {"name": "us", "locality": "region=us-east1", "s3": {"bucket": "orders-us", "region": "us-east-1"}},
@@ -65,6 +76,7 @@ impl World {
             jobs: Vec::new(),
             ahead: 0,
             at_work: BTreeSet::new(),
+            refused: None,
         };
         Self { backup: backup(extra), observed, seconds: 0 }
     }
@@ -324,6 +336,39 @@ fn a_store_that_is_not_there_is_waited_for_and_one_that_changes_is_not_followed(
     let frozen = objects(&world.backup, &store());
     world.observed.store.as_mut().unwrap().spec.destinations.pop();
     assert_eq!(world.step().given.unwrap().text, frozen);
+}
+
+#[test]
+fn destinations_that_are_not_ready_are_waited_for_and_only_those_that_it_writes_to() {
+    let mut world = World::new(&json!({}));
+    let status = |us: &str| {
+        serde_json::from_value(json!({"destinations": [found("eu", "True"), found("us", us)]})).unwrap()
+    };
+    world.observed.store.as_mut().unwrap().status = None;
+    assert!(world.step().again_after.is_some_and(|after| after <= std::time::Duration::from_secs(5)));
+    assert_eq!((world.phase(), world.reason()), (BackupPhase::Pending, "Probing".into()));
+    world.observed.store.as_mut().unwrap().status = Some(status("False"));
+    assert!(world.step().start.is_empty());
+    assert_eq!((world.phase(), world.reason()), (BackupPhase::Pending, "NoSuchBucket".into()));
+    // What was found of another spec says nothing.
+    world.observed.store.as_mut().unwrap().status = Some(status("True"));
+    world.observed.store.as_mut().unwrap().metadata.generation = Some(2);
+    world.step();
+    assert_eq!(world.reason(), "Probing");
+    world.observed.store.as_mut().unwrap().metadata.generation = Some(1);
+    assert_eq!(world.step().start.len(), 1);
+    // What has begun goes on.
+    world.observed.store.as_mut().unwrap().status = Some(status("False"));
+    world.runs("coordinator");
+    world.publish("Exporting", false);
+    assert_eq!(world.step().start.len(), 2);
+
+    let only_eu = json!({"source": {"postgres": {"database": "shop", "endpoints": [
+        {"name": "eu", "locality": "region=eu-west1", "host": "pg-eu", "credentialsSecret": {"name": "pg"}},
+    ]}}});
+    let mut elsewhere = World::new(&only_eu);
+    elsewhere.observed.store.as_mut().unwrap().status = Some(status("False"));
+    assert_eq!(elsewhere.step().start.len(), 1, "the other destination is not its own");
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod history;
 mod observe;
 mod places;
 mod queue;
+mod readiness;
 mod resolved;
 mod status;
 
@@ -23,7 +24,7 @@ use super::jobs;
 use super::make::{MakeError, make_all};
 use super::pods::Owner;
 use super::{Context, watched};
-use crate::api::{Backup, BackupStatus};
+use crate::api::Backup;
 
 /// What a reconciliation fails with. All of it is tried again.
 #[derive(Debug, thiserror::Error)]
@@ -53,9 +54,11 @@ pub(super) struct Scope {
 /// Brings one Backup a step further.
 pub(super) async fn reconcile(backup: &Backup, scope: &Scope) -> Result<Action, BackupError> {
     if backup.metadata.deletion_timestamp.is_some() || decide::is_over(backup) {
+        scope.context.refusals.forget(&key(backup));
         return Ok(Action::await_change());
     }
-    let Context { client, settings, telemetry, recorder } = &*scope.context;
+    let Context { client, settings, telemetry, recorder, refusals } = &*scope.context;
+    let uid = key(backup);
     let all = scope.backups.state();
     let ahead = match queue::has_begun(backup) {
         true => 0,
@@ -64,10 +67,16 @@ pub(super) async fn reconcile(backup: &Backup, scope: &Scope) -> Result<Action, 
     let others = all.iter().filter_map(|it| it.0.as_ref().ok()).filter(|it| !decide::is_over(it));
     let at_work = others.filter_map(|it| it.metadata.uid.clone()).collect();
     // Needs the client.
-    let observed = observe::observe(client, backup, ahead, at_work).await?;
+    let mut observed = observe::observe(client, backup).await?;
+    observed.ahead = ahead;
+    observed.at_work = at_work;
+    observed.refused = refusals.of(&uid);
     // Pure.
     let plan = decide::decide(backup, &observed, &settings.image, Timestamp::now());
-    tracing::info!(backup = %backup.name_any(), %plan, "decided");
+    if let Some(run) = backup.status.as_ref().and_then(|status| status.run.as_ref()?.number) {
+        tracing::Span::current().record("run", run);
+    }
+    tracing::info!(%plan, "decided");
     let built = build::build(backup, &plan, settings);
     // Needs the client. What a run leaves on its object before its status, the status before the Jobs: what an
     // attempt is must be known before it runs.
@@ -80,15 +89,11 @@ pub(super) async fn reconcile(backup: &Backup, scope: &Scope) -> Result<Action, 
     for stop in &plan.stop {
         jobs::stop(client, &Owner::of(&written).namespace, stop).await.map_err(BackupError::Stop)?;
     }
-    if let Err(error) = make_all(client, &Owner::of(&written), built).await {
-        if let Some(failure) = error.failure() {
-            let status = BackupStatus { failure: Some(failure), ..plan.status };
-            status::write(client, &written, &status).await?;
-        }
-        return Err(error.into());
-    }
-    scope.failures.forget(&key(&written));
-    Ok(plan.again_after.map_or_else(Action::await_change, Action::requeue))
+    let made = make_all(client, &Owner::of(&written), built).await;
+    let again = refusals.remember(&uid, made)?;
+    scope.failures.forget(&uid);
+    let again = [plan.again_after, again].into_iter().flatten().min();
+    Ok(again.map_or_else(Action::await_change, Action::requeue))
 }
 
 fn key(backup: &Backup) -> String {

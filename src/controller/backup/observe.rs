@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client, ResourceExt};
 
 use super::BackupError;
-use crate::api::{Backup, BackupStore};
+use crate::api::{Backup, BackupStore, Failure};
 use crate::controller::jobs::{self, ObservedJob, is_owned};
 use crate::controller::pods::{OBJECTS_KEY, objects_name};
 
@@ -23,15 +23,12 @@ pub struct Observed {
     pub ahead: usize,
     /// UIDs of all Backups that are not over.
     pub at_work: BTreeSet<String>,
+    /// What the API server refused to make the last time.
+    pub refused: Option<Failure>,
 }
 
-/// Looks.
-pub(super) async fn observe(
-    client: &Client,
-    backup: &Backup,
-    ahead: usize,
-    at_work: BTreeSet<String>,
-) -> Result<Observed, BackupError> {
+/// Looks; at what this process knows by itself it does not.
+pub(super) async fn observe(client: &Client, backup: &Backup) -> Result<Observed, BackupError> {
     let namespace = backup.namespace().unwrap_or_default();
     let uid = backup.uid().unwrap_or_default();
     let stores: Api<BackupStore> = Api::namespaced(client.clone(), &namespace);
@@ -40,5 +37,5 @@ pub(super) async fn observe(
     let frozen = config_maps.get_opt(&objects_name(&uid)).await.map_err(BackupError::Observe)?;
     let frozen = frozen.filter(|it| is_owned(it, &uid)).and_then(|it| it.data?.remove(OBJECTS_KEY));
     let jobs = jobs::of_resource(client, &namespace, &uid).await.map_err(BackupError::Observe)?;
-    Ok(Observed { store, frozen, jobs, ahead, at_work })
+    Ok(Observed { store, frozen, jobs, ahead: 0, at_work: BTreeSet::new(), refused: None })
 }

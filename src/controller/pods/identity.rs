@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::core::v1::ServiceAccount;
 use serde_json::json;
 
 use super::{Built, OBJECTS_KEY, Owner, object};
@@ -10,6 +11,17 @@ use crate::api::PodTemplate;
 /// The ServiceAccount of a run's pods: the user's, or the run's own of this name.
 pub(in super::super) fn account<'a>(template: &'a PodTemplate, name: &'a str) -> &'a str {
     template.service_account_name.as_deref().unwrap_or(name)
+}
+
+/// The ServiceAccount that a run's pods get if the user names none. Without any right, and without a token in pods.
+pub(in super::super) fn own_account(
+    owner: &Owner,
+    name: &str,
+    template: &PodTemplate,
+) -> Option<ServiceAccount> {
+    let metadata = owner.metadata(name, BTreeMap::new());
+    let absent = template.service_account_name.is_none();
+    absent.then(|| object(json!({"metadata": metadata, "automountServiceAccountToken": false})))
 }
 
 /// The ConfigMap with `text`, and the ServiceAccount, unless the user names one; all under `name`. With
@@ -26,12 +38,9 @@ pub(in super::super) fn identity(
         config_map: Some(object(
             json!({"metadata": metadata(), "immutable": true, "data": {OBJECTS_KEY: text}}),
         )),
+        service_account: own_account(owner, name, template),
         ..Built::default()
     };
-    if template.service_account_name.is_none() {
-        let value = json!({"metadata": metadata(), "automountServiceAccountToken": false});
-        built.service_account = Some(object(value));
-    }
     if publishes {
         let status = format!("{}/status", owner.plural);
         built.role = Some(object(json!({

@@ -6,7 +6,7 @@ use k8s_openapi::api::batch::v1::Job;
 use serde_json::{Value, json};
 
 use super::needs::affinity;
-use super::{ATTEMPT, Needs, ORDER, Owner, PROCESS, account, object};
+use super::{ATTEMPT, GIVEN, Needs, ORDER, Owner, PROCESS, account, object};
 use crate::api::PodTemplate;
 use crate::controller::attempts::Start;
 
@@ -51,6 +51,9 @@ pub(in super::super) fn job(of: JobOf<'_>) -> Job {
     pod_labels.extend(owner.labels(Some(&start.process)));
     let mut pod_annotations = template.annotations.clone().unwrap_or_default();
     pod_annotations.extend(owner.annotations(annotations.clone()));
+    if let Some(text) = needs.annotation() {
+        pod_annotations.insert(GIVEN.to_owned(), text.to_owned());
+    }
     let mut tolerations: Vec<Value> = template.tolerations.iter().map(|it| json!(it)).collect();
     for key in ["node.kubernetes.io/unreachable", "node.kubernetes.io/not-ready"] {
         tolerations.push(json!({

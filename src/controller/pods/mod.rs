@@ -19,7 +19,7 @@ use super::MANAGED_BY;
 use super::process::Process;
 use crate::format::Sha256Digest;
 
-pub(super) use identity::{account, identity};
+pub(super) use identity::{account, identity, own_account};
 pub(super) use job::{JobOf, job};
 pub(super) use needs::{Needs, tiers};
 
@@ -35,6 +35,8 @@ pub const PROCESS: &str = "vouchsafe.dev/process";
 pub const ORDER: &str = "vouchsafe.dev/order";
 /// The annotation with a Job's attempt.
 pub const ATTEMPT: &str = "vouchsafe.dev/attempt";
+/// The annotation with what a pod is given, if not by a ConfigMap.
+pub const GIVEN: &str = "vouchsafe.dev/objects";
 /// The key of the resources in the ConfigMap of a run.
 pub const OBJECTS_KEY: &str = "objects.yaml";
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::{CLAIMS, CONFIG_MAPS, OBJECTS, SECRETS};
+use super::{CLAIMS, CONFIG_MAPS, GIVEN, OBJECTS, OBJECTS_KEY, SECRETS};
 use crate::api::{CaRef, FolderPlace, Place, ValidatedDestination, ValidatedServer};
 use crate::plan::locality::Locality;
 
@@ -15,6 +15,8 @@ pub(in super::super) struct Needs {
     secrets: BTreeMap<String, Option<BTreeSet<String>>>,
     config_maps: BTreeMap<String, BTreeSet<String>>,
     claims: BTreeSet<String>,
+    /// What the pod is given, if not by a ConfigMap.
+    annotated: Option<String>,
     /// Tiers that its node must have, with their values; empty: any node.
     pub(in super::super) tiers: Vec<(String, String)>,
 }
@@ -29,6 +31,16 @@ impl Needs {
         if let Some(keys) = self.secrets.entry(secret.to_owned()).or_insert_with(|| Some(BTreeSet::new())) {
             keys.insert(key.to_owned());
         }
+    }
+
+    /// It reads `text` from an annotation of its pod, and not from a ConfigMap. Annotations have 256 KiB together.
+    pub(in super::super) fn annotated(&mut self, text: &str) {
+        self.annotated = Some(text.to_owned());
+    }
+
+    /// The text of the annotation that it reads.
+    pub(super) fn annotation(&self) -> Option<&str> {
+        self.annotated.as_deref()
     }
 
     /// It connects to `server`.
@@ -77,10 +89,14 @@ impl Needs {
 
     /// Volumes of a pod, and the container's mounts.
     pub(super) fn volumes(&self, config_map: &str) -> (Vec<Value>, Vec<Value>) {
-        let mut volumes = vec![
-            json!({"name": "objects", "configMap": {"name": config_map}}),
-            json!({"name": "tmp", "emptyDir": {}}),
-        ];
+        let objects = match self.annotated {
+            None => json!({"name": "objects", "configMap": {"name": config_map}}),
+            Some(_) => {
+                let field = json!({"fieldPath": format!("metadata.annotations['{GIVEN}']")});
+                json!({"name": "objects", "downwardAPI": {"items": [{"path": OBJECTS_KEY, "fieldRef": field}]}})
+            }
+        };
+        let mut volumes = vec![objects, json!({"name": "tmp", "emptyDir": {}})];
         let mut mounts = vec![
             json!({"name": "objects", "mountPath": OBJECTS, "readOnly": true}),
             json!({"name": "tmp", "mountPath": "/tmp"}),

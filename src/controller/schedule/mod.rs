@@ -21,9 +21,12 @@ use kube::runtime::controller::{Action, Config};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, ResourceExt};
+use tracing::Instrument;
 
+use super::watched::{Watch, chain, span};
 use super::{CONCURRENCY, Context, scoped};
 use crate::api::{Backup, BackupPhase, BackupSchedule};
+use crate::telemetry::levels::Levels;
 
 pub use build::schedule_label;
 pub use reasons::ScheduleReason;
@@ -77,23 +80,31 @@ const AFTER_ERROR: Duration = Duration::from_secs(5);
 pub async fn control(
     context: &Arc<Context>,
     namespace: Option<&str>,
-    stop: impl Future<Output = ()> + Send + Sync + 'static,
+    stop: impl Future<Output = ()> + Clone + Send + Sync + 'static,
 ) {
     let client = &context.client;
     let schedules: Api<DeserializeGuard<BackupSchedule>> = scoped(client, namespace);
     let made = watcher::Config::default().labels(SCHEDULE);
-    Controller::new(schedules, watcher::Config::default())
+    let controller = Controller::new(schedules, watcher::Config::default());
+    let watch = Watch::begin(&context.telemetry, "BackupSchedule", namespace);
+    let store = controller.store();
+    let running = controller
         .with_config(Config::default().concurrency(CONCURRENCY))
         .watches(scoped::<DeserializeGuard<Backup>>(client, namespace), made, |guarded| schedule_of(&guarded))
-        .graceful_shutdown_on(stop)
+        .graceful_shutdown_on(stop.clone())
         .run(guarded, after_error, context.clone())
-        .for_each(|done| async move {
+        .for_each(|done| {
             match done {
                 Ok((object, _)) => tracing::debug!(schedule = %object, "reconciled"),
-                Err(error) => tracing::warn!(%error, "not reconciled; it is tried again"),
+                Err(error) => {
+                    watch.failed(&error);
+                    tracing::warn!(error = %chain(&error), "not reconciled; it is tried again");
+                }
             }
-        })
-        .await;
+            std::future::ready(())
+        });
+    tokio::join!(running, watch.tell(store, Levels::schedule));
+    watch.ended(&stop);
 }
 
 /// The schedule that a Backup's event is of interest to. Its steps between the first and the last are of none: a
@@ -122,7 +133,12 @@ async fn guarded(
     context: Arc<Context>,
 ) -> Result<Action, ScheduleError> {
     match &guarded.0 {
-        Ok(schedule) => reconcile(schedule, &context).await,
+        Ok(schedule) => {
+            let counted = context.telemetry.metrics.reconciling("BackupSchedule");
+            let done = reconcile(schedule, &context).instrument(span(schedule)).await;
+            counted.ended(done.is_ok());
+            done
+        }
         Err(error) => {
             tracing::warn!(%error, "a BackupSchedule that this release can't read is left alone");
             Ok(Action::await_change())

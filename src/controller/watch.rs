@@ -1,0 +1,114 @@
+//! The watch of one kind: its objects, and the Jobs and pods that are of them.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use kube::core::{DeserializeGuard, NamespaceResourceScope};
+use kube::runtime::Controller;
+use kube::runtime::controller::{Action, Config};
+use kube::runtime::watcher;
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
+use tracing::Instrument;
+
+use super::backoff::Backoff;
+use super::watched::{Watch, chain, span};
+use super::{CONCURRENCY, Context, MANAGED_BY, resource_of, scoped};
+use crate::telemetry::levels::Levels;
+
+/// A kind that the controller looks after.
+pub(super) trait Kept:
+    Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
+{
+    /// Its name.
+    const KIND: &'static str;
+
+    /// What a step fails with; all of it is tried again.
+    type Error: std::error::Error + Send + 'static;
+
+    /// Brings one object a step further.
+    fn step(&self, context: &Arc<Context>) -> impl Future<Output = Result<Action, Self::Error>> + Send;
+}
+
+/// Looks after the objects of one namespace, or of all, until `stop` ends.
+pub(super) async fn watch<K: Kept>(
+    namespace: Option<&str>,
+    context: &Arc<Context>,
+    stop: impl Future<Output = ()> + Clone + Send + Sync + 'static,
+    fold: fn(&mut Levels, &K),
+) {
+    let client = &context.client;
+    let of_runs = watcher::Config::default().labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
+    let kind = K::kind(&());
+    // One that can't be read (made by a newer release, say) must not end the watch of all others.
+    let objects: Api<DeserializeGuard<K>> = scoped(client, namespace);
+    let controller = Controller::new(objects, watcher::Config::default());
+    let told = Watch::begin(&context.telemetry, K::KIND, namespace);
+    let store = controller.store();
+    let failures = Arc::new(Backoff::default());
+    let shared = Arc::new(Shared { context: context.clone(), failures });
+    let running = controller
+        .with_config(Config::default().concurrency(CONCURRENCY))
+        .owns(scoped::<Job>(client, namespace), of_runs.clone())
+        .watches(scoped::<Pod>(client, namespace), of_runs, {
+            let kind = kind.clone();
+            move |pod: Pod| resource_of(&pod, &kind)
+        })
+        .graceful_shutdown_on(stop.clone())
+        .run(step::<K>, after_error::<K>, shared)
+        .for_each(|done| {
+            match done {
+                Ok((object, _)) => tracing::debug!(%kind, %object, "reconciled"),
+                Err(error) => {
+                    told.failed(&error);
+                    tracing::warn!(%kind, error = %chain(&error), "not reconciled; it is tried again");
+                }
+            }
+            std::future::ready(())
+        });
+    tokio::join!(running, told.tell(store, fold));
+    told.ended(&stop);
+}
+
+/// What the reconcilers of one watch share.
+struct Shared {
+    context: Arc<Context>,
+    failures: Arc<Backoff>,
+}
+
+/// The same again, later each time.
+#[allow(clippy::needless_pass_by_value, reason = "kube-runtime's signature")]
+fn after_error<K: Kept>(guarded: Arc<DeserializeGuard<K>>, _error: &K::Error, shared: Arc<Shared>) -> Action {
+    Action::requeue(shared.failures.next(&key(&guarded)))
+}
+
+fn key<K: Kept>(guarded: &DeserializeGuard<K>) -> String {
+    guarded.0.as_ref().ok().and_then(|object| object.meta().uid.clone()).unwrap_or_default()
+}
+
+async fn step<K: Kept>(guarded: Arc<DeserializeGuard<K>>, shared: Arc<Shared>) -> Result<Action, K::Error> {
+    match &guarded.0 {
+        Ok(object) => {
+            let counted = shared.context.telemetry.metrics.reconciling(K::KIND);
+            let done = object.step(&shared.context).instrument(span(object)).await;
+            counted.ended(done.is_ok());
+            if done.is_ok() {
+                shared.failures.forget(&key(&guarded));
+            }
+            done
+        }
+        Err(error) => {
+            tracing::warn!(kind = K::KIND, %error, "one that this release can't read is left alone");
+            Ok(Action::await_change())
+        }
+    }
+}
