@@ -1,0 +1,144 @@
+//! What the controller may do, as the API server reckons it, and what it may grant.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::authorization::v1::SelfSubjectRulesReview;
+use serde_json::{Value, json};
+
+use crate::chart::{template, the};
+use crate::server::{CONTROLLERS, NAMESPACE, object, output, shared};
+
+/// `group/resource verbs` of each rule, sorted.
+fn lines(rules: &[Value]) -> String {
+    let texts = |rule: &Value, field: &str| -> Vec<String> {
+        let texts = rule[field].as_array().into_iter().flatten();
+        texts.filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let mut lines = BTreeSet::new();
+    for rule in rules {
+        for group in texts(rule, "apiGroups") {
+            for resource in texts(rule, "resources") {
+                let group = if group.is_empty() { "core" } else { &group };
+                lines.insert(format!("{group}/{resource}: {}", texts(rule, "verbs").join(" ")));
+            }
+        }
+    }
+    lines.into_iter().collect::<Vec<_>>().join("\n")
+}
+
+/// What the API server says that the controller may do in a namespace.
+fn review(namespace: &str) -> String {
+    let server = shared();
+    let user = format!("system:serviceaccount:{CONTROLLERS}:vouchsafe");
+    let kubeconfig = server.testbed.kubeconfig_as(&user, &["system:serviceaccounts", "system:authenticated"]);
+    let review = SelfSubjectRulesReview {
+        spec: k8s_openapi::api::authorization::v1::SelfSubjectRulesReviewSpec {
+            namespace: Some(namespace.into()),
+        },
+        ..Default::default()
+    };
+    let folder = std::env::temp_dir().join(format!("vouchsafe-review-{namespace}-{}", std::process::id()));
+    std::fs::write(&folder, serde_json::to_string(&review).expect("JSON")).expect("a file");
+    let mut kubectl = server.testbed.kubectl_with(&kubeconfig);
+    let answer = output(kubectl.args(["create", "-o", "yaml", "-f"]).arg(&folder)).expect("a review");
+    let _ = std::fs::remove_file(&folder);
+    let answer = object(&answer);
+    lines(answer["status"]["resourceRules"].as_array().expect("rules"))
+}
+
+fn apply_rights() {
+    let all = template(&[]);
+    for kind in ["ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"] {
+        for object in all.iter().filter(|it| it["kind"] == kind) {
+            shared().keep(object).expect("a right");
+        }
+    }
+}
+
+#[test]
+fn of_the_controller_in_a_users_namespace() {
+    apply_rights();
+    insta::assert_snapshot!(review(NAMESPACE), @"");
+}
+
+#[test]
+fn of_the_controller_in_its_own_namespace() {
+    apply_rights();
+    let everywhere = review(NAMESPACE);
+    let here = review(CONTROLLERS);
+    let more: Vec<&str> = here.lines().filter(|line| !everywhere.contains(line)).collect();
+    insta::assert_snapshot!(more.join("\n"), @"");
+}
+
+#[test]
+fn for_named_namespaces_are_the_same_there_and_none_elsewhere() {
+    let (cluster, named) = (template(&[]), template(&[r#"watchNamespaces=["shop","erp"]"#]));
+    let rules = the(&cluster, "ClusterRole", "-controller")["rules"].clone();
+    let roles: Vec<&Value> = named
+        .iter()
+        .filter(|it| it["kind"] == "Role" && it["metadata"]["name"] == "vouchsafe-controller")
+        .collect();
+    let namespaces: Vec<&str> = roles.iter().filter_map(|it| it["metadata"]["namespace"].as_str()).collect();
+    assert_eq!(namespaces, ["shop", "erp"]);
+    for role in roles {
+        assert_eq!(role["rules"], rules);
+    }
+    assert!(!named.iter().any(|it| it["kind"] == "ClusterRoleBinding"));
+}
+
+#[test]
+fn no_role_reads_secrets_or_takes_more_rights() {
+    for role in template(&[]).iter().filter(|it| it["kind"] == "ClusterRole" || it["kind"] == "Role") {
+        let text = lines(role["rules"].as_array().expect("rules"));
+        for word in ["secrets", "*", "escalate", "bind ", "impersonate", "pods/exec", "nodes"] {
+            assert!(!text.contains(word), "{}: {word}: {text}", role["metadata"]["name"]);
+        }
+    }
+}
+
+#[test]
+fn people_see_and_write_resources_but_no_status() {
+    let all = template(&[]);
+    let of = |name: &str| the(&all, "ClusterRole", name);
+    insta::assert_snapshot!(lines(of("-view")["rules"].as_array().expect("rules")), @"");
+    insta::assert_snapshot!(lines(of("-edit")["rules"].as_array().expect("rules")), @"");
+    let aggregated = |name: &str| -> Vec<String> {
+        let labels = of(name)["metadata"]["labels"].as_object().cloned().expect("labels");
+        let prefix = "rbac.authorization.k8s.io/aggregate-to-";
+        labels.keys().filter_map(|label| label.strip_prefix(prefix)).map(str::to_owned).collect()
+    };
+    assert_eq!(aggregated("-view"), ["admin", "edit", "view"]);
+    assert_eq!(aggregated("-edit"), ["admin", "edit"]);
+}
+
+#[test]
+fn the_controller_grants_what_a_run_needs_and_no_more() {
+    apply_rights();
+    let server = shared();
+    let user = format!("system:serviceaccount:{CONTROLLERS}:vouchsafe");
+    let kubeconfig = server.testbed.kubeconfig_as(&user, &["system:serviceaccounts", "system:authenticated"]);
+    let create = |name: &str, rules: Value| {
+        let role = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+            "metadata": {"name": name, "namespace": NAMESPACE}, "rules": rules,
+        });
+        let file = std::env::temp_dir().join(format!("vouchsafe-role-{name}-{}", std::process::id()));
+        std::fs::write(&file, role.to_string()).expect("a file");
+        let mut kubectl = server.testbed.kubectl_with(&kubeconfig);
+        let created =
+            output(kubectl.args(["create", "--dry-run=server", "--validate=false", "-f"]).arg(&file));
+        let _ = std::fs::remove_file(&file);
+        created
+    };
+    for (resource, status) in [("backups", "backups/status"), ("restores", "restores/status")] {
+        let rules = json!([
+            {"apiGroups": ["vouchsafe.dev"], "resources": [resource], "resourceNames": ["one"],
+             "verbs": ["get", "list", "watch"]},
+            {"apiGroups": ["vouchsafe.dev"], "resources": [status], "resourceNames": ["one"], "verbs": ["patch"]},
+        ]);
+        create(&format!("run-{resource}"), rules).unwrap_or_else(|error| panic!("{resource}: {error}"));
+    }
+    let secrets = json!([{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}]);
+    let said = create("secrets", secrets).expect_err("more than it has");
+    assert!(said.contains("attempting to grant RBAC permissions not currently held"), "{said}");
+}
