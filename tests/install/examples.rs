@@ -97,7 +97,7 @@ fn schedules() -> Vec<Value> {
 fn restores() -> Vec<Value> {
     let common = json!({
         "podTemplate": pods(), "executionLocality": "region=eu-west1", "suspend": false, "cancel": false,
-        "pointInTime": {"time": "2026-11-20T10:00:00Z"},
+        "pointInTime": {"time": "2026-11-20T10:00:00Z"}, "include": {"schemas": ["shop"], "tables": ["public.*"]},
         "roles": {"map": [{"from": "app", "to": "app2"}], "missing": "Create"},
     });
     let first = changed(spec(RESTORE), common);

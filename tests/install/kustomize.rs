@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::Value;
 
 use crate::chart::{rendered, template};
@@ -79,8 +80,11 @@ fn by_name(objects: Vec<Value>) -> BTreeMap<[String; 3], Value> {
             if let Some(labels) = it["metadata"].get_mut("labels").and_then(Value::as_object_mut) {
                 OF_HELM.iter().for_each(|label| drop(labels.remove(*label)));
             }
-            // Those of crds/ have neither labels nor annotations.
+            // Those of crds/ have neither labels nor annotations; and kustomize writes 1 where we write 1.0.
             if it["kind"] == "CustomResourceDefinition" {
+                let read: CustomResourceDefinition =
+                    serde_json::from_value(it.clone()).expect("a definition");
+                it["spec"] = serde_json::to_value(read.spec).expect("JSON");
                 it["metadata"] = serde_json::json!({"name": it["metadata"]["name"]});
             }
             (key(&it), it)

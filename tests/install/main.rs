@@ -20,16 +20,35 @@ mod server;
 
 use vouchsafe::api::Refused;
 
-/// What only this process can know of a document: the API server takes it, and the controller says it in a condition.
-/// Each is a part of the changed line.
-const BEYOND_A_SCHEMA: &[&str] = &[];
+/// What no schema says: the API server takes it, and the controller says it in a condition. Each is in the changed
+/// line, with why a schema can't say it.
+const BEYOND_A_SCHEMA: [&str; 13] = [
+    // A table's pattern is a grammar with quotes.
+    "tables: [orders_us]",
+    "tables: [audit]",
+    // Nothing of everything: empty lists, which are like absent ones to CEL, too.
+    "include: {}",
+    // Sums of durations, and numbers of sizes.
+    "deadline: 0s",
+    "rateLimit: 0Mi",
+    // Names that the layout of a bucket has taken.
+    "collection: runs",
+    // Keys and values of labels: CEL would walk over every one.
+    "vouchsafe.dev/run: x",
+    "team: 'a b'",
+    "key: ded icated",
+    "zone: a/b/c",
+    // Places inside of one another, and paths that climb.
+    "s3: {bucket: orders-eu, endpoint: 'https://s3.example:9000'}",
+    "s3: {bucket: orders-eu, endpoint: 'https://s3.example:9000', prefix: pg/us}",
+    "path: /srv/../etc",
+];
 
 /// Asks the API server about a document that this process refuses.
 fn asked_too(yaml: &str, refused: Refused) {
     let server = server::shared();
-    let object = server::object(yaml);
     let beyond = BEYOND_A_SCHEMA.iter().any(|text| yaml.contains(text));
-    match server.try_out(&object) {
+    match server.try_create(&server::object(yaml)) {
         // In the schema, and not built yet.
         Ok(()) => assert!(beyond || refused == Refused::NotBuiltYet, "the API server takes {yaml}"),
         Err(message) => assert!(!beyond && refused != Refused::NotBuiltYet, "{message}\n{yaml}"),

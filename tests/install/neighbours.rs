@@ -102,14 +102,10 @@ fn what_users_type_means_ours() {
 fn ambiguous(line: &str) -> bool {
     let names = ["backup", "backups", "restore", "restores"];
     let Some((_, command)) = line.split_once("kubectl ") else { return false };
-    let mut words = command.split_whitespace().take_while(|word| !word.starts_with('`'));
-    let verb = words.find(|word| !word.starts_with('-')).unwrap_or_default();
     let verbs = ["get", "describe", "delete", "wait", "edit", "patch", "annotate", "label", "explain"];
-    verbs.contains(&verb)
-        && words.any(|word| {
-            let word = word.trim_end_matches(['`', '.', ',', ';']);
-            word.split(',').any(|word| names.contains(&word.split('/').next().unwrap_or_default()))
-        })
+    let words = command.split_whitespace().map(|word| word.trim_end_matches(['`', '.', ',', ';']));
+    let mut after = words.skip_while(|word| !verbs.contains(word)).skip(1);
+    after.any(|word| word.split(',').any(|word| names.contains(&word.split('/').next().unwrap_or_default())))
 }
 
 #[test]

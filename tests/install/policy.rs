@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
 
 use kube::Client;
 use serde_json::{Value, json};
@@ -10,13 +9,10 @@ use vouchsafe::api::Kind;
 
 use crate::chart::{template, the};
 use crate::examples;
-use crate::server::{CONTROLLERS, NAMESPACE, Server, shared};
+use crate::server::{CONTROLLERS, NAMESPACE, Server, shared, until};
 
 /// The group of those who may write our resources, and nothing more.
 const EDITORS: &str = "editors";
-
-/// The API server learns of policies and roles by watches of its own.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Something that a resource names: what kind of thing, and which.
 type Reference = (&'static str, String);
@@ -48,14 +44,6 @@ fn with_policy() -> &'static Server {
 
 fn editor(server: &Server, name: &str) -> Client {
     server.client_as(name, &[EDITORS, "system:authenticated"])
-}
-
-/// Looks until `look` is content, and says what it last said when it never is.
-fn until(what: &str, look: impl Fn() -> Result<(), String>) {
-    let deadline = Instant::now() + PATIENCE;
-    while let Err(said) = look() {
-        assert!(Instant::now() < deadline, "{what}: not after {PATIENCE:?}: {said}");
-    }
 }
 
 fn bind(server: &Server, kind: &str, role: &str, subject: &str, name: &str) {

@@ -1,12 +1,13 @@
 //! What the controller may do, as the API server reckons it, and what it may grant.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use k8s_openapi::api::authorization::v1::SelfSubjectRulesReview;
 use serde_json::{Value, json};
 
 use crate::chart::{template, the};
-use crate::server::{CONTROLLERS, NAMESPACE, object, output, shared};
+use crate::server::{CONTROLLERS, NAMESPACE, object, output, shared, until};
 
 /// `group/resource verbs` of each rule, sorted.
 fn lines(rules: &[Value]) -> String {
@@ -37,11 +38,14 @@ fn review(namespace: &str) -> String {
         },
         ..Default::default()
     };
-    let folder = std::env::temp_dir().join(format!("vouchsafe-review-{namespace}-{}", std::process::id()));
-    std::fs::write(&folder, serde_json::to_string(&review).expect("JSON")).expect("a file");
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let file = std::env::temp_dir().join(format!("vouchsafe-review-{}-{number}", std::process::id()));
+    std::fs::write(&file, serde_json::to_string(&review).expect("JSON")).expect("a file");
     let mut kubectl = server.testbed.kubectl_with(&kubeconfig);
-    let answer = output(kubectl.args(["create", "-o", "yaml", "-f"]).arg(&folder)).expect("a review");
-    let _ = std::fs::remove_file(&folder);
+    let answer = output(kubectl.args(["create", "--validate=false", "-o", "yaml", "-f"]).arg(&file))
+        .expect("a review");
+    let _ = std::fs::remove_file(&file);
     let answer = object(&answer);
     lines(answer["status"]["resourceRules"].as_array().expect("rules"))
 }
@@ -53,12 +57,39 @@ fn apply_rights() {
             shared().keep(object).expect("a right");
         }
     }
+    until("the controller's rights", || match review(CONTROLLERS) {
+        rights if rights.contains("leases") && rights.contains("backups") => Ok(()),
+        rights => Err(rights),
+    });
 }
 
 #[test]
 fn of_the_controller_in_a_users_namespace() {
     apply_rights();
-    insta::assert_snapshot!(review(NAMESPACE), @"");
+    insta::assert_snapshot!(review(NAMESPACE), @r"
+    authentication.k8s.io/selfsubjectreviews: create
+    authorization.k8s.io/selfsubjectaccessreviews: create
+    authorization.k8s.io/selfsubjectrulesreviews: create
+    batch/jobs: get list watch create delete
+    core/configmaps: get create
+    core/pods: get list watch
+    core/serviceaccounts: get create
+    events.k8s.io/events: create patch
+    rbac.authorization.k8s.io/rolebindings: get create
+    rbac.authorization.k8s.io/roles: get create
+    vouchsafe.dev/backups/finalizers: update
+    vouchsafe.dev/backups/status: patch
+    vouchsafe.dev/backups: get list watch create patch delete
+    vouchsafe.dev/backupschedules/finalizers: update
+    vouchsafe.dev/backupschedules/status: patch
+    vouchsafe.dev/backupschedules: get list watch patch
+    vouchsafe.dev/backupstores/finalizers: update
+    vouchsafe.dev/backupstores/status: patch
+    vouchsafe.dev/backupstores: get list watch patch
+    vouchsafe.dev/restores/finalizers: update
+    vouchsafe.dev/restores/status: patch
+    vouchsafe.dev/restores: get list watch patch
+    ");
 }
 
 #[test]
@@ -67,7 +98,7 @@ fn of_the_controller_in_its_own_namespace() {
     let everywhere = review(NAMESPACE);
     let here = review(CONTROLLERS);
     let more: Vec<&str> = here.lines().filter(|line| !everywhere.contains(line)).collect();
-    insta::assert_snapshot!(more.join("\n"), @"");
+    insta::assert_snapshot!(more.join("\n"), @"coordination.k8s.io/leases: get list watch create update patch");
 }
 
 #[test]
@@ -100,8 +131,18 @@ fn no_role_reads_secrets_or_takes_more_rights() {
 fn people_see_and_write_resources_but_no_status() {
     let all = template(&[]);
     let of = |name: &str| the(&all, "ClusterRole", name);
-    insta::assert_snapshot!(lines(of("-view")["rules"].as_array().expect("rules")), @"");
-    insta::assert_snapshot!(lines(of("-edit")["rules"].as_array().expect("rules")), @"");
+    insta::assert_snapshot!(lines(of("-view")["rules"].as_array().expect("rules")), @r"
+    vouchsafe.dev/backups: get list watch
+    vouchsafe.dev/backupschedules: get list watch
+    vouchsafe.dev/backupstores: get list watch
+    vouchsafe.dev/restores: get list watch
+    ");
+    insta::assert_snapshot!(lines(of("-edit")["rules"].as_array().expect("rules")), @r"
+    vouchsafe.dev/backups: create update patch delete deletecollection
+    vouchsafe.dev/backupschedules: create update patch delete deletecollection
+    vouchsafe.dev/backupstores: create update patch delete deletecollection
+    vouchsafe.dev/restores: create update patch delete deletecollection
+    ");
     let aggregated = |name: &str| -> Vec<String> {
         let labels = of(name)["metadata"]["labels"].as_object().cloned().expect("labels");
         let prefix = "rbac.authorization.k8s.io/aggregate-to-";

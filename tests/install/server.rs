@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams, ValidationDirective};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::core::GroupVersionKind;
+use kube::core::{GroupVersionKind, Request};
 use kube::discovery::{Scope, pinned_kind};
 use kube::{Api, Client, Config};
 use serde_json::Value;
@@ -125,13 +126,17 @@ impl Server {
         })
     }
 
-    /// Creates `object` as a dry run: unlike an apply, what is wrong with it is said by its schema alone.
+    /// Creates `object` as a dry run, as `kubectl create --dry-run=server` does: unlike an apply, what is wrong with
+    /// it is said by its schema alone, and all of it at once.
     pub(crate) fn try_create(&self, object: &Value) -> Result<(), String> {
         self.runtime.block_on(async {
-            let api = self.api(&self.administrator, object).await?;
-            let object: DynamicObject = serde_json::from_value(object.clone()).map_err(|e| e.to_string())?;
+            let resources = self.api(&self.administrator, object).await?;
             let parameters = PostParams { dry_run: true, field_manager: None };
-            api.create(&parameters, &object).await.map(drop).map_err(said)
+            let body = serde_json::to_vec(object).expect("JSON");
+            let mut request =
+                Request::new(resources.resource_url()).create(&parameters, body).expect("a request");
+            *request.uri_mut() = format!("{}&fieldValidation=Strict", request.uri()).parse().expect("a URI");
+            self.administrator.request::<DynamicObject>(request).await.map(drop).map_err(said)
         })
     }
 
@@ -166,6 +171,17 @@ impl Server {
             Scope::Cluster => Api::all_with(client.clone(), &resource),
             Scope::Namespaced => Api::namespaced_with(client.clone(), namespace_of(object), &resource),
         })
+    }
+}
+
+/// The API server learns of policies and roles by watches of its own.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Looks until `look` is content, and says what it last said when it never is.
+pub(crate) fn until(what: &str, look: impl Fn() -> Result<(), String>) {
+    let deadline = Instant::now() + PATIENCE;
+    while let Err(said) = look() {
+        assert!(Instant::now() < deadline, "{what}: not after {PATIENCE:?}: {said}");
     }
 }
 
