@@ -10,6 +10,7 @@ mod documents;
 mod examples;
 mod health;
 mod kustomize;
+mod life;
 mod neighbours;
 mod policy;
 #[path = "../api/refused.rs"]
