@@ -27,7 +27,7 @@ const ONE_NAMESPACE: &str = r#"watchNamespaces=["shop"]"#;
 /// Labels that say that Helm made an object.
 const OF_HELM: [&str; 2] = ["helm.sh/chart", "app.kubernetes.io/managed-by"];
 
-const HEADER: &str = "# Generated from charts/vouchsafe by `VOUCHSAFE_BLESS=1 cargo test --test install kustomize`; don't edit.\n";
+const HEADER: &str = "# Generated from charts/vouchsafe by `VOUCHSAFE_BLESS=1 cargo test --test install files_are_what`; don't edit.\n";
 
 /// What the chart renders of one template, without what is Helm's.
 fn file(rendered: &str, template: &str) -> String {

@@ -21,20 +21,20 @@ mod server;
 
 use vouchsafe::api::Refused;
 
-/// What no schema says: the API server takes it, and the controller says it in a condition. Each is in the changed
-/// line, with why a schema can't say it.
+/// What only this process finds wrong: the API server takes it, and the controller says it in a condition. Each is in
+/// the changed line. A rule that comes to a schema takes its line away here.
 const BEYOND_A_SCHEMA: [&str; 13] = [
     // A table's pattern is a grammar with quotes.
     "tables: [orders_us]",
     "tables: [audit]",
-    // Nothing of everything: empty lists, which are like absent ones to CEL, too.
+    // A selection of nothing.
     "include: {}",
-    // Sums of durations, and numbers of sizes.
+    // Numbers in text.
     "deadline: 0s",
     "rateLimit: 0Mi",
-    // Names that the layout of a bucket has taken.
+    // A name that the layout of a bucket has taken.
     "collection: runs",
-    // Keys and values of labels: CEL would walk over every one.
+    // Keys and values of labels.
     "vouchsafe.dev/run: x",
     "team: 'a b'",
     "key: ded icated",

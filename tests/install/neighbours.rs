@@ -8,8 +8,11 @@ use vouchsafe::api::Kind;
 use crate::examples;
 use crate::server::{at, output, shared};
 
-/// Group, version, and plural, kind, short name of each kind, as their own definitions have them.
-const NEIGHBOURS: [(&str, &str, &[(&str, &str, &str)]); 2] = [
+/// Plural, kind and short name of a kind.
+type Names = (&'static str, &'static str, &'static str);
+
+/// Group, version and kinds, as their own definitions have them.
+const NEIGHBOURS: [(&str, &str, &[Names]); 2] = [
     (
         "postgresql.cnpg.io",
         "v1",
@@ -44,7 +47,7 @@ const NEIGHBOURS: [(&str, &str, &[(&str, &str, &str)]); 2] = [
     ),
 ];
 
-fn definition(group: &str, version: &str, (plural, kind, short): (&str, &str, &str)) -> Value {
+fn definition(group: &str, version: &str, (plural, kind, short): Names) -> Value {
     let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
     let mut names = json!({"plural": plural, "singular": kind.to_lowercase(), "kind": kind});
     if !short.is_empty() {
