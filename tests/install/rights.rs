@@ -1,15 +1,16 @@
 //! What the controller may do, as the API server reckons it, and what it may grant.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use k8s_openapi::api::authorization::v1::SelfSubjectRulesReview;
+use k8s_openapi::api::authorization::v1::{SelfSubjectRulesReview, SelfSubjectRulesReviewSpec};
 use serde_json::{Value, json};
 
 use crate::chart::{template, the};
 use crate::server::{CONTROLLERS, NAMESPACE, object, output, shared, until};
 
-/// `group/resource verbs` of each rule, sorted.
+/// `group/resource: verbs (names)` of each rule, sorted.
 fn lines(rules: &[Value]) -> String {
     let texts = |rule: &Value, field: &str| -> Vec<String> {
         let texts = rule[field].as_array().into_iter().flatten();
@@ -20,33 +21,46 @@ fn lines(rules: &[Value]) -> String {
         for group in texts(rule, "apiGroups") {
             for resource in texts(rule, "resources") {
                 let group = if group.is_empty() { "core" } else { &group };
-                lines.insert(format!("{group}/{resource}: {}", texts(rule, "verbs").join(" ")));
+                let mut line = format!("{group}/{resource}: {}", texts(rule, "verbs").join(" "));
+                let names = texts(rule, "resourceNames");
+                if !names.is_empty() {
+                    line.push_str(&format!(" ({})", names.join(", ")));
+                }
+                lines.insert(line);
             }
         }
     }
     lines.into_iter().collect::<Vec<_>>().join("\n")
 }
 
-/// What the API server says that the controller may do in a namespace.
-fn review(namespace: &str) -> String {
-    let server = shared();
-    let user = format!("system:serviceaccount:{CONTROLLERS}:vouchsafe");
-    let kubeconfig = server.testbed.kubeconfig_as(&user, &["system:serviceaccounts", "system:authenticated"]);
-    let review = SelfSubjectRulesReview {
-        spec: k8s_openapi::api::authorization::v1::SelfSubjectRulesReviewSpec {
-            namespace: Some(namespace.into()),
-        },
-        ..Default::default()
-    };
+/// A new path for a file of this process.
+fn scratch(stem: &str) -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let file = std::env::temp_dir().join(format!("vouchsafe-review-{}-{number}", std::process::id()));
+    std::env::temp_dir().join(format!("vouchsafe-{stem}-{}-{number}", std::process::id()))
+}
+
+/// Who the controller is.
+fn controller() -> PathBuf {
+    let user = format!("system:serviceaccount:{CONTROLLERS}:vouchsafe");
+    shared().testbed.kubeconfig_as(&user, &["system:serviceaccounts", "system:authenticated"])
+}
+
+/// What the API server says that the controller may do in a namespace.
+fn review(namespace: &str) -> String {
+    rules_of(&controller(), namespace)
+}
+
+/// What the API server says that somebody may do in a namespace.
+fn rules_of(kubeconfig: &Path, namespace: &str) -> String {
+    let spec = SelfSubjectRulesReviewSpec { namespace: Some(namespace.into()) };
+    let review = SelfSubjectRulesReview { spec, ..Default::default() };
+    let file = scratch("review");
     std::fs::write(&file, serde_json::to_string(&review).expect("JSON")).expect("a file");
-    let mut kubectl = server.testbed.kubectl_with(&kubeconfig);
-    let answer = output(kubectl.args(["create", "--validate=false", "-o", "yaml", "-f"]).arg(&file))
-        .expect("a review");
+    let mut kubectl = shared().testbed.kubectl_with(kubeconfig);
+    let answer = output(kubectl.args(["create", "--validate=false", "-o", "yaml", "-f"]).arg(&file));
     let _ = std::fs::remove_file(&file);
-    let answer = object(&answer);
+    let answer = object(&answer.expect("a review"));
     lines(answer["status"]["resourceRules"].as_array().expect("rules"))
 }
 
@@ -152,34 +166,68 @@ fn people_see_and_write_resources_but_no_status() {
     assert_eq!(aggregated("-edit"), ["admin", "edit"]);
 }
 
+/// Creates an object as the controller.
+fn create_as_controller(object: &Value) -> Result<String, String> {
+    let file = scratch("object");
+    std::fs::write(&file, object.to_string()).expect("a file");
+    let mut kubectl = shared().testbed.kubectl_with(&controller());
+    let created = output(kubectl.args(["create", "--validate=false", "-f"]).arg(&file));
+    let _ = std::fs::remove_file(&file);
+    created
+}
+
+/// The objects that give a run's pod its rights, as src/controller makes them.
+fn of_run(name: &str, rules: &Value) -> [Value; 3] {
+    let metadata = json!({"name": name, "namespace": NAMESPACE});
+    let rbac = "rbac.authorization.k8s.io";
+    [
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}),
+        json!({"apiVersion": format!("{rbac}/v1"), "kind": "Role", "metadata": metadata, "rules": rules}),
+        json!({
+            "apiVersion": format!("{rbac}/v1"), "kind": "RoleBinding", "metadata": metadata,
+            "roleRef": {"apiGroup": rbac, "kind": "Role", "name": name},
+            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": NAMESPACE}],
+        }),
+    ]
+}
+
 #[test]
 fn the_controller_grants_what_a_run_needs_and_no_more() {
     apply_rights();
-    let server = shared();
-    let user = format!("system:serviceaccount:{CONTROLLERS}:vouchsafe");
-    let kubeconfig = server.testbed.kubeconfig_as(&user, &["system:serviceaccounts", "system:authenticated"]);
-    let create = |name: &str, rules: Value| {
-        let role = json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
-            "metadata": {"name": name, "namespace": NAMESPACE}, "rules": rules,
-        });
-        let file = std::env::temp_dir().join(format!("vouchsafe-role-{name}-{}", std::process::id()));
-        std::fs::write(&file, role.to_string()).expect("a file");
-        let mut kubectl = server.testbed.kubectl_with(&kubeconfig);
-        let created =
-            output(kubectl.args(["create", "--dry-run=server", "--validate=false", "-f"]).arg(&file));
-        let _ = std::fs::remove_file(&file);
-        created
-    };
-    for (resource, status) in [("backups", "backups/status"), ("restores", "restores/status")] {
+    for (kind, status) in [("backups", "backups/status"), ("restores", "restores/status")] {
+        let name = format!("run-of-{kind}");
         let rules = json!([
-            {"apiGroups": ["vouchsafe.dev"], "resources": [resource], "resourceNames": ["one"],
+            {"apiGroups": ["vouchsafe.dev"], "resources": [kind], "resourceNames": ["one"],
              "verbs": ["get", "list", "watch"]},
             {"apiGroups": ["vouchsafe.dev"], "resources": [status], "resourceNames": ["one"], "verbs": ["patch"]},
         ]);
-        create(&format!("run-{resource}"), rules).unwrap_or_else(|error| panic!("{resource}: {error}"));
+        for object in of_run(&name, &rules) {
+            create_as_controller(&object).unwrap_or_else(|error| panic!("{error}"));
+        }
+        // With a token of its own, as the pod has it.
+        let run = shared().testbed.kubeconfig_of_account(NAMESPACE, &name);
+        until("the run's rights", || match rules_of(&run, NAMESPACE) {
+            rights if rights.contains("vouchsafe.dev") => Ok(()),
+            rights => Err(rights),
+        });
+        let rights = rules_of(&run, NAMESPACE);
+        let ours: Vec<&str> = rights.lines().filter(|line| !line.contains("/selfsubject")).collect();
+        assert_eq!(
+            ours,
+            [
+                format!("vouchsafe.dev/{status}: patch (one)"),
+                format!("vouchsafe.dev/{kind}: get list watch (one)")
+            ]
+        );
     }
     let secrets = json!([{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}]);
-    let said = create("secrets", secrets).expect_err("more than it has");
+    let [_, role, _] = of_run("more", &secrets);
+    let said = create_as_controller(&role).expect_err("more than it has");
+    assert!(said.contains("attempting to grant RBAC permissions not currently held"), "{said}");
+    // Nor by a role that is there already.
+    let [_, _, mut binding] = of_run("admin", &json!([]));
+    binding["roleRef"] =
+        json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"});
+    let said = create_as_controller(&binding).expect_err("more than it has");
     assert!(said.contains("attempting to grant RBAC permissions not currently held"), "{said}");
 }
