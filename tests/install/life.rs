@@ -9,12 +9,12 @@ use vouchsafe::api::Kind;
 
 use crate::chart::helm;
 use crate::examples;
-use crate::server::{CONTROLLERS, NAMESPACE, at, object, output};
+use crate::server::{CONTROLLERS, NAMESPACE, at, object, output, shared};
 
-/// A server of its own: a release is of the whole cluster.
-struct Cluster(ApiServer);
+/// One API server's administrator.
+struct Cluster<'a>(&'a ApiServer);
 
-impl Cluster {
+impl Cluster<'_> {
     fn helm(&self, arguments: &[&str]) -> Result<String, String> {
         let mut helm = helm();
         helm.arg("--kubeconfig").arg(self.0.kubeconfig()).args(["--namespace", CONTROLLERS]).args(arguments);
@@ -53,7 +53,9 @@ fn next_release(folder: &Path) {
 
 #[test]
 fn what_users_made_outlives_the_release() {
-    let cluster = Cluster(ApiServer::start());
+    // One of its own: a release is of the whole cluster.
+    let server = ApiServer::start();
+    let cluster = Cluster(&server);
     let chart = at("charts/vouchsafe");
     cluster.helm(&["install", "vouchsafe", &chart, "--create-namespace"]).expect("an installation");
     cluster.established();
@@ -94,10 +96,7 @@ fn what_users_made_outlives_the_release() {
 
 #[test]
 fn nothing_differs_after_an_apply() {
-    let cluster = Cluster(ApiServer::start());
-    cluster.kubectl(&["apply", "--server-side", "-f", &at("crds")]).expect("definitions");
-    cluster.established();
-    cluster.kubectl(&["create", "namespace", NAMESPACE]).expect("a namespace");
+    let cluster = Cluster(shared().testbed);
     let samples = at("config/samples");
     // As people do, and as Argo CD does unless it is told otherwise; then as Flux does.
     for (apply, namespace) in [(&["apply"][..], "by-client"), (&["apply", "--server-side"], "by-server")] {
