@@ -35,6 +35,7 @@ fn refuses(yaml: &str, from: &str, to: &str, field: &str, refused: Refused) {
     assert_eq!(found, [(field, refused)], "{refusals}");
     let refusal = refusals.iter().next().expect("one was found above");
     assert!(!refusal.message.is_empty() && !refusal.hint.is_empty(), "{refusal}");
+    crate::asked_too(&changed(yaml, from, to), refused);
 }
 
 use Refused::*;
