@@ -198,7 +198,7 @@ impl World {
             _ => return None,
         };
         self.versions += 1;
-        let renewed = i64::try_from(self.versions).unwrap();
+        let renewed = i64::from(self.versions);
         self.lease = Some(Record { transitions, ..record(Some(&format!("c{of}")), renewed, self.versions) });
         self.lease.clone()
     }
