@@ -57,7 +57,23 @@ impl Cluster {
                 image::NAME.to_owned()
             }
         };
-        Ok(Self { running, host, image })
+        let cluster = Self { running, host, image };
+        let crds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crds");
+        cluster.run_kubectl(&[
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            "-f",
+            &crds.to_string_lossy(),
+        ])?;
+        cluster.run_kubectl(&[
+            "wait",
+            "--for=condition=Established",
+            "--timeout=60s",
+            "-f",
+            &crds.to_string_lossy(),
+        ])?;
+        Ok(cluster)
     }
 
     /// This machine's address as pods see it. Servers of the testbed that pods shall reach listen there.

@@ -8,15 +8,19 @@
 //! watching, with a limit, and what was seen last is in the failure.
 
 mod cluster;
+mod controller;
 mod image;
 mod job;
 mod namespace;
 mod program;
 mod provider;
+mod shop;
 mod wait;
 
 pub use cluster::{Alone, Cluster, cluster};
+pub use controller::Controller;
 pub use image::vouchsafe;
 pub use job::{Ended, Job};
 pub use namespace::Namespace;
+pub use shop::{Place, Shop};
 pub use wait::wait_until;

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+use futures::StreamExt;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1;
-use kube::api::{ObjectMeta, PostParams};
+use kube::api::{ListParams, ObjectList, ObjectMeta, PostParams};
+use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -110,6 +113,43 @@ impl Namespace {
         let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
         let secret = v1::Secret { metadata, string_data: Some(entries), ..v1::Secret::default() };
         self.create(&secret).await.map(drop)
+    }
+
+    /// Watches all objects of one kind until `is` finds the list as wanted.
+    ///
+    /// # Errors
+    /// After `limit`, with what was `wanted`, and what the namespace is like.
+    pub async fn until_listed<K>(
+        &self,
+        wanted: &str,
+        limit: Duration,
+        is: impl Fn(&ObjectList<K>) -> bool,
+    ) -> Result<()>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + std::fmt::Debug
+            + DeserializeOwned
+            + Send
+            + 'static,
+    {
+        let api = self.api::<K>();
+        let deadline = tokio::time::Instant::now() + limit;
+        let mut changes = std::pin::pin!(watcher(api.clone(), watcher::Config::default()).default_backoff());
+        loop {
+            let listed = api
+                .list(&ListParams::default())
+                .await
+                .with_context(|| format!("listing {}", K::plural(&())))?;
+            if is(&listed) {
+                return Ok(());
+            }
+            // Whatever changes is worth another look.
+            let changed = tokio::time::timeout_at(deadline, changes.next()).await;
+            changed.with_context(|| {
+                format!("{} are not {wanted} after {limit:?}:\n{}", K::plural(&()), self.state())
+            })?;
+        }
     }
 
     /// Its pods with their conditions and logs, and its events: what one would ask kubectl for after a failure.

@@ -1,3 +1,7 @@
 //! Vouchsafe's image on a real Kubernetes cluster. Run by `./dev e2e`, or with everything else by `./dev test`.
 
+mod backup;
 mod ground;
+mod halted;
+mod killed;
+mod lies;

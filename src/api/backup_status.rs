@@ -19,10 +19,10 @@ use super::run_status::{LocalityStatus, ProcessStatus, Progress, RunStatus};
     ).message("a terminal phase is final"),
     validation = Rule::new(
         "!has(oldSelf.phase) || (has(self.phase) && \
-         ['Pending', 'Resolving', 'Exporting', 'WritingMetadata', 'Verifying', 'Succeeded', 'Failed', 'Canceled']\
-         .indexOf(self.phase) >= \
-         ['Pending', 'Resolving', 'Exporting', 'WritingMetadata', 'Verifying', 'Succeeded', 'Failed', 'Canceled']\
-         .indexOf(oldSelf.phase))"
+         {'Pending': 0, 'Resolving': 1, 'Exporting': 2, 'WritingMetadata': 3, 'Verifying': 4, \
+         'Succeeded': 5, 'Failed': 6, 'Canceled': 7}[self.phase] >= \
+         {'Pending': 0, 'Resolving': 1, 'Exporting': 2, 'WritingMetadata': 3, 'Verifying': 4, \
+         'Succeeded': 5, 'Failed': 6, 'Canceled': 7}[oldSelf.phase])"
     ).message("a phase never goes back"),
     validation = Rule::new(
         "!has(self.phase) || self.phase != 'Succeeded' || (has(self.proof) && has(self.proof.sealedAt) \
@@ -136,9 +136,10 @@ pub struct LayerStatus {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct WalPosition {
-    /// The position.
+    /// The position; a full layer has none, and a time only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "bounds::lsn")]
-    pub lsn: String,
+    pub lsn: Option<String>,
     /// The source's time there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "bounds::time")]
@@ -163,6 +164,10 @@ pub struct Resolved {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
     pub endpoints: Vec<ResolvedEndpoint>,
+    /// The image of all its pods: a run is carried out by one release, also when another is installed meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "bounds::image")]
+    pub image: Option<String>,
 }
 
 /// A destination as it was when the run began.

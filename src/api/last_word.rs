@@ -1,5 +1,7 @@
 //! What a process of a run leaves in its pod's termination message: the one thing that it tells the controller.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +38,10 @@ pub enum LastWord {
         bytes_stored: u64,
         /// When the outcome was created, RFC 3339.
         sealed_at: String,
+        /// When the earliest of its snapshots was taken, by the server's clock, RFC 3339.
+        taken: String,
+        /// Errors that were met and resolved on the way, by reason.
+        errors: BTreeMap<String, u64>,
     },
     /// A coordinator: there is no backup, and there will be none. Its run, if one was claimed, is void.
     Void {
@@ -49,6 +55,17 @@ pub enum LastWord {
     /// A coordinator: the run is open, and another attempt goes on with it.
     LeftOpen {
         /// Why it stopped.
+        failure: Failure,
+    },
+    /// A coordinator: another owner's run is open, and no run can be claimed before it is decided.
+    Held {
+        /// That run.
+        run: u32,
+        /// Its owner: the UID of a resource, or a digest of a command line.
+        owner: String,
+        /// Whether somebody is at it.
+        alive: bool,
+        /// What stands in the way, in words.
         failure: Failure,
     },
     /// A worker: it found nothing left to do.
@@ -101,7 +118,7 @@ pub enum LastWord {
 /// SHA-256 over `destination digest` lines, by destination: a termination message has no room for 32 verdicts.
 #[must_use]
 pub fn digest_of_verdicts<'a>(verdicts: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
-    let sorted: std::collections::BTreeMap<&str, &str> = verdicts.into_iter().collect();
+    let sorted: BTreeMap<&str, &str> = verdicts.into_iter().collect();
     let text: String =
         sorted.iter().map(|(destination, sha256)| format!("{destination} {sha256}\n")).collect();
     Sha256Digest::of(text.as_bytes()).to_string()
@@ -117,6 +134,7 @@ impl LastWord {
             match &mut word {
                 Self::Void { failure, .. }
                 | Self::LeftOpen { failure }
+                | Self::Held { failure, .. }
                 | Self::Canceled { failure }
                 | Self::NotYet { failure }
                 | Self::Failed { failure, .. } => {

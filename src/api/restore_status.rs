@@ -17,10 +17,10 @@ use super::run_status::{LocalityStatus, ProcessStatus, Progress, RunStatus};
     ).message("a terminal phase is final"),
     validation = Rule::new(
         "!has(oldSelf.phase) || (has(self.phase) && \
-         ['Pending', 'Resolving', 'PreData', 'Data', 'PostData', 'Verifying', 'Succeeded', 'Failed', 'Canceled']\
-         .indexOf(self.phase) >= \
-         ['Pending', 'Resolving', 'PreData', 'Data', 'PostData', 'Verifying', 'Succeeded', 'Failed', 'Canceled']\
-         .indexOf(oldSelf.phase))"
+         {'Pending': 0, 'Resolving': 1, 'PreData': 2, 'Data': 3, 'PostData': 4, \
+         'Verifying': 5, 'Succeeded': 6, 'Failed': 7, 'Canceled': 8}[self.phase] >= \
+         {'Pending': 0, 'Resolving': 1, 'PreData': 2, 'Data': 3, 'PostData': 4, \
+         'Verifying': 5, 'Succeeded': 6, 'Failed': 7, 'Canceled': 8}[oldSelf.phase])"
     ).message("a phase never goes back"),
 )]
 #[serde(rename_all = "camelCase")]

@@ -101,6 +101,8 @@ pub enum ProcessState {
     Waiting,
     /// Its pod runs.
     Running,
+    /// Its pod was taken away by `suspend`; after it, another attempt begins.
+    Suspended,
     /// It ended, and left its word.
     Done,
     /// No attempt is left: the coordinator gives the run up.

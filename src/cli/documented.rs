@@ -13,7 +13,7 @@ use crate::api::Refused;
 use crate::controller::ControllerReason;
 use crate::controller::restore::RestoreReason;
 use crate::controller::store::StoreReason;
-use crate::engine::{EngineError, backups};
+use crate::engine::{EngineError, backups, register};
 use crate::source::SourceError;
 use crate::source::target::TargetError;
 use crate::store::StoreErrorKind;
@@ -31,7 +31,7 @@ pub fn reasons() -> BTreeSet<&'static str> {
         ControllerReason::REASONS,
         RestoreReason::REASONS,
         StoreReason::REASONS,
-        &[backups::UNLOCKED],
+        &[backups::UNLOCKED, register::OWNER_GONE],
     ];
     let of_stores = StoreErrorKind::ALL.into_iter().map(StoreErrorKind::name);
     lists.into_iter().flatten().copied().chain(of_stores).collect()

@@ -64,6 +64,31 @@ pub struct Attempts<'a> {
     pub hindrance: Option<Failure>,
     /// When to look again without an event.
     pub again_after: Option<Duration>,
+    /// Whether nothing is to be started for now.
+    pub held: bool,
+}
+
+/// One Job to take away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stop {
+    /// Its name.
+    pub name: String,
+    /// Its UID: another one of the same name is not meant.
+    pub uid: String,
+}
+
+impl Stop {
+    /// That of `job`.
+    #[must_use]
+    pub fn of(job: &ObservedJob) -> Self {
+        Self { name: job.name.clone(), uid: job.uid.clone() }
+    }
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "stop {}", self.name)
+    }
 }
 
 impl<'a> Attempts<'a> {
@@ -77,7 +102,18 @@ impl<'a> Attempts<'a> {
         now: Timestamp,
     ) -> Self {
         let (start, waits) = (Vec::new(), Vec::new());
-        Self { resource, uid, jobs, now, processes, start, waits, hindrance: None, again_after: None }
+        Self {
+            resource,
+            uid,
+            jobs,
+            now,
+            processes,
+            start,
+            waits,
+            hindrance: None,
+            again_after: None,
+            held: false,
+        }
     }
 
     /// What there is.
@@ -106,11 +142,19 @@ impl<'a> Attempts<'a> {
         if let Some(ProcessStatus { state: ProcessState::Failed, failure: Some(failure), .. }) = known {
             return Followed::GivenUp(failure.clone());
         }
+        // What this attempt has published is not the next one's: a pod that was there has had its attempt.
+        let had = known.is_some_and(|it| matches!(it.state, ProcessState::Running | ProcessState::Suspended));
+        let suspended = known.is_some_and(|it| it.state == ProcessState::Suspended);
         let jobs = self.jobs.iter().filter(|job| job.process == name && job.order == order);
         let newest = jobs.max_by_key(|job| job.attempt).filter(|job| job.attempt >= known_attempt);
+        let newest = newest.filter(|job| !suspended || has_said(job));
+        if newest.is_none() && known.is_some_and(|it| it.state == ProcessState::Done) {
+            // What it said was acted on; its Job was tidied away.
+            return Followed::Said(LastWord::Settled);
+        }
         let Some(job) = newest else {
-            // Never made, or made and taken away by somebody.
-            let attempt = known_attempt.max(1);
+            // Never made, or made and taken away.
+            let attempt = if had { known_attempt + 1 } else { known_attempt.max(1) };
             self.begin(process, order, attempt);
             return Followed::Goes;
         };
@@ -130,19 +174,16 @@ impl<'a> Attempts<'a> {
                         "kubectl logs and kubectl describe pod say more",
                     ))
                 };
-                let (failure, is_last) = match word.as_ref().map_or_else(silent, finality) {
+                let (failure, is_last, held) = match word.as_ref().map_or_else(silent, finality) {
                     Finality::Final => {
                         let state = (ProcessState::Done, node.clone(), None);
                         self.note(&name, order, (&job.name, job.attempt), state);
                         // A word is all that is final.
                         return word.clone().map_or(Followed::Goes, Followed::Said);
                     }
-                    Finality::Again(failure) => (failure, job.attempt >= attempts),
-                    Finality::NotYet(failure) => {
-                        self.hindrance.get_or_insert_with(|| failure.clone());
-                        (failure, false)
-                    }
-                    Finality::Hopeless(failure) => (failure, true),
+                    Finality::Again(failure) => (failure, job.attempt >= attempts, false),
+                    Finality::NotYet(failure) => (failure, false, true),
+                    Finality::Hopeless(failure) => (failure, true, false),
                 };
                 if is_last {
                     let state = (ProcessState::Failed, node.clone(), Some(failure.clone()));
@@ -158,6 +199,9 @@ impl<'a> Attempts<'a> {
                 let left = Duration::try_from(due.duration_since(self.now)).unwrap_or(pause);
                 self.look_again(left);
                 self.waits.push(format!("before attempt {} of {name}: {}", job.attempt + 1, failure.message));
+                if held {
+                    self.hindrance.get_or_insert_with(|| failure.clone());
+                }
                 (ProcessState::Waiting, node.clone(), Some(failure))
             }
         };
@@ -165,7 +209,32 @@ impl<'a> Attempts<'a> {
         Followed::Goes
     }
 
+    /// Takes every pod away that is left, for as long as the resource is suspended; says which Jobs go.
+    pub fn suspend(&mut self) -> Vec<Stop> {
+        for process in &mut self.processes {
+            if matches!(process.state, ProcessState::Waiting | ProcessState::Running) {
+                process.state = ProcessState::Suspended;
+            }
+        }
+        self.stop_all()
+    }
+
+    /// Every Job that has not ended.
+    #[must_use]
+    pub fn stop_all(&self) -> Vec<Stop> {
+        self.stop_those(|_| true)
+    }
+
+    /// Every Job that has not ended, of those that `meant` names.
+    pub fn stop_those(&self, meant: impl Fn(&&ObservedJob) -> bool) -> Vec<Stop> {
+        let left = self.jobs.iter().filter(|job| !matches!(job.state, JobState::Ended { .. })).filter(meant);
+        left.map(Stop::of).collect()
+    }
+
     fn begin(&mut self, process: Process, order: &str, attempt: u32) {
+        if self.held {
+            return;
+        }
         let job = process.job_name(self.resource, self.uid, order, attempt);
         self.note(&process.to_string(), order, (&job, attempt), (ProcessState::Waiting, None, None));
         self.start.push(Start { process, order: order.to_owned(), attempt });
@@ -194,13 +263,18 @@ impl<'a> Attempts<'a> {
     }
 }
 
+/// Whether its process has left a word that no other attempt would change.
+fn has_said(job: &ObservedJob) -> bool {
+    matches!(&job.state, JobState::Ended { word: Some(word), .. } if matches!(finality(word), Finality::Final))
+}
+
 /// What a last word says about further attempts.
 enum Finality {
     /// Another attempt would say no more.
     Final,
     /// Another attempt may do better; not for ever.
     Again(Failure),
-    /// Another attempt does better once something is there; as long as it takes.
+    /// Another attempt does better once something is there, or gone; as long as it takes.
     NotYet(Failure),
     /// Another attempt would fail alike.
     Hopeless(Failure),
@@ -218,7 +292,7 @@ fn finality(word: &LastWord) -> Finality {
         LastWord::LeftOpen { failure } | LastWord::Failed { failure, again: true } => {
             Finality::Again(failure.clone())
         }
-        LastWord::NotYet { failure } => Finality::NotYet(failure.clone()),
+        LastWord::NotYet { failure } | LastWord::Held { failure, .. } => Finality::NotYet(failure.clone()),
         LastWord::Failed { failure, again: false } => Finality::Hopeless(failure.clone()),
     }
 }

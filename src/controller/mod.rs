@@ -2,6 +2,7 @@
 //! API and to nothing else: no database, no bucket, no Secret.
 
 pub mod attempts;
+mod backoff;
 pub mod backup;
 mod conditions;
 pub mod jobs;
@@ -16,6 +17,7 @@ pub mod store;
 mod watch;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
 use k8s_openapi::api::batch::v1::Job;
@@ -34,6 +36,10 @@ pub use reasons::ControllerReason;
 
 /// Resources that are reconciled at once. Each costs a few small requests; more would only queue at the API server.
 const CONCURRENCY: u16 = 8;
+
+/// After a write that was refused because somebody else had written: their change is on its way, and this is for
+/// the case that it was there before.
+const AFTER_CONFLICT: Duration = Duration::from_secs(1);
 
 /// The label by which pods and Jobs of runs are found.
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "vouchsafe");
@@ -90,12 +96,18 @@ async fn of_scope(
     let of_runs = watcher::Config::default().labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
     // A Backup that can't be read (made by a newer release, say) must not end the watch of all others.
     let backups: Api<DeserializeGuard<Backup>> = scoped(client, namespace);
-    Controller::new(backups, watcher::Config::default())
+    let controller = Controller::new(backups, watcher::Config::default());
+    let scope = backup::Scope {
+        context: context.clone(),
+        backups: controller.store(),
+        failures: backoff::Backoff::default(),
+    };
+    controller
         .with_config(Config::default().concurrency(CONCURRENCY))
         .owns(scoped::<Job>(client, namespace), of_runs.clone())
         .watches(scoped::<Pod>(client, namespace), of_runs, |pod: Pod| resource_of(&pod, "Backup"))
         .graceful_shutdown_on(stop)
-        .run(reconcile, backup::after_error, context.clone())
+        .run(reconcile, backup::after_error, Arc::new(scope))
         .for_each(|done| async move {
             match done {
                 Ok((object, _)) => tracing::debug!(backup = %object, "reconciled"),
@@ -130,10 +142,13 @@ where
 
 async fn reconcile(
     guarded: Arc<DeserializeGuard<Backup>>,
-    context: Arc<Context>,
+    scope: Arc<backup::Scope>,
 ) -> Result<Action, backup::BackupError> {
     match &guarded.0 {
-        Ok(backup) => backup::reconcile(backup, &context).await,
+        Ok(backup) => match backup::reconcile(backup, &scope).await {
+            Err(error) if backup::is_conflict(&error) => Ok(Action::requeue(AFTER_CONFLICT)),
+            reconciled => reconciled,
+        },
         Err(error) => {
             tracing::warn!(%error, "a Backup that this release can't read is left alone");
             Ok(Action::await_change())

@@ -33,6 +33,14 @@ pub enum ControllerReason {
     NamespaceTerminating,
     /// The name of an object of a run is taken by somebody else's.
     NameTaken,
+    /// The resource was run before, elsewhere or without a status that says so.
+    HistoryLost,
+    /// As many runs of the store are at work as it allows.
+    Queued,
+    /// The user has suspended it.
+    Suspended,
+    /// The user has canceled it before its run was begun.
+    Canceled,
 }
 
 impl ControllerReason {
@@ -53,6 +61,10 @@ impl ControllerReason {
             Self::AdmissionRefused => "AdmissionRefused",
             Self::NamespaceTerminating => "NamespaceTerminating",
             Self::NameTaken => "NameTaken",
+            Self::HistoryLost => "HistoryLost",
+            Self::Queued => "Queued",
+            Self::Suspended => "Suspended",
+            Self::Canceled => "Canceled",
         }
         passed_on {}
     }

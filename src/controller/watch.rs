@@ -2,7 +2,6 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::api::batch::v1::Job;
@@ -14,10 +13,8 @@ use kube::runtime::watcher;
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
+use super::backoff::Backoff;
 use super::{CONCURRENCY, Context, MANAGED_BY, resource_of, scoped};
-
-/// Waits between two tries after an error.
-const AFTER_ERROR: Duration = Duration::from_secs(5);
 
 /// A kind that the controller looks after.
 pub(super) trait Kept:
@@ -55,7 +52,11 @@ pub(super) async fn watch<K: Kept>(
             move |pod: Pod| resource_of(&pod, &kind)
         })
         .graceful_shutdown_on(stop)
-        .run(step::<K>, |_, _, _| Action::requeue(AFTER_ERROR), context.clone())
+        .run(
+            step::<K>,
+            after_error::<K>,
+            Arc::new(Scope { context: context.clone(), failures: Backoff::default() }),
+        )
         .for_each(|done| {
             match done {
                 Ok((object, _)) => tracing::debug!(%kind, %object, "reconciled"),
@@ -66,9 +67,32 @@ pub(super) async fn watch<K: Kept>(
         .await;
 }
 
-async fn step<K: Kept>(guarded: Arc<DeserializeGuard<K>>, context: Arc<Context>) -> Result<Action, K::Error> {
+/// What the steps of one watch share.
+struct Scope {
+    context: Arc<Context>,
+    failures: Backoff,
+}
+
+fn key<K: Kept>(object: &K) -> String {
+    object.meta().uid.clone().unwrap_or_default()
+}
+
+/// What follows an error: the same again, later each time.
+#[allow(clippy::needless_pass_by_value, reason = "kube-runtime's signature")]
+fn after_error<K: Kept>(guarded: Arc<DeserializeGuard<K>>, _error: &K::Error, scope: Arc<Scope>) -> Action {
+    let key = guarded.0.as_ref().map(key).unwrap_or_default();
+    Action::requeue(scope.failures.next(&key))
+}
+
+async fn step<K: Kept>(guarded: Arc<DeserializeGuard<K>>, scope: Arc<Scope>) -> Result<Action, K::Error> {
     match &guarded.0 {
-        Ok(object) => object.step(&context).await,
+        Ok(object) => {
+            let stepped = object.step(&scope.context).await;
+            if stepped.is_ok() {
+                scope.failures.forget(&key(object));
+            }
+            stepped
+        }
         Err(error) => {
             tracing::warn!(kind = %K::kind(&()), %error, "one that this release can't read is left alone");
             Ok(Action::await_change())

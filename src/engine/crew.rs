@@ -2,12 +2,16 @@
 
 use async_trait::async_trait;
 
+use std::collections::BTreeSet;
+
+use super::destinations::Destinations;
+use super::documents;
 use super::error::EngineError;
 use super::interrupt::{Interrupt, Interruption, Trigger};
 use super::job::BackupJob;
 use super::verifier::{self, Question};
 use super::worker::{self, WorkerOrder};
-use crate::format::{Order, Sha256Digest, Tickets};
+use crate::format::{Key, Order, Sha256Digest, Ticket, Tickets};
 use crate::ledger::Witness;
 use crate::source::Recovery;
 
@@ -27,11 +31,28 @@ impl WorkOrder {
     /// Tickets that are a worker's; the others are the coordinator's own.
     #[must_use]
     pub fn count(&self) -> usize {
-        let of_a_worker = |order: &Order| match order {
+        self.of_worker().count()
+    }
+
+    fn of_worker(&self) -> impl Iterator<Item = &Ticket> {
+        self.tickets.tickets.iter().filter(|ticket| match &ticket.order {
             Order::Rows { .. } | Order::LargeObjects { .. } => true,
             Order::Schema { .. } | Order::Catalog { .. } => false,
-        };
-        self.tickets.tickets.iter().filter(|ticket| of_a_worker(&ticket.order)).count()
+        })
+    }
+
+    /// How many of a worker's tickets have a receipt, for people to see: a list may be stale, and nothing is decided
+    /// by it.
+    ///
+    /// # Errors
+    /// When the destination can't be listed.
+    pub async fn settled(&self, destinations: &Destinations) -> Result<usize, EngineError> {
+        let store = &*destinations.named(&self.tickets.destination)?.store;
+        let receipts = Key::receipts(self.tickets.run, &self.tickets.plan);
+        let keys = documents::list_all(store, Some(&receipts)).await?;
+        let ticket = |key: &Key| key.as_str().rsplit('/').next()?.split('.').next()?.parse().ok();
+        let listed: BTreeSet<u32> = keys.iter().filter_map(ticket).collect();
+        Ok(self.of_worker().filter(|ticket| listed.contains(&ticket.id)).count())
     }
 }
 

@@ -97,13 +97,24 @@ pub struct Register {
     store: Arc<dyn ObjectStore>,
     heartbeat: Duration,
     interrupt: Option<Interrupt>,
+    orphan: Option<String>,
 }
+
+/// The reason in the outcome of a run whose owner is gone.
+pub const OWNER_GONE: &str = "OwnerGone";
 
 impl Register {
     /// The register in `store`, with heartbeats every `heartbeat`.
     #[must_use]
     pub fn new(store: Arc<dyn ObjectStore>, heartbeat: Duration) -> Self {
-        Self { store, heartbeat, interrupt: None }
+        Self { store, heartbeat, interrupt: None, orphan: None }
+    }
+
+    /// The same, which voids a silent run of this owner that is in the way of a claim: somebody who knows says that the
+    /// owner is gone.
+    #[must_use]
+    pub fn voiding(&self, orphan: Option<String>) -> Self {
+        Self { orphan, ..self.clone() }
     }
 
     /// The same, whose waiting `interrupt` ends. Nothing is under way while it waits.
@@ -232,7 +243,15 @@ impl Register {
             let previous = if newest == 0 { None } else { self.outcome(newest).await?.map(|it| it.sha256) };
             if newest > 0 && previous.is_none() {
                 self.must_be_open(newest, newest).await?;
-                return self.open_run(newest, owner).await.map(Claimed::Open);
+                match self.open_run(newest, owner).await {
+                    Err(EngineError::HeldByAnother { run, owner })
+                        if self.orphan.as_ref() == Some(&owner) =>
+                    {
+                        self.void(run, OWNER_GONE, format!("its owner, {owner}, is gone")).await?;
+                        continue;
+                    }
+                    open => return open.map(Claimed::Open),
+                }
             }
             let run = newest + 1;
             let document = Run {

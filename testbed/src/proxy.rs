@@ -9,7 +9,7 @@ mod http;
 use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -119,14 +119,14 @@ pub struct WireFired {
     pub fault: WireFault,
 }
 
-/// A proxy on a free port of 127.0.0.1. Dropping it cuts its connections.
+/// A proxy on a free port. Dropping it cuts its connections.
 pub struct FaultProxy {
     shared: Arc<Shared>,
-    port: u16,
+    address: SocketAddr,
 }
 
 struct Shared {
-    upstream: u16,
+    upstream: SocketAddr,
     stopping: AtomicBool,
     state: Mutex<State>,
 }
@@ -185,7 +185,7 @@ fn same(line: &str) -> String {
 impl fmt::Debug for FaultProxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FaultProxy")
-            .field("port", &self.port)
+            .field("address", &self.address)
             .field("upstream", &self.shared.upstream)
             .finish()
     }
@@ -198,23 +198,32 @@ impl FaultProxy {
     /// If no port or thread can be had.
     #[must_use]
     pub fn start(upstream: u16) -> Self {
+        Self::start_on(Ipv4Addr::LOCALHOST.into(), SocketAddr::from((Ipv4Addr::LOCALHOST, upstream)))
+    }
+
+    /// Starts a proxy that listens on `address`, in front of the server at `upstream`.
+    ///
+    /// # Panics
+    /// If no port or thread can be had.
+    #[must_use]
+    pub fn start_on(address: IpAddr, upstream: SocketAddr) -> Self {
         let listener =
-            TcpListener::bind("127.0.0.1:0").unwrap_or_else(|cause| panic!("no port for the proxy: {cause}"));
-        let port =
-            listener.local_addr().unwrap_or_else(|cause| panic!("the proxy has no address: {cause}")).port();
+            TcpListener::bind((address, 0)).unwrap_or_else(|cause| panic!("no port for the proxy: {cause}"));
+        let address =
+            listener.local_addr().unwrap_or_else(|cause| panic!("the proxy has no address: {cause}"));
         let shared = Arc::new(Shared { upstream, stopping: AtomicBool::new(false), state: Mutex::default() });
         let accepting = Arc::clone(&shared);
         thread::Builder::new()
             .name("fault-proxy".to_owned())
             .spawn(move || accept(&listener, &accepting))
             .unwrap_or_else(|cause| panic!("no thread for the proxy: {cause}"));
-        Self { shared, port }
+        Self { shared, address }
     }
 
-    /// `http://127.0.0.1:<port>`
+    /// `http://<address>:<port>`
     #[must_use]
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://{}", self.address)
     }
 
     /// Replaces the rules, and starts counting anew: of requests and of what fired.
@@ -258,7 +267,7 @@ impl Drop for FaultProxy {
             let _ = connection.shutdown(Shutdown::Both);
         }
         // Wakes the accepting thread, which then ends.
-        let _ = TcpStream::connect(("127.0.0.1", self.port));
+        let _ = TcpStream::connect(self.address);
     }
 }
 
@@ -429,8 +438,8 @@ const fn reaches_no_server(fault: WireFault) -> bool {
 }
 
 /// Sends the request on, over a connection of its own, and reads the whole answer.
-fn forward(upstream: u16, request: &Request, body: &[u8]) -> io::Result<Message> {
-    let mut server = TcpStream::connect(("127.0.0.1", upstream))?;
+fn forward(upstream: SocketAddr, request: &Request, body: &[u8]) -> io::Result<Message> {
+    let mut server = TcpStream::connect(upstream)?;
     server.set_nodelay(true)?;
     server.write_all(&request.head.bytes)?;
     server.write_all(body)?;

@@ -62,6 +62,23 @@ pub enum Place {
     Folder(FolderPlace),
 }
 
+impl Place {
+    /// Where it is, as people read it: without credentials, and without how it is reached.
+    #[must_use]
+    pub fn url(&self) -> String {
+        match self {
+            Self::S3(S3Place { bucket, prefix, .. }) => {
+                let prefix = prefix.iter().filter(|it| !it.is_empty()).map(|it| format!("/{it}"));
+                format!("s3://{bucket}{}", prefix.collect::<String>())
+            }
+            Self::Folder(FolderPlace::Here(folder)) => format!("file://{folder}"),
+            Self::Folder(FolderPlace::Claim { claim, path }) => {
+                format!("file://{claim}/{path}")
+            }
+        }
+    }
+}
+
 /// A bucket that speaks S3.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct S3Place {

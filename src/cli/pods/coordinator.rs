@@ -1,5 +1,6 @@
 //! `vouchsafe coordinator`: makes one Backup, with workers and verifiers that the controller starts as pods.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,10 @@ use crate::api::{self, LastWord, ValidatedBackup, digest_of_verdicts};
 use crate::engine::backups;
 use crate::engine::interrupt::{Deadline, Interruption};
 use crate::engine::{BackupJob, Decided, EngineError, Sealed, back_up};
-use crate::format::Decision;
+use crate::format::{Decision, ErrorEntry};
+
+/// Most reasons of errors in a last word: each is a short word of ours, and all have to fit.
+const MAX_REASONS: usize = 24;
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Coordinator {
@@ -31,6 +35,9 @@ pub(in crate::cli) struct Coordinator {
     /// What is left of the time for all of it, such as 6h
     #[arg(long, value_name = "DURATION", value_parser = options::duration)]
     time_left: Option<Duration>,
+    /// An owner that is gone: its open run is voided if nobody is at it
+    #[arg(long, value_name = "UID")]
+    orphan: Option<String>,
     #[command(flatten)]
     tools: ToolArguments,
 }
@@ -43,6 +50,7 @@ impl Coordinator {
             LastWord::Sealed { run, .. } => output::print(&format!("run {run} is sealed")),
             LastWord::Void { failure, .. }
             | LastWord::LeftOpen { failure }
+            | LastWord::Held { failure, .. }
             | LastWord::Failed { failure, .. } => {
                 output::print(&format!("{}: {}", failure.reason, failure.message))
             }
@@ -79,17 +87,25 @@ impl Coordinator {
                 interrupt,
                 progress: publication.progress(progress::shown(output)),
             };
-            let job = run::backup_job(&objects, &backup, means).await?;
+            let mut job = run::backup_job(&objects, &backup, means).await?;
+            job.register = job.register.voiding(self.orphan.clone());
             Ok((publication, job, names))
         };
         let (publication, job, names) = match prepared.await {
             Ok(prepared) => prepared,
+            // An earlier attempt may have claimed a run, which this one can't reach.
+            Err(error) if self.attempt > 1 => {
+                return Ok(LastWord::LeftOpen { failure: super::failure(&error) });
+            }
             // Refused before anything was touched: no run was claimed.
             Err(error) => return Ok(void(None, &error)),
         };
         let watching = publication.watch_for_cancel(move || cancel.send(Interruption::Cancel));
         let word = self.make(&job, &names).await;
         watching.abort();
+        if let LastWord::Sealed { rows, bytes_stored, .. } = &word {
+            publication.completed(*rows, *bytes_stored).await;
+        }
         Ok(word)
     }
 
@@ -107,20 +123,35 @@ impl Coordinator {
             Err(
                 error @ (EngineError::LeftOpen { .. }
                 | EngineError::LostTurn { .. }
-                | EngineError::OutcomeUnknown { .. }
-                | EngineError::Busy { .. }),
+                | EngineError::OutcomeUnknown { .. }),
             ) => open(error),
+            Err(error @ EngineError::Busy { .. }) => held(error),
+            Err(error @ EngineError::HeldByAnother { .. }) => held(error),
             Err(EngineError::DecidedElsewhere { run, outcome }) => {
                 let decided =
                     Decided { sha256: crate::format::Sha256Digest::of(b""), outcome: *outcome, ours: false };
                 said_before(job, names, run, decided).await
             }
-            Err(error) => {
-                let canceled = matches!(error, EngineError::Interrupted);
-                let failure = super::failure(&Failure::from(error));
-                LastWord::Void { run: None, failure, canceled }
+            // Nothing was claimed yet, or an earlier attempt's run was not taken over: an eviction ends no run.
+            Err(error @ EngineError::Interrupted) if job.interrupt.asked() == Some(Interruption::Leave) => {
+                open(error)
+            }
+            Err(error) => self.given_up(job, names, error).await,
+        }
+    }
+
+    /// This attempt claims no run any more. One that an earlier attempt has left open is voided before anybody says
+    /// that there is none.
+    async fn given_up(&self, job: &BackupJob, names: &Names, error: EngineError) -> LastWord {
+        if self.attempt > 1 {
+            match job.register.void_of(&job.owner, error.reason(), &error.to_string()).await {
+                Ok(None) => {}
+                Ok(Some((run, decided))) => return said_before(job, names, run, decided).await,
+                Err(unknown) => return open(unknown),
             }
         }
+        let canceled = matches!(error, EngineError::Interrupted);
+        LastWord::Void { run: None, failure: super::failure(&Failure::from(error)), canceled }
     }
 }
 
@@ -162,8 +193,38 @@ async fn said_before(job: &BackupJob, names: &Names, run: u32, decided: Decided)
             rows: backup.manifest.rows,
             bytes_stored: backup.manifest.stored_bytes,
             sealed_at,
+            taken: backup
+                .manifest
+                .endpoints
+                .iter()
+                .map(|it| it.taken)
+                .min()
+                .unwrap_or(backup.manifest.written)
+                .to_string(),
+            errors: by_reason(&backup.manifest.errors),
         },
     }
+}
+
+/// Of an error ledger, as many reasons as a last word has room for.
+fn by_reason(errors: &[ErrorEntry]) -> BTreeMap<String, u64> {
+    let mut met = BTreeMap::new();
+    for error in errors {
+        if met.len() < MAX_REASONS || met.contains_key(&error.kind) {
+            *met.entry(error.kind.clone()).or_default() += error.met;
+        }
+    }
+    met
+}
+
+/// Somebody else's run is in the way.
+fn held(error: EngineError) -> LastWord {
+    let (run, owner, alive) = match &error {
+        EngineError::Busy { run, owner, .. } => (*run, owner.clone(), true),
+        EngineError::HeldByAnother { run, owner } => (*run, owner.clone(), false),
+        _ => return open(error),
+    };
+    LastWord::Held { run, owner, alive, failure: super::failure(&Failure::from(error)) }
 }
 
 fn open(error: EngineError) -> LastWord {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -11,9 +12,13 @@ use super::publication::Publication;
 use crate::api::{Backup, DestinationOrder, ProcessState, ProcessStatus};
 use crate::engine::crew::{Crew, WorkOrder};
 use crate::engine::interrupt::{Interrupt, Trigger};
+use crate::engine::progress::{Report, Stage};
 use crate::engine::verifier::Question;
 use crate::engine::{BackupJob, EngineError};
 use crate::ledger::Witness;
+
+/// Between two looks at how many receipts there are: a list of each destination, which clouds charge for.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(15);
 
 /// Names of destinations: the engine's, which are those of a command line, to the BackupStore's.
 pub(super) type Names = BTreeMap<String, String>;
@@ -30,6 +35,27 @@ impl InPods {
         Self { publication, names }
     }
 
+    /// Shows how many tickets have a receipt, again and again: workers tell nobody but their bucket.
+    async fn show_settled(&self, job: &BackupJob, orders: &[WorkOrder]) {
+        let mut known = 0;
+        loop {
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+            let mut settled = 0;
+            for order in orders {
+                match order.settled(&job.destinations).await {
+                    Ok(count) => settled += count as u64,
+                    // Shown for people; the ledger lists anew, and does not forgive.
+                    Err(error) => tracing::debug!(%error, "receipts were not counted"),
+                }
+            }
+            if settled > known {
+                let items = settled - known;
+                job.progress.report(Report::Advanced { stage: Stage::Export, items, bytes: 0 });
+                known = settled;
+            }
+        }
+    }
+
     fn name<'a>(&'a self, destination: &str) -> Result<&'a str, EngineError> {
         let name = self.names.get(destination).map(String::as_str);
         name.ok_or_else(|| EngineError::DestinationMissing(destination.to_owned()))
@@ -40,7 +66,7 @@ impl InPods {
 impl Crew for InPods {
     async fn export(
         &self,
-        _job: &BackupJob,
+        job: &BackupJob,
         orders: &[WorkOrder],
         interrupt: &Interrupt,
         _stop: &Trigger,
@@ -70,7 +96,11 @@ impl Crew for InPods {
         });
         interrupt.race(published).await?;
         let ended = |backup: &Backup| all_done(backup, &workers, &plan);
-        interrupt.race(self.publication.wait_for(ended)).await
+        let ended = interrupt.race(self.publication.wait_for(ended));
+        tokio::select! {
+            ended = ended => ended,
+            () = self.show_settled(job, orders) => unreachable!("it goes on for ever"),
+        }
     }
 
     async fn verify(&self, _job: &BackupJob, questions: Vec<Question>) -> Result<Vec<Witness>, EngineError> {

@@ -172,12 +172,16 @@ impl<K: Published> Publication<K> {
         let run = self.run.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone();
         // The UID: a Backup of the same name, made after this one was deleted, is none of ours.
-        let patch = json!({
+        let mut patch = json!({
             "apiVersion": api::API_VERSION,
             "kind": K::kind(&()),
             "metadata": {"name": self.name, "uid": self.uid},
             "status": {"run": run, "progress": progress},
         });
+        if progress == api::Progress::default() {
+            // An object that was there and is empty now is made null by the API server, and then refused by it.
+            patch["status"]["progress"] = json!({"ticketsSettled": 0});
+        }
         let parameters = PatchParams::apply(K::MANAGER).force();
         self.api.patch_status(&self.name, &parameters, &Patch::Apply(&patch)).await.map(drop)
     }
@@ -210,10 +214,15 @@ impl<K: Published> Publication<K> {
         let mut seen = self.seen.clone();
         let uid = self.uid.clone();
         tokio::spawn(async move {
+            let is_there = |own: &Option<K>| own.is_some();
             let asked = |own: &Option<K>| {
-                own.as_ref().is_some_and(|own| own.meta().uid.as_deref() != Some(&*uid) || own.is_canceled())
+                own.as_ref().is_none_or(|own| {
+                    own.meta().uid.as_deref() != Some(&*uid)
+                        || own.meta().deletion_timestamp.is_some()
+                        || own.is_canceled()
+                })
             };
-            if seen.wait_for(asked).await.is_ok() {
+            if seen.wait_for(is_there).await.is_ok() && seen.wait_for(asked).await.is_ok() {
                 cancel();
             }
         })
@@ -271,6 +280,25 @@ impl<K: Published> Publication<K> {
             });
         }
         self.write_soon();
+    }
+
+    /// Shows the numbers of a sealed run, if it was this attempt that sealed it: one that found it sealed must not
+    /// take away what the other has published, which is what the witnesses are about.
+    pub(super) async fn completed(&self, rows: u64, bytes_stored: u64) {
+        if self.run.lock().unwrap_or_else(PoisonError::into_inner).nonce.is_none() {
+            return;
+        }
+        {
+            let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+            progress.rows = i64::try_from(rows).ok();
+            progress.bytes_stored = i64::try_from(bytes_stored).ok();
+            progress.tickets_settled = progress.tickets_planned;
+            progress.percent = Some(100);
+        }
+        if let Err(error) = self.write().await {
+            // For people only: the seal stands, and the controller has it from the last word.
+            tracing::warn!(%error, "the numbers were not written");
+        }
     }
 
     /// One write at a time, and one in [`BETWEEN_WRITES`]: what changes meanwhile goes with the next.

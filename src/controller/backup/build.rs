@@ -32,6 +32,8 @@ pub(super) fn build(backup: &Backup, plan: &Plan, settings: &Settings) -> Built 
         true => Built::default(),
         false => identity(&owner, &name, &given.text, &template, true),
     };
+    let resolved = plan.status.resolved.as_ref().and_then(|it| it.image.as_deref());
+    let image = resolved.unwrap_or(&settings.image);
     let job = |start: &Start| {
         let (needs, endpoints) = needs(&start.process, given);
         job(JobOf {
@@ -41,7 +43,7 @@ pub(super) fn build(backup: &Backup, plan: &Plan, settings: &Settings) -> Built 
             template: &template,
             needs: &needs,
             locality_labels: &given.store.locality_labels,
-            image: &settings.image,
+            image,
             arguments: arguments(&owner, plan, &run, start, &endpoints),
         })
     };
@@ -118,6 +120,9 @@ fn arguments(
             set("--attempt", &start.attempt.to_string());
             if let Some(left) = plan.time_left {
                 set("--time-left", &format!("{}s", left.as_secs().max(1)));
+            }
+            if let Some(orphan) = &plan.orphan {
+                set("--orphan", orphan);
             }
         }
     }

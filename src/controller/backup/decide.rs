@@ -7,20 +7,26 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use kube::core::object::HasStatus;
 
+use super::conditions::{self, Held};
+use super::history;
 use super::observe::Observed;
-use super::{conditions, readiness};
+use super::readiness;
+use super::resolved;
 use crate::api::{
-    Backup, BackupPhase, BackupStatus, BackupStore, Document, Failure, LastWord, Proof, RunStatus,
-    ValidatedBackup, ValidatedBackupStore, Witness, digest_of_verdicts, parse_documents,
+    Backup, BackupPhase, BackupStatus, BackupStore, Document, Failure, LastWord, RunStatus, ValidatedBackup,
+    ValidatedBackupStore, Witness, parse_documents,
 };
-use crate::controller::attempts::{ATTEMPTS, Attempts, FIRST_PAUSE, Followed, LONGEST_PAUSE, Start};
+use crate::controller::attempts::{ATTEMPTS, Attempts, FIRST_PAUSE, Followed, LONGEST_PAUSE, Start, Stop};
 use crate::controller::jobs::{JobState, ObservedJob};
 use crate::controller::process::Process;
 use crate::controller::reasons::ControllerReason as Reason;
 use crate::controller::store::StoreReason;
 
 /// Attempts of a coordinator. More than of the others: it is the one that a run can't end without.
-const COORDINATOR_ATTEMPTS: u32 = 20;
+const COORDINATOR_ATTEMPTS: u32 = 50;
+
+/// What a coordinator is for: the whole run, whatever its plans.
+const RUN: &str = "run";
 
 /// How long a coordinator is waited for after the deadline, which it knows itself: it has to abort its uploads and
 /// to win a Void.
@@ -31,6 +37,8 @@ const AFTER_DEADLINE: SignedDuration = SignedDuration::from_mins(5);
 pub struct Plan {
     /// Jobs to make.
     pub start: Vec<Start>,
+    /// Jobs to take away.
+    pub stop: Vec<Stop>,
     /// The resources that pods are given; absent where nothing is to be started.
     pub given: Option<Given>,
     /// The status as it is now: the controller's own part of it.
@@ -41,6 +49,8 @@ pub struct Plan {
     pub again_after: Option<Duration>,
     /// What is left of the time for all of it.
     pub time_left: Option<Duration>,
+    /// The owner of a run that is in the way, and that is gone.
+    pub orphan: Option<String>,
 }
 
 /// A Backup and its store, as they were when the run began.
@@ -58,6 +68,9 @@ pub struct Given {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for stop in &self.stop {
+            write!(f, "{stop}; ")?;
+        }
         for start in &self.start {
             write!(f, "{start}; ")?;
         }
@@ -72,23 +85,45 @@ pub fn is_over(backup: &Backup) -> bool {
     matches!(phase, Some(BackupPhase::Succeeded | BackupPhase::Failed | BackupPhase::Canceled))
 }
 
-/// What comes next.
+/// What comes next. `image` is what a run that begins now is carried out by.
 #[must_use]
-pub fn decide(backup: &Backup, observed: &Observed, now: Timestamp) -> Plan {
+pub fn decide(backup: &Backup, observed: &Observed, image: &str, now: Timestamp) -> Plan {
     let mut draft = Draft::new(backup, observed, now);
+    if let Some(lost) = history::lost(backup, observed, now) {
+        return draft.stalls(lost);
+    }
+    draft.attempts.held = draft.is_suspended();
+    let mut draft = match draft.coordinator(observed) {
+        ControlFlow::Continue(draft) => draft,
+        ControlFlow::Break(ended) => return ended,
+    };
     let given = match given(backup, observed) {
         Ok(given) => given,
         Err(Unready::Waits(failure)) => return draft.waits(failure),
         Err(Unready::Refused(failure)) => return draft.fails(failure),
     };
+    if !draft.has_begun() && observed.ahead >= given.store.max_concurrent_runs as usize {
+        return draft.queued(observed.ahead, &given);
+    }
     draft.over_time(&given);
-    let mut draft = match draft.coordinator() {
-        ControlFlow::Continue(draft) => draft,
-        ControlFlow::Break(ended) => return ended,
-    };
+    draft.status.resolved.get_or_insert_with(|| resolved::resolved(&given, image));
+    draft.start_coordinator();
     draft.workers(&given);
     draft.verifiers(observed);
-    draft.goes_on(given)
+    draft.goes_on(given, orphan(observed))
+}
+
+/// The owner of the run that was in the last coordinator's way, if nobody is at it and its owner is not at work here.
+/// Owners that are no UIDs are command lines: only a person knows of them.
+fn orphan(observed: &Observed) -> Option<String> {
+    let coordinators = observed.jobs.iter().filter(|job| job.process == "coordinator");
+    let JobState::Ended { word: Some(LastWord::Held { owner, alive: false, .. }), .. } =
+        &coordinators.max_by_key(|job| job.attempt)?.state
+    else {
+        return None;
+    };
+    let is_uid = owner.len() == 36 && owner.bytes().all(|it| it == b'-' || it.is_ascii_hexdigit());
+    (is_uid && !observed.at_work.contains(owner)).then(|| owner.clone())
 }
 
 enum Unready {
@@ -146,6 +181,7 @@ struct Draft<'a> {
     run: RunStatus,
     status: BackupStatus,
     attempts: Attempts<'a>,
+    held: Held,
     now: Timestamp,
 }
 
@@ -159,15 +195,24 @@ impl<'a> Draft<'a> {
         let (name, uid) = (backup.metadata.name.as_deref(), backup.metadata.uid.as_deref());
         let (name, uid) = (name.unwrap_or_default(), uid.unwrap_or_default());
         let attempts = Attempts::new(name, uid, processes, &observed.jobs, now);
-        Self { backup, run, status, attempts, now }
+        Self { backup, run, status, attempts, held: Held::default(), now }
     }
 
     fn plan(mut self, waits: impl Into<String>) -> Plan {
         let Attempts { processes, start, again_after, .. } = self.attempts;
         self.status.processes = processes;
-        conditions::set(&mut self.status, &self.run, self.backup.metadata.generation, self.now);
+        conditions::set(&mut self.status, &self.run, &self.held, self.backup.metadata.generation, self.now);
         let status = self.status;
-        Plan { start, given: None, status, waits: waits.into(), again_after, time_left: None }
+        Plan {
+            start,
+            stop: Vec::new(),
+            given: None,
+            status,
+            waits: waits.into(),
+            again_after,
+            time_left: None,
+            orphan: None,
+        }
     }
 
     /// It is over: nothing is started, and nothing waited for.
@@ -175,7 +220,11 @@ impl<'a> Draft<'a> {
         self.status.phase = Some(phase);
         self.attempts.start.clear();
         self.attempts.again_after = None;
-        self.plan(said)
+        // What is left of it would go on for nothing.
+        let stop = self.attempts.stop_all();
+        let mut plan = self.plan(said);
+        plan.stop = stop;
+        plan
     }
 
     fn reach(&mut self, phase: BackupPhase) {
@@ -212,14 +261,36 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// The coordinator's part: whether the run has ended, else whether it is to be started.
-    fn coordinator(mut self) -> ControlFlow<Plan, Self> {
+    /// Whether the run has ended, or is to be halted.
+    fn coordinator(mut self, observed: &Observed) -> ControlFlow<Plan, Self> {
         self.reach(BackupPhase::Pending);
         if let Some(step) = self.run.step.as_deref() {
             self.reach(phase_of(step));
         }
         self.status.failure = None;
-        let word = match self.attempts.follow(Process::Coordinator, "run", COORDINATOR_ATTEMPTS) {
+        if self.has_begun() || !observed.jobs.is_empty() {
+            self = match self.word_of_coordinator() {
+                ControlFlow::Continue(draft) => draft,
+                ended @ ControlFlow::Break(_) => return ended,
+            };
+        }
+        if self.backup.spec.cancel == Some(true) {
+            return self.canceled(observed);
+        }
+        if self.is_suspended() {
+            return ControlFlow::Break(self.suspended());
+        }
+        ControlFlow::Continue(self)
+    }
+
+    fn start_coordinator(&mut self) {
+        if self.attempts.process("coordinator").is_none() {
+            self.attempts.follow(Process::Coordinator, RUN, COORDINATOR_ATTEMPTS);
+        }
+    }
+
+    fn word_of_coordinator(mut self) -> ControlFlow<Plan, Self> {
+        let word = match self.attempts.follow(Process::Coordinator, RUN, COORDINATOR_ATTEMPTS) {
             Followed::Said(word) => word,
             Followed::Goes => return ControlFlow::Continue(self),
             Followed::GivenUp(failure) => {
@@ -238,49 +309,6 @@ impl<'a> Draft<'a> {
             LastWord::Void { failure, canceled: false, .. } => ControlFlow::Break(self.fails(failure)),
             _ => ControlFlow::Continue(self),
         }
-    }
-
-    /// Succeeded, if every destination has a witness that this controller itself recorded, and the seal names just
-    /// those.
-    fn sealed(mut self, word: &LastWord) -> Plan {
-        let LastWord::Sealed {
-            run,
-            manifest_sha256,
-            verdicts_sha256,
-            objects_read,
-            bytes_read,
-            rows,
-            bytes_stored: _,
-            sealed_at,
-        } = word
-        else {
-            return self.plan("no seal");
-        };
-        let proof = self.status.proof.clone().unwrap_or_default();
-        let nonce = self.run.nonce.clone().unwrap_or_default();
-        let of_nonce: Vec<&Witness> = proof.witnesses.iter().filter(|it| it.nonce == nonce).collect();
-        let recorded = digest_of_verdicts(
-            of_nonce.iter().map(|it| (it.destination.as_str(), it.verdict_sha256.as_str())),
-        );
-        let complete = !self.run.orders.is_empty()
-            && self.run.orders.iter().all(|it| of_nonce.iter().any(|w| w.destination == it.destination));
-        if !complete || recorded != *verdicts_sha256 {
-            let message = format!(
-                "its coordinator says that run {run} is sealed, and the verifiers' pods have not left those verdicts"
-            );
-            return self
-                .fails(Reason::WitnessesDiffer.failure(message, "don't trust this run: verify it by hand"));
-        }
-        let number = |value: &u64| i64::try_from(*value).ok();
-        self.status.proof = Some(Proof {
-            manifest_sha256: Some(manifest_sha256.clone()),
-            objects_read: number(objects_read),
-            bytes_read: number(bytes_read),
-            rows_counted: number(rows),
-            sealed_at: Some(sealed_at.clone()),
-            witnesses: of_nonce.into_iter().cloned().collect(),
-        });
-        self.ends(BackupPhase::Succeeded, "sealed, and witnessed")
     }
 
     /// One worker for each destination with tickets, once they are published.
@@ -341,38 +369,54 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// The first witness of a destination and nonce stays.
-    fn record(&mut self, witness: Witness) {
-        let proof = self.status.proof.get_or_insert_default();
-        proof.witnesses.retain(|it| it.nonce == witness.nonce);
-        if !proof.witnesses.iter().any(|it| it.destination == witness.destination) {
-            proof.witnesses.push(witness);
-        }
+    /// Workers of a plan that this run has given up.
+    fn overtaken(&self) -> Vec<Stop> {
+        let Some(plan) = self.run.plan.as_ref().filter(|_| self.is_live()) else { return Vec::new() };
+        let of_worker = |job: &&ObservedJob| job.process.starts_with("worker-") && job.order != *plan;
+        self.attempts.stop_those(of_worker)
     }
 
-    fn goes_on(mut self, given: Given) -> Plan {
+    /// Whether the time is over, and whether no run was begun in it.
+    fn too_late(&self, given: &Given) -> Option<(bool, Failure)> {
+        let never_began = self.run.number.is_none();
+        let late = if never_began { SignedDuration::ZERO } else { AFTER_DEADLINE };
+        if !(self.left(given)? + late).is_negative() {
+            return None;
+        }
+        let waited = self.attempts.waits.join("; ");
+        let (reason, message) = match never_began {
+            true => (Reason::DeadlineExceeded, format!("no run was begun in time: waited {waited}")),
+            false => (Reason::OutcomeUnknown, format!("the run was not decided in time: waited {waited}")),
+        };
+        Some((never_began, reason.failure(message, "look at its pods, and make a Backup anew")))
+    }
+
+    fn goes_on(mut self, given: Given, orphan: Option<String>) -> Plan {
         if self.status.failure.is_none() {
             self.status.failure = self.attempts.hindrance.take();
         }
-        if let Some(left) = self.left(&given) {
-            let never_began = self.run.number.is_none();
-            let late = if never_began { SignedDuration::ZERO } else { AFTER_DEADLINE };
-            if (left + late).is_negative() {
-                let waited = self.attempts.waits.join("; ");
-                let (reason, message) = match never_began {
-                    true => (Reason::DeadlineExceeded, format!("no run was begun in time: {waited}")),
-                    false => (Reason::OutcomeUnknown, format!("the run was not decided in time: {waited}")),
-                };
-                return self.fails(reason.failure(message, "look at its pods, and make a Backup anew"));
+        if let Some((never_began, late)) = self.too_late(&given) {
+            let left = self.attempts.stop_all();
+            // A coordinator that can still start could still claim a run: nothing is said before it is gone.
+            if !never_began || left.is_empty() {
+                return self.fails(late);
             }
+            self.attempts.start.clear();
+            self.attempts.look_again(LONGEST_PAUSE);
+            let mut plan = self.plan("too late: its pods go");
+            plan.stop = left;
+            return plan;
         }
         let waits = match self.attempts.waits.is_empty() {
             true => "waits for its pods".to_owned(),
             false => format!("waits {}", self.attempts.waits.join("; ")),
         };
         let time_left = self.left(&given).and_then(|left| Duration::try_from(left).ok());
+        let stop = self.overtaken();
         let mut plan = self.plan(waits);
+        plan.stop = stop;
         plan.time_left = time_left;
+        plan.orphan = orphan;
         plan.given = Some(given);
         plan
     }
@@ -387,6 +431,15 @@ fn phase_of(step: &str) -> BackupPhase {
         _ => BackupPhase::Resolving,
     }
 }
+
+#[path = "halt.rs"]
+mod halt;
+#[path = "seal.rs"]
+mod seal;
+
+#[cfg(test)]
+#[path = "halt_tests.rs"]
+mod halt_tests;
 
 #[cfg(test)]
 #[path = "decide_tests.rs"]

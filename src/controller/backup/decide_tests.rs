@@ -4,15 +4,18 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use serde_json::json;
 
+use std::collections::BTreeSet;
+
 use super::super::build::objects;
 use super::super::observe::Observed;
 use super::*;
+use crate::api::digest_of_verdicts;
 use crate::api::{DestinationOrder, ProcessState, RunStatus};
 
 const PLAN: &str = "00000000000000000000000000000001";
 const NONCE: &str = "00000000000000000000000000000002";
 
-fn at(seconds: i64) -> Timestamp {
+pub(super) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + seconds).unwrap()
 }
 
@@ -25,7 +28,7 @@ fn found(name: &str, ready: &str) -> serde_json::Value {
     }]})
 }
 
-fn store() -> BackupStore {
+pub(super) fn store() -> BackupStore {
     let value = json!({
         "apiVersion": "vouchsafe.dev/v1alpha1", "kind": "BackupStore",
         "metadata": {"name": "orders", "namespace": "shop", "generation": 1},
@@ -38,7 +41,7 @@ fn store() -> BackupStore {
     serde_json::from_value(value).unwrap()
 }
 
-fn backup(extra: &serde_json::Value) -> Backup {
+pub(super) fn backup(extra: &serde_json::Value) -> Backup {
     let mut spec = json!({
         "storeRef": {"name": "orders"},
         "source": {"postgres": {"database": "shop", "endpoints": [
@@ -59,21 +62,27 @@ fn backup(extra: &serde_json::Value) -> Backup {
 }
 
 /// A cluster with one Backup: what the plans ask for is done, and the tests say what comes of it.
-struct World {
-    backup: Backup,
-    observed: Observed,
-    seconds: i64,
+pub(super) struct World {
+    pub(super) backup: Backup,
+    pub(super) observed: Observed,
+    pub(super) seconds: i64,
 }
 
 impl World {
-    fn new(extra: &serde_json::Value) -> Self {
-        let observed = Observed { store: Some(store()), frozen: None, jobs: Vec::new() };
+    pub(super) fn new(extra: &serde_json::Value) -> Self {
+        let observed = Observed {
+            store: Some(store()),
+            frozen: None,
+            jobs: Vec::new(),
+            ahead: 0,
+            at_work: BTreeSet::new(),
+        };
         Self { backup: backup(extra), observed, seconds: 0 }
     }
 
     /// Decides, and carries it out: the jobs that were started wait.
-    fn step(&mut self) -> Plan {
-        let plan = decide(&self.backup, &self.observed, at(self.seconds));
+    pub(super) fn step(&mut self) -> Plan {
+        let plan = decide(&self.backup, &self.observed, "vouchsafe:1", at(self.seconds));
         let before = self.backup.status.clone().unwrap_or_default();
         if let (Some(before), Some(after)) = (before.phase, plan.status.phase) {
             assert!(after >= before, "{before:?} became {after:?}");
@@ -87,6 +96,11 @@ impl World {
         {
             self.observed.frozen = Some(given.text.clone());
         }
+        assert!(
+            plan.start.is_empty() || plan.given.is_some(),
+            "nothing is started that is not given anything"
+        );
+        self.observed.jobs.retain(|job| !plan.stop.iter().any(|stop| stop.name == job.name));
         for Start { process, order, attempt } in &plan.start {
             let name = process.job_name("first", "u-1", order, *attempt);
             assert!(!self.observed.jobs.iter().any(|job| job.name == name), "{name} is made twice");
@@ -102,31 +116,36 @@ impl World {
         plan
     }
 
-    fn phase(&self) -> BackupPhase {
+    pub(super) fn phase(&self) -> BackupPhase {
         self.backup.status.as_ref().unwrap().phase.unwrap()
     }
 
-    fn reason(&self) -> String {
+    pub(super) fn reason(&self) -> String {
         self.backup.status.as_ref().unwrap().failure.as_ref().map(|it| it.reason.clone()).unwrap_or_default()
     }
 
-    fn job(&mut self, process: &str) -> &mut ObservedJob {
+    pub(super) fn holds(&self, type_: &str) -> bool {
+        let conditions = &self.backup.status.as_ref().unwrap().conditions;
+        conditions.iter().any(|it| it.type_ == type_ && it.status == crate::api::ConditionStatus::True)
+    }
+
+    pub(super) fn job(&mut self, process: &str) -> &mut ObservedJob {
         let jobs = self.observed.jobs.iter_mut().filter(|job| job.process == process);
         jobs.max_by_key(|job| job.attempt).unwrap_or_else(|| panic!("no job of {process}"))
     }
 
-    fn runs(&mut self, process: &str) {
+    pub(super) fn runs(&mut self, process: &str) {
         self.job(process).state = JobState::Running { node: Some("node-1".into()) };
     }
 
-    fn ends(&mut self, process: &str, word: Option<LastWord>) {
+    pub(super) fn ends(&mut self, process: &str, word: Option<LastWord>) {
         let at = Some(at(self.seconds));
         let how = "its pod was ended: OOMKilled, exit code 137".into();
         self.job(process).state =
             JobState::Ended { pod: Some(format!("{process}-pod")), node: None, word, how, at };
     }
 
-    fn publish(&mut self, step: &str, asked: bool) {
+    pub(super) fn publish(&mut self, step: &str, asked: bool) {
         let attempt = self.job("coordinator").attempt;
         let order = |destination: &str| DestinationOrder {
             destination: destination.into(),
@@ -146,14 +165,14 @@ impl World {
         });
     }
 
-    fn export(&mut self) {
+    pub(super) fn export(&mut self) {
         self.step();
         self.runs("coordinator");
         self.publish("Exporting", false);
         self.step();
     }
 
-    fn ask(&mut self) {
+    pub(super) fn ask(&mut self) {
         for worker in ["worker-eu", "worker-us"] {
             self.ends(worker, Some(LastWord::Settled));
         }
@@ -162,7 +181,7 @@ impl World {
         self.step();
     }
 
-    fn answer(&mut self, destination: &str) {
+    pub(super) fn answer(&mut self, destination: &str) {
         let sha256 = destination.repeat(32);
         self.ends(
             &format!("verifier-{destination}"),
@@ -172,7 +191,7 @@ impl World {
     }
 }
 
-fn sealed(destinations: &[&str]) -> LastWord {
+pub(super) fn sealed(destinations: &[&str]) -> LastWord {
     let verdicts: Vec<(String, String)> =
         destinations.iter().map(|it| ((*it).to_owned(), it.repeat(32))).collect();
     LastWord::Sealed {
@@ -184,10 +203,12 @@ fn sealed(destinations: &[&str]) -> LastWord {
         rows: 9,
         bytes_stored: 9,
         sealed_at: at(9).to_string(),
+        taken: at(1).to_string(),
+        errors: [("Throttled".to_owned(), 2)].into(),
     }
 }
 
-fn failure(reason: &str) -> Failure {
+pub(super) fn failure(reason: &str) -> Failure {
     Failure { reason: reason.into(), message: "why".into(), hint: "what to do".into() }
 }
 
@@ -214,11 +235,8 @@ fn a_backup_runs_through_and_succeeds_by_its_witnesses() {
     world.ends("coordinator", Some(sealed(&["eu", "us"])));
     world.step();
     assert_eq!(world.phase(), BackupPhase::Succeeded);
-    let conditions = &world.backup.status.as_ref().unwrap().conditions;
-    let holds = |type_: &str| {
-        conditions.iter().any(|it| it.type_ == type_ && it.status == crate::api::ConditionStatus::True)
-    };
-    assert!(holds("Complete") && !holds("Failed") && !holds("Reconciling") && !holds("Stalled"));
+    assert!(world.holds("Complete") && !world.holds("Failed"));
+    assert!(!world.holds("Reconciling") && !world.holds("Stalled"));
 }
 
 #[test]
@@ -362,6 +380,7 @@ fn a_locality_without_a_node_is_named_and_fails_at_the_deadline() {
     assert_eq!((world.phase(), world.reason()), (BackupPhase::Pending, "Unschedulable".into()));
     assert!(plan.again_after.is_some_and(|after| after <= std::time::Duration::from_secs(3600)));
     world.seconds = 3601;
+    world.step();
     world.step();
     assert_eq!((world.phase(), world.reason()), (BackupPhase::Failed, "DeadlineExceeded".into()));
 }

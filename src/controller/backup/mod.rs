@@ -3,23 +3,28 @@
 mod build;
 mod conditions;
 pub mod decide;
+mod history;
 mod observe;
 mod places;
+mod queue;
 mod readiness;
+mod resolved;
 mod status;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
+use kube::runtime::reflector::Store;
 
 use super::Context;
+use super::backoff::Backoff;
+use super::jobs;
 use super::make::{MakeError, make_all};
 use super::pods::Owner;
-use crate::api::Backup;
+use crate::api::{Backup, BackupStatus};
 
 /// What a reconciliation fails with. All of it is tried again.
 #[derive(Debug, thiserror::Error)]
@@ -30,38 +35,78 @@ pub enum BackupError {
     /// An object of the run could not be made.
     #[error(transparent)]
     Make(#[from] MakeError),
+    /// A Job could not be taken away.
+    #[error("a Job can't be deleted")]
+    Stop(#[source] kube::Error),
     /// The status could not be written.
     #[error("the status can't be written")]
     Status(#[source] kube::Error),
 }
 
-/// Waits between two tries after an error: doubled would be kinder to a broken API server, and its own client
-/// backs off already where the server says 429.
-const AFTER_ERROR: Duration = Duration::from_secs(5);
+/// What reconciling Backups of one scope shares.
+pub(super) struct Scope {
+    pub(super) context: Arc<Context>,
+    /// Every Backup of the scope, as watched: for the queue.
+    pub(super) backups: Store<DeserializeGuard<Backup>>,
+    pub(super) failures: Backoff,
+}
 
 /// Brings one Backup a step further.
-pub(super) async fn reconcile(backup: &Backup, context: &Arc<Context>) -> Result<Action, BackupError> {
+pub(super) async fn reconcile(backup: &Backup, scope: &Scope) -> Result<Action, BackupError> {
     if backup.metadata.deletion_timestamp.is_some() || decide::is_over(backup) {
         return Ok(Action::await_change());
     }
+    let Context { client, settings, refusals: _ } = &*scope.context;
+    let all = scope.backups.state();
+    let ahead = match queue::has_begun(backup) {
+        true => 0,
+        false => queue::ahead(backup, all.iter().filter_map(|it| it.0.as_ref().ok())),
+    };
+    let others = all.iter().filter_map(|it| it.0.as_ref().ok()).filter(|it| !decide::is_over(it));
+    let at_work = others.filter_map(|it| it.metadata.uid.clone()).collect();
     // Needs the client.
-    let observed = observe::observe(&context.client, backup).await?;
+    let observed = observe::observe(client, backup, ahead, at_work).await?;
     // Pure.
-    let plan = decide::decide(backup, &observed, Timestamp::now());
+    let plan = decide::decide(backup, &observed, &settings.image, Timestamp::now());
     tracing::info!(backup = %backup.name_any(), %plan, "decided");
-    let built = build::build(backup, &plan, &context.settings);
-    // Needs the client. The status before the Jobs: what an attempt is must be known before it runs.
-    let written = status::write(&context.client, backup, &plan.status).await?;
-    make_all(&context.client, &Owner::of(&written), built).await?;
+    let built = build::build(backup, &plan, settings);
+    // Needs the client. What a run leaves on its object before its status, the status before the Jobs: what an
+    // attempt is must be known before it runs.
+    let backup = match plan.start.is_empty() {
+        true => backup.clone(),
+        false => status::mark_as_begun(client, backup).await?,
+    };
+    let written = status::write(client, &backup, &plan.status).await?;
+    for stop in &plan.stop {
+        jobs::stop(client, &Owner::of(&written).namespace, stop).await.map_err(BackupError::Stop)?;
+    }
+    if let Err(error) = make_all(client, &Owner::of(&written), built).await {
+        if let Some(failure) = error.failure() {
+            let status = BackupStatus { failure: Some(failure), ..plan.status };
+            status::write(client, &written, &status).await?;
+        }
+        return Err(error.into());
+    }
+    scope.failures.forget(&key(&written));
     Ok(plan.again_after.map_or_else(Action::await_change, Action::requeue))
 }
 
-/// What follows an error.
+fn key(backup: &Backup) -> String {
+    backup.uid().unwrap_or_default()
+}
+
+/// Whether the object was changed by somebody else since it was seen: the change is on its way here.
+pub(super) fn is_conflict(error: &BackupError) -> bool {
+    matches!(error, BackupError::Status(kube::Error::Api(status)) if status.code == 409)
+}
+
+/// What follows an error: the same again, later each time.
 #[allow(clippy::needless_pass_by_value, reason = "kube-runtime's signature")]
 pub(super) fn after_error(
-    _backup: Arc<DeserializeGuard<Backup>>,
+    backup: Arc<DeserializeGuard<Backup>>,
     _error: &BackupError,
-    _context: Arc<Context>,
+    scope: Arc<Scope>,
 ) -> Action {
-    Action::requeue(AFTER_ERROR)
+    let key = backup.0.as_ref().map(key).unwrap_or_default();
+    Action::requeue(scope.failures.next(&key))
 }

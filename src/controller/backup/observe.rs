@@ -1,5 +1,7 @@
 //! What there is in the cluster of one Backup. Needs the client.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client, ResourceExt};
 
@@ -17,10 +19,19 @@ pub struct Observed {
     pub frozen: Option<String>,
     /// Its Jobs, those of others with the same label left out.
     pub jobs: Vec<ObservedJob>,
+    /// Backups of its store that are at work, or were there first.
+    pub ahead: usize,
+    /// UIDs of all Backups that are not over.
+    pub at_work: BTreeSet<String>,
 }
 
 /// Looks.
-pub(super) async fn observe(client: &Client, backup: &Backup) -> Result<Observed, BackupError> {
+pub(super) async fn observe(
+    client: &Client,
+    backup: &Backup,
+    ahead: usize,
+    at_work: BTreeSet<String>,
+) -> Result<Observed, BackupError> {
     let namespace = backup.namespace().unwrap_or_default();
     let uid = backup.uid().unwrap_or_default();
     let stores: Api<BackupStore> = Api::namespaced(client.clone(), &namespace);
@@ -29,5 +40,5 @@ pub(super) async fn observe(client: &Client, backup: &Backup) -> Result<Observed
     let frozen = config_maps.get_opt(&objects_name(&uid)).await.map_err(BackupError::Observe)?;
     let frozen = frozen.filter(|it| is_owned(it, &uid)).and_then(|it| it.data?.remove(OBJECTS_KEY));
     let jobs = jobs::of_resource(client, &namespace, &uid).await.map_err(BackupError::Observe)?;
-    Ok(Observed { store, frozen, jobs })
+    Ok(Observed { store, frozen, jobs, ahead, at_work })
 }

@@ -25,9 +25,12 @@ pub(super) fn of_worker(
         store.destination_for(locality).is_ok_and(|(chosen, _)| chosen.name == destination)
     };
     let source = &spec.source;
-    let own = source.endpoints.iter().map(|endpoint| endpoint.locality.as_ref());
-    let placed = source.placement.iter().map(|rule| Some(&rule.locality));
-    let localities: Vec<Option<&Locality>> = own.chain(placed).filter(|it| takes(*it)).collect();
+    // With rules, a locality of the server itself doesn't count.
+    let own = source.endpoints.iter().filter(|_| source.placement.is_empty());
+    let own = own.filter_map(|endpoint| endpoint.locality.as_ref());
+    let placed = source.placement.iter().map(|rule| &rule.locality);
+    // What has no locality may be read anywhere, so also where the rest has to be.
+    let localities: Vec<&Locality> = own.chain(placed).filter(|it| takes(Some(*it))).collect();
     // With rules there is one server, and every destination's data is in it.
     let every = !source.placement.is_empty();
     let endpoints = source.endpoints.iter().filter(|it| every || takes(it.locality.as_ref()));
@@ -35,8 +38,8 @@ pub(super) fn of_worker(
 }
 
 /// The first tiers that all have.
-fn shared(localities: &[Option<&Locality>]) -> Vec<(String, String)> {
-    let mut localities = localities.iter().map(|it| tiers(*it));
+fn shared(localities: &[&Locality]) -> Vec<(String, String)> {
+    let mut localities = localities.iter().map(|it| tiers(Some(*it)));
     let Some(mut shared) = localities.next() else { return Vec::new() };
     for other in localities {
         let same = shared.iter().zip(&other).take_while(|(one, other)| one == other).count();

@@ -65,10 +65,34 @@ impl Register {
     /// # Errors
     /// If a claim or the outcome can't be read.
     pub async fn decided_of(&self, owner: &str) -> Result<Option<(u32, Decided)>, EngineError> {
+        let Some(run) = self.newest_of(owner).await? else { return Ok(None) };
+        Ok(self.outcome(run).await?.map(|decided| (run, decided)))
+    }
+
+    /// Ends what `owner` has left open: its newest run gets an outcome, unless it has one, and that is what comes
+    /// back. `None` if it has claimed no run. Looks at [`OWN_RUNS`] runs at most.
+    ///
+    /// # Errors
+    /// If the runs can't be read; as [`void`](Self::void).
+    pub async fn void_of(
+        &self,
+        owner: &str,
+        reason: &str,
+        message: &str,
+    ) -> Result<Option<(u32, Decided)>, EngineError> {
+        let Some(run) = self.newest_of(owner).await? else { return Ok(None) };
+        if let Some(decided) = self.outcome(run).await? {
+            return Ok(Some((run, decided)));
+        }
+        let message = message.chars().take(2000).collect();
+        Ok(Some((run, self.void(run, reason, message).await?)))
+    }
+
+    async fn newest_of(&self, owner: &str) -> Result<Option<u32>, EngineError> {
         let newest = self.newest().await?;
         for run in (1..=newest).rev().take(OWN_RUNS) {
             if self.run(run).await?.owner == owner {
-                return Ok(self.outcome(run).await?.map(|decided| (run, decided)));
+                return Ok(Some(run));
             }
         }
         Ok(None)

@@ -1,0 +1,324 @@
+//! A database with tables of three localities, and a bucket for each: the servers are of this machine, and real.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use serde_json::{Value, json};
+use testbed::{FaultProxy, PASSWORD, PgVersion, Postgres, S3Kind, S3Server};
+use vouchsafe::api::{Backup, BackupPhase, BackupStatus, BackupStore, ProcessState};
+use vouchsafe::controller::pods::PROCESS;
+
+use crate::cluster::Cluster;
+use crate::image::vouchsafe;
+use crate::namespace::Namespace;
+use crate::wait::wait_until;
+
+/// A locality of the cluster, with the destination for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Name of the destination.
+    pub name: &'static str,
+    /// The locality.
+    pub locality: &'static str,
+    /// The zone, which is also the node's name on a cluster of ours.
+    pub zone: &'static str,
+    /// The table whose rows are there.
+    pub table: &'static str,
+}
+
+/// Name of the BackupStore.
+const STORE: &str = "orders";
+
+/// One shop: a database and three buckets, described by a BackupStore and two Secrets in a namespace.
+pub struct Shop {
+    /// Where its resources are.
+    pub namespace: Namespace,
+    /// Its server.
+    pub postgres: &'static Postgres,
+    /// Its database.
+    pub database: String,
+    /// The server of its buckets.
+    pub minio: &'static S3Server,
+    /// What its pods reach the buckets through.
+    pub wire: FaultProxy,
+    buckets: BTreeMap<&'static str, String>,
+}
+
+impl Shop {
+    /// The three localities of the cluster.
+    pub const PLACES: [Place; 3] = [
+        Place { name: "eu", locality: "region=eu-west1", zone: "eu-west1-a", table: "item_eu" },
+        Place {
+            name: "us-a",
+            locality: "region=us-east1,zone=us-east1-a",
+            zone: "us-east1-a",
+            table: "item_us_a",
+        },
+        Place {
+            name: "us-b",
+            locality: "region=us-east1,zone=us-east1-b",
+            zone: "us-east1-b",
+            table: "item_us_b",
+        },
+    ];
+
+    /// Rows of each table.
+    pub const ROWS: u32 = 4_000;
+
+    /// A shop of its own in `namespace`, each of its tables of about 1 MiB that can't be compressed.
+    ///
+    /// # Errors
+    /// When the database or the resources can't be made.
+    pub async fn open(namespace: Namespace) -> Result<Self> {
+        let (postgres, _) = servers(namespace.cluster());
+        Self::of(namespace, postgres).await
+    }
+
+    /// The same with a database server of its own, which may be restarted.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_alone(namespace: Namespace) -> Result<Self> {
+        let server = Postgres::builder(PgVersion::V15).address(namespace.cluster().host()).start();
+        // It ends with this process, like the others.
+        Self::of(namespace, Box::leak(Box::new(server))).await
+    }
+
+    async fn of(namespace: Namespace, postgres: &'static Postgres) -> Result<Self> {
+        let (_, minio) = servers(namespace.cluster());
+        let database = postgres.fresh_database("shop");
+        let rows = Self::ROWS;
+        for place in Self::PLACES {
+            let table = place.table;
+            let sql = format!(
+                "CREATE TABLE {table} (id bigint PRIMARY KEY, name text, noise bytea);
+                 INSERT INTO {table} SELECT n, 'item ' || n, sha256((random()::text || n)::bytea)
+                   || sha256(('{table}' || random())::bytea) || sha256(random()::text::bytea)
+                   || sha256((n || random()::text)::bytea) || sha256((random() || 'x')::bytea)
+                   || sha256((n || 'y' || random())::bytea) || sha256((random() || 'z')::bytea)
+                 FROM generate_series(1, {rows}) n"
+            );
+            postgres.psql(&database, &sql)?;
+        }
+        let buckets: BTreeMap<_, _> =
+            Self::PLACES.iter().map(|place| (place.name, minio.fresh_bucket(place.name))).collect();
+        namespace.secret("pg", &[("username", "postgres"), ("password", PASSWORD)]).await?;
+        let keys = [("AWS_ACCESS_KEY_ID", minio.access_key()), ("AWS_SECRET_ACCESS_KEY", minio.secret_key())];
+        namespace.secret("bucket", &keys).await?;
+        let wire = FaultProxy::start_on(
+            namespace.cluster().host(),
+            SocketAddr::from((namespace.cluster().host(), minio.port())),
+        );
+        let shop = Self { namespace, postgres, database, minio, wire, buckets };
+        shop.namespace.create(&shop.store(STORE, &shop.wire.endpoint())?).await?;
+        Ok(shop)
+    }
+
+    /// A BackupStore of its three buckets, reached at `endpoint`.
+    ///
+    /// # Errors
+    /// Never, as long as the literal fits the API's types.
+    pub fn store(&self, name: &str, endpoint: &str) -> Result<BackupStore> {
+        let destination = |place: &Place| {
+            json!({
+                "name": place.name, "default": place.name == "eu", "locality": place.locality,
+                "s3": {"bucket": self.bucket(place.name), "prefix": "pg", "region": self.minio.region(),
+                       "endpoint": endpoint, "addressingStyle": "Path"},
+                "credentialsSecret": {"name": "bucket"},
+            })
+        };
+        let mut destinations: Vec<Value> = Self::PLACES.iter().map(destination).collect();
+        for destination in &mut destinations {
+            if destination["default"] == false {
+                destination.as_object_mut().context("an object")?.remove("default");
+            }
+        }
+        let store = json!({
+            "apiVersion": "vouchsafe.dev/v1alpha1", "kind": "BackupStore", "metadata": {"name": name},
+            "spec": {"destinations": destinations},
+        });
+        serde_json::from_value(store).context("a BackupStore")
+    }
+
+    /// The bucket of a destination.
+    #[must_use]
+    pub fn bucket(&self, destination: &str) -> &str {
+        &self.buckets[destination]
+    }
+
+    /// A Backup of the database, with `more` in its spec.
+    ///
+    /// # Errors
+    /// When `more` does not fit the API's types.
+    pub fn backup(&self, name: &str, more: &Value) -> Result<Backup> {
+        let placement: Vec<Value> = Self::PLACES
+            .iter()
+            .map(|place| {
+                json!({"name": place.name, "tables": [format!("public.{}", place.table)], "locality": place.locality})
+            })
+            .collect();
+        let mut backup = json!({
+            "apiVersion": "vouchsafe.dev/v1alpha1", "kind": "Backup", "metadata": {"name": name},
+            "spec": {
+                "storeRef": {"name": STORE},
+                "deadline": "20m",
+                "source": {"postgres": {
+                    "database": self.database,
+                    "endpoints": [{
+                        "name": "db", "host": self.postgres.address().to_string(), "port": self.postgres.port(),
+                        "credentialsSecret": {"name": "pg"}, "tls": {"mode": "Disable"},
+                    }],
+                    "placement": placement,
+                    "unplaced": "Default",
+                }},
+            },
+        });
+        for (key, value) in more.as_object().context("more is an object")? {
+            backup["spec"][key] = value.clone();
+        }
+        serde_json::from_value(backup).context("a Backup")
+    }
+
+    /// Waits until the Backup has ended, and returns its status.
+    ///
+    /// # Errors
+    /// After `limit`, with the status that was seen last and what the namespace is like.
+    pub async fn ended(&self, name: &str, limit: Duration) -> Result<BackupStatus> {
+        self.reaches(name, "over", limit, |status| {
+            let over = [BackupPhase::Succeeded, BackupPhase::Failed, BackupPhase::Canceled];
+            status.phase.is_some_and(|phase| over.contains(&phase))
+        })
+        .await
+    }
+
+    /// Waits until the Backup's status is as wanted, and returns it.
+    ///
+    /// # Errors
+    /// As [`Self::ended`].
+    pub async fn reaches(
+        &self,
+        name: &str,
+        wanted: &str,
+        limit: Duration,
+        is: impl Fn(&BackupStatus) -> bool,
+    ) -> Result<BackupStatus> {
+        let look = |backup: Option<&Backup>| backup?.status.clone().filter(|status| is(status));
+        let seen = wait_until(self.namespace.api::<Backup>(), name, wanted, limit, look).await;
+        seen.with_context(|| self.namespace.state())
+    }
+
+    /// As [`Self::ended`], for one that must have succeeded.
+    ///
+    /// # Errors
+    /// Also when it has not.
+    pub async fn succeeded(&self, name: &str, limit: Duration) -> Result<BackupStatus> {
+        let status = self.ended(name, limit).await?;
+        if status.phase != Some(BackupPhase::Succeeded) {
+            bail!(
+                "Backup {name} ended as {:?}: {:?}\n{}",
+                status.phase,
+                status.failure,
+                self.namespace.state()
+            );
+        }
+        Ok(status)
+    }
+
+    /// Pods of one process of the namespace's runs: `worker-eu`.
+    ///
+    /// # Errors
+    /// What the API server answers.
+    pub async fn pods(&self, process: &str) -> Result<Vec<Pod>> {
+        let pods = self.namespace.api::<Pod>().list(&ListParams::default()).await.context("listing pods")?;
+        let of_process = |pod: &Pod| pod.annotations().get(PROCESS).is_some_and(|it| it == process);
+        Ok(pods.items.into_iter().filter(of_process).collect())
+    }
+
+    /// Kills the running pod of one process of a Backup at once, with no time to say goodbye.
+    ///
+    /// # Errors
+    /// If none runs within `limit`.
+    pub async fn kill(&self, backup: &str, process: &str, limit: Duration) -> Result<()> {
+        let running = |status: &BackupStatus| {
+            let mut processes = status.processes.iter();
+            processes.any(|it| it.name == process && it.state == ProcessState::Running)
+        };
+        self.reaches(backup, &format!("running {process}"), limit, running).await?;
+        let alive = |pod: &Pod| {
+            let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+            phase == Some("Running") && pod.metadata.deletion_timestamp.is_none()
+        };
+        let pods = self.pods(process).await?;
+        let pod = pods.iter().find(|pod| alive(pod)).with_context(|| format!("no pod of {process} runs"))?;
+        let now = DeleteParams::default().grace_period(0);
+        self.namespace.api::<Pod>().delete(&pod.name_any(), &now).await.context("killing a pod")?;
+        Ok(())
+    }
+
+    /// Changes fields of a Backup's spec.
+    ///
+    /// # Errors
+    /// What the API server says against it.
+    pub async fn patch(&self, name: &str, spec: &Value) -> Result<()> {
+        let patch = Patch::Merge(json!({"spec": spec}));
+        let backups = self.namespace.api::<Backup>();
+        backups.patch(name, &PatchParams::default(), &patch).await.context("patching a Backup")?;
+        Ok(())
+    }
+
+    /// Keys of the objects in a destination's bucket, asked of the server.
+    ///
+    /// # Errors
+    /// When the server does not answer with a list.
+    pub fn keys(&self, destination: &str) -> Result<Vec<String>> {
+        let path = format!("{}?list-type=2", self.bucket(destination));
+        let answer = self.minio.request("GET", &path, &[], None);
+        ensure!(answer.status == 200, "the bucket's list was answered with {}", answer.status);
+        let body = answer.body;
+        ensure!(body.contains("<IsTruncated>false"), "the list is longer than a page");
+        let keys = body.split("<Key>").skip(1).filter_map(|rest| rest.split("</Key>").next());
+        Ok(keys.map(str::to_owned).collect())
+    }
+
+    /// Runs vouchsafe here on the shop's buckets: what people do who have the buckets and no cluster.
+    ///
+    /// # Errors
+    /// When it fails, with what it wrote.
+    pub fn run(&self, command: &str, more: &[&str]) -> Result<Value> {
+        let mut arguments = vec![command.to_owned(), "--output".into(), "json".into()];
+        for place in Self::PLACES {
+            let bucket = self.bucket(place.name);
+            let url =
+                format!("s3://{bucket}/pg?region={}&endpoint={}", self.minio.region(), self.minio.endpoint());
+            arguments.extend(["--store".into(), format!("{}={url}", place.locality)]);
+        }
+        arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
+        let output = Command::new(vouchsafe()?)
+            .args(&arguments)
+            .env("AWS_ACCESS_KEY_ID", self.minio.access_key())
+            .env("AWS_SECRET_ACCESS_KEY", self.minio.secret_key())
+            .env("PGPASSWORD", PASSWORD)
+            .output()
+            .with_context(|| format!("vouchsafe {arguments:?}"))?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        ensure!(output.status.success(), "{arguments:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_str(&text).with_context(|| text.into_owned())
+    }
+}
+
+/// Servers that all tests of this process share; they listen where pods reach them, and end with the process.
+fn servers(cluster: &Cluster) -> (&'static Postgres, &'static S3Server) {
+    static SERVERS: OnceLock<(Postgres, S3Server)> = OnceLock::new();
+    let (postgres, minio) = SERVERS.get_or_init(|| {
+        let postgres = Postgres::builder(PgVersion::V15).address(cluster.host()).start();
+        (postgres, S3Server::start_on(S3Kind::Minio, cluster.host()))
+    });
+    (postgres, minio)
+}

@@ -1,0 +1,190 @@
+//! What comes next of Backups that do not go on.
+
+use serde_json::json;
+
+use super::super::queue::ahead;
+use super::tests::{World, at, backup, failure, sealed};
+use super::*;
+
+/// A run that was suspended goes on with another attempt of each process, and never with what the earlier one has
+/// published.
+#[test]
+fn a_suspended_run_has_no_pods_and_goes_on_with_new_attempts() {
+    let mut world = World::new(&json!({}));
+    world.export();
+    world.runs("worker-eu");
+    world.backup.spec.suspend = Some(true);
+    let plan = world.step();
+    assert_eq!((plan.stop.len(), plan.start.len()), (3, 0), "{plan}");
+    assert!(world.holds("Suspended") && world.holds("Reconciling"));
+    assert!(world.step().start.is_empty() && world.observed.jobs.is_empty());
+    world.backup.spec.suspend = Some(false);
+    let started = world.step().start;
+    assert_eq!(
+        started.iter().map(|it| (it.process.to_string(), it.attempt)).collect::<Vec<_>>(),
+        [("coordinator".to_owned(), 2)]
+    );
+    assert!(!world.holds("Suspended"));
+    assert!(world.step().start.is_empty(), "workers wait for what the new coordinator publishes");
+    world.runs("coordinator");
+    world.publish("Exporting", false);
+    assert_eq!(world.step().start.iter().map(|it| it.attempt).collect::<Vec<_>>(), [2, 2]);
+}
+
+#[test]
+fn a_suspended_run_that_had_sealed_succeeds() {
+    let mut world = World::new(&json!({}));
+    world.export();
+    world.ask();
+    world.answer("eu");
+    world.answer("us");
+    world.backup.spec.suspend = Some(true);
+    world.ends("coordinator", Some(sealed(&["eu", "us"])));
+    world.step();
+    assert_eq!(world.phase(), BackupPhase::Succeeded);
+}
+
+#[test]
+fn what_is_canceled_before_it_began_claims_no_run() {
+    let mut fresh = World::new(&json!({"cancel": true}));
+    fresh.observed.store = None;
+    assert!(fresh.step().start.is_empty());
+    assert_eq!((fresh.phase(), fresh.reason()), (BackupPhase::Canceled, "Canceled".into()));
+
+    let mut hindered = World::new(&json!({}));
+    hindered.step();
+    hindered.backup.spec.cancel = Some(true);
+    hindered.step();
+    assert_eq!(
+        hindered.phase(),
+        BackupPhase::Pending,
+        "its coordinator may start any moment, and will see it"
+    );
+    hindered.job("coordinator").state = JobState::Waiting(Some(failure("Unschedulable")));
+    assert_eq!(hindered.step().stop.len(), 1);
+    assert_eq!(hindered.phase(), BackupPhase::Pending, "not before its pod is gone");
+    hindered.step();
+    assert_eq!(hindered.phase(), BackupPhase::Canceled);
+}
+
+/// Whoever claimed a run has to void it, however long that takes.
+#[test]
+fn a_run_that_was_begun_is_canceled_by_a_coordinator_only() {
+    let mut world = World::new(&json!({}));
+    world.export();
+    world.backup.spec.cancel = Some(true);
+    world.backup.spec.suspend = Some(true);
+    world.ends("coordinator", None);
+    world.seconds += 100;
+    let plan = world.step();
+    assert_eq!(plan.start.iter().map(|it| it.process.to_string()).collect::<Vec<_>>(), ["coordinator"]);
+    assert_eq!(world.phase(), BackupPhase::Exporting);
+}
+
+#[test]
+fn history_is_not_run_again() {
+    for (annotation, value) in
+        [(history::BEGUN_AS, "u-0".to_owned()), (history::START_BEFORE, at(-1).to_string())]
+    {
+        let mut world = World::new(&json!({}));
+        let annotations = world.backup.metadata.annotations.get_or_insert_default();
+        annotations.insert(annotation.into(), value);
+        assert!(world.step().start.is_empty(), "{annotation}");
+        assert_eq!((world.phase(), world.reason()), (BackupPhase::Pending, "HistoryLost".into()));
+        assert!(world.holds("Stalled") && !world.holds("Reconciling") && !world.holds("Failed"));
+    }
+    let mut due = World::new(&json!({}));
+    let annotations = due.backup.metadata.annotations.get_or_insert_default();
+    annotations.insert(history::START_BEFORE.into(), at(60).to_string());
+    assert_eq!(due.step().start.len(), 1);
+}
+
+#[test]
+fn a_store_at_its_limit_makes_a_backup_wait_with_its_place() {
+    let mut world = World::new(&json!({"deadline": "1h"}));
+    world.observed.ahead = 5;
+    let plan = world.step();
+    assert!(plan.start.is_empty() && plan.to_string().contains("number 2"), "{plan}");
+    assert!(world.holds("Queued"));
+    assert!(plan.again_after.is_some());
+    world.observed.ahead = 3;
+    assert_eq!(world.step().start.len(), 1);
+    assert!(!world.holds("Queued"));
+    world.observed.ahead = 9;
+    world.step();
+    assert!(!world.holds("Queued"), "who has begun keeps the turn");
+
+    let mut late = World::new(&json!({"deadline": "1h"}));
+    late.observed.ahead = 5;
+    late.step();
+    late.seconds = 3601;
+    late.step();
+    assert_eq!((late.phase(), late.reason()), (BackupPhase::Failed, "DeadlineExceeded".into()));
+}
+
+/// With one turn, whoever was there first has it, whatever their states: never two.
+#[test]
+fn turns_are_given_in_one_order() {
+    let all: Vec<Backup> = (0..4)
+        .map(|number| {
+            let mut backup = backup(&json!({}));
+            backup.metadata.name = Some(format!("b{number}"));
+            backup.metadata.uid = Some(format!("u-{number}"));
+            backup
+        })
+        .collect();
+    let found: Vec<usize> = all.iter().map(|it| ahead(it, all.iter())).collect();
+    assert_eq!(found, [0, 1, 2, 3]);
+    let mut held = all.clone();
+    held[0].spec.suspend = Some(true);
+    held[1].spec.store_ref.name = "other".into();
+    assert_eq!(ahead(&held[2], held.iter()), 0);
+}
+
+/// A pod that can still start could still claim a run.
+#[test]
+fn too_late_is_said_only_when_no_pod_is_left() {
+    let mut world = World::new(&json!({"deadline": "1h"}));
+    world.step();
+    world.seconds = 3601;
+    assert_eq!(world.step().stop.len(), 1);
+    assert_eq!(world.phase(), BackupPhase::Pending);
+    world.step();
+    assert_eq!((world.phase(), world.reason()), (BackupPhase::Failed, "DeadlineExceeded".into()));
+}
+
+/// An upgrade meanwhile does not change what a run is carried out by.
+#[test]
+fn a_run_keeps_its_image() {
+    let mut world = World::new(&json!({}));
+    world.step();
+    let image = |world: &World| world.backup.status.as_ref().unwrap().resolved.clone().unwrap().image;
+    assert_eq!(image(&world).as_deref(), Some("vouchsafe:1"));
+    let later = decide(&world.backup, &world.observed, "vouchsafe:2", at(9));
+    assert_eq!(later.status.resolved.unwrap().image.as_deref(), Some("vouchsafe:1"));
+}
+
+/// A run that was left open by a Backup that is gone is voided by the next one; while it is there, it is waited for.
+#[test]
+fn a_run_in_the_way_is_voided_only_if_its_owner_is_gone() {
+    let owner = "036e323a-fa2c-4562-989b-d028d0942073";
+    let held = |owner: &str, alive: bool| {
+        Some(LastWord::Held { run: 1, owner: owner.into(), alive, failure: failure("RunHeldByAnother") })
+    };
+    let orphan = |owner_of_run: &str, alive: bool, there: &[&str]| {
+        let mut world = World::new(&json!({}));
+        world.observed.at_work = there.iter().map(|it| (*it).to_owned()).collect();
+        world.step();
+        world.ends("coordinator", held(owner_of_run, alive));
+        world.step();
+        assert_eq!((world.phase(), world.reason()), (BackupPhase::Pending, "RunHeldByAnother".into()));
+        world.seconds += 61;
+        let plan = world.step();
+        assert_eq!(plan.start.len(), 1, "it is tried again, whoever is in the way");
+        plan.orphan
+    };
+    assert_eq!(orphan(owner, false, &[]).as_deref(), Some(owner));
+    assert_eq!(orphan(owner, false, &[owner]), None);
+    assert_eq!(orphan(owner, true, &[]), None);
+    assert_eq!(orphan(&"a".repeat(64), false, &[]), None);
+}
