@@ -77,6 +77,14 @@ pub struct Stop {
     pub uid: String,
 }
 
+impl Stop {
+    /// That of `job`.
+    #[must_use]
+    pub fn of(job: &ObservedJob) -> Self {
+        Self { name: job.name.clone(), uid: job.uid.clone() }
+    }
+}
+
 impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "stop {}", self.name)
@@ -166,19 +174,16 @@ impl<'a> Attempts<'a> {
                         "kubectl logs and kubectl describe pod say more",
                     ))
                 };
-                let (failure, is_last) = match word.as_ref().map_or_else(silent, finality) {
+                let (failure, is_last, held) = match word.as_ref().map_or_else(silent, finality) {
                     Finality::Final => {
                         let state = (ProcessState::Done, node.clone(), None);
                         self.note(&name, order, (&job.name, job.attempt), state);
                         // A word is all that is final.
                         return word.clone().map_or(Followed::Goes, Followed::Said);
                     }
-                    Finality::Again(failure) => (failure, job.attempt >= attempts),
-                    Finality::NotYet(failure) => {
-                        self.hindrance.get_or_insert_with(|| failure.clone());
-                        (failure, false)
-                    }
-                    Finality::Hopeless(failure) => (failure, true),
+                    Finality::Again(failure) => (failure, job.attempt >= attempts, false),
+                    Finality::NotYet(failure) => (failure, false, true),
+                    Finality::Hopeless(failure) => (failure, true, false),
                 };
                 if is_last {
                     let state = (ProcessState::Failed, node.clone(), Some(failure.clone()));
@@ -194,6 +199,9 @@ impl<'a> Attempts<'a> {
                 let left = Duration::try_from(due.duration_since(self.now)).unwrap_or(pause);
                 self.look_again(left);
                 self.waits.push(format!("before attempt {} of {name}: {}", job.attempt + 1, failure.message));
+                if held {
+                    self.hindrance.get_or_insert_with(|| failure.clone());
+                }
                 (ProcessState::Waiting, node.clone(), Some(failure))
             }
         };
@@ -220,7 +228,7 @@ impl<'a> Attempts<'a> {
     /// Every Job that has not ended, of those that `meant` names.
     pub fn stop_those(&self, meant: impl Fn(&&ObservedJob) -> bool) -> Vec<Stop> {
         let left = self.jobs.iter().filter(|job| !matches!(job.state, JobState::Ended { .. })).filter(meant);
-        left.map(|job| Stop { name: job.name.clone(), uid: job.uid.clone() }).collect()
+        left.map(Stop::of).collect()
     }
 
     fn begin(&mut self, process: Process, order: &str, attempt: u32) {

@@ -69,41 +69,6 @@ pub(super) async fn of_resource(
     Ok(jobs.filter_map(|job| observed(job, &pods.items)).collect())
 }
 
-/// A Job to delete: this one, and no namesake.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Doomed {
-    /// Its name.
-    pub name: String,
-    /// Its UID.
-    pub uid: String,
-}
-
-impl Doomed {
-    /// That one.
-    #[must_use]
-    pub fn of(job: &ObservedJob) -> Self {
-        Self { name: job.name.clone(), uid: job.uid.clone() }
-    }
-}
-
-/// Deletes Jobs, and their pods with them; one that is gone, or another by now, is left alone.
-///
-/// # Errors
-/// What the API server answers.
-pub(super) async fn delete(client: &Client, namespace: &str, jobs: &[Doomed]) -> Result<(), kube::Error> {
-    let api: Api<Job> = Api::namespaced(client.clone(), namespace);
-    for Doomed { name, uid } in jobs {
-        let only_this = Preconditions { uid: Some(uid.clone()), resource_version: None };
-        let parameters = DeleteParams::background().preconditions(only_this);
-        match api.delete(name, &parameters).await {
-            Ok(_) => {}
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
 /// Whether `object` is controlled by the resource with this UID: a name alone proves nothing.
 pub(super) fn is_owned(object: &impl ResourceExt, uid: &str) -> bool {
     object.owner_references().iter().any(|owner| owner.uid == uid && owner.controller == Some(true))
@@ -123,6 +88,17 @@ pub(super) async fn stop(client: &Client, namespace: &str, stop: &Stop) -> Resul
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// Takes each of these Jobs away, as [`stop`] does.
+///
+/// # Errors
+/// That of the first that can't be.
+pub(super) async fn stop_each(client: &Client, namespace: &str, stops: &[Stop]) -> Result<(), kube::Error> {
+    for one in stops {
+        stop(client, namespace, one).await?;
+    }
+    Ok(())
 }
 
 fn observed(job: &Job, pods: &[Pod]) -> Option<ObservedJob> {

@@ -14,8 +14,8 @@ use crate::api::{
     BackupStore, Document, Failure, LastWord, ObjectRef, Restore, RestoreFrom, RestorePhase, RestoreProof,
     RestoreSpec, RestoreStatus, RunStatus, ValidatedBackupStore, ValidatedRestore, parse_documents,
 };
-use crate::controller::attempts::{ATTEMPTS, Attempts, FIRST_PAUSE, Followed, LONGEST_PAUSE, Start};
-use crate::controller::jobs::{Doomed, JobState};
+use crate::controller::attempts::{ATTEMPTS, Attempts, FIRST_PAUSE, Followed, LONGEST_PAUSE, Start, Stop};
+use crate::controller::jobs::JobState;
 use crate::controller::process::Process;
 use crate::controller::reasons::ControllerReason as Reason;
 
@@ -34,7 +34,7 @@ pub struct Plan {
     /// Jobs to make.
     pub start: Vec<Start>,
     /// Jobs to delete.
-    pub end: Vec<Doomed>,
+    pub end: Vec<Stop>,
     /// The resources that pods are given; absent where nothing is to be started.
     pub given: Option<Given>,
     /// The status as it is now: the controller's own part of it.
@@ -65,8 +65,8 @@ impl fmt::Display for Plan {
         for start in &self.start {
             write!(f, "{start}; ")?;
         }
-        for Doomed { name, .. } in &self.end {
-            write!(f, "delete Job {name}; ")?;
+        for stop in &self.end {
+            write!(f, "{stop}; ")?;
         }
         f.write_str(&self.waits)
     }
@@ -153,7 +153,7 @@ struct Draft<'a> {
     run: RunStatus,
     status: RestoreStatus,
     attempts: Attempts<'a>,
-    end: Vec<Doomed>,
+    end: Vec<Stop>,
     limit: Option<Duration>,
     suspended: bool,
     now: Timestamp,
@@ -209,8 +209,7 @@ impl<'a> Draft<'a> {
 
     /// Deletes the Jobs that have not ended.
     fn end_all(&mut self) {
-        let going = self.observed.jobs.iter().filter(|job| !matches!(job.state, JobState::Ended { .. }));
-        self.end = going.map(Doomed::of).collect();
+        self.end = self.attempts.stop_all();
     }
 
     /// What is left of the time for all of it; `None` without a deadline.
@@ -283,7 +282,7 @@ impl<'a> Draft<'a> {
         if self.is_overdue(SignedDuration::ZERO) {
             return self.too_late(Some(&Reason::DeadlineExceeded.failure("it was suspended", "")));
         }
-        self.end_all();
+        self.end = self.attempts.suspend();
         self.plan("is suspended")
     }
 
@@ -304,7 +303,8 @@ impl<'a> Draft<'a> {
         }
         self.forget_old();
         let hindrance = self.attempts.hindrance.take();
-        self.status.failure = hindrance.or_else(|| self.observed.refused.clone());
+        self.status.failure =
+            hindrance.or_else(|| self.observed.refused.clone()).or_else(|| self.still_lacks());
         let waits = match self.attempts.waits.is_empty() {
             true => "waits for its pod".to_owned(),
             false => format!("waits {}", self.attempts.waits.join("; ")),
@@ -314,12 +314,20 @@ impl<'a> Draft<'a> {
         plan
     }
 
+    /// What the last attempt lacked, until this one has come further: a status that forgets it at each attempt would
+    /// change twice a minute.
+    fn still_lacks(&self) -> Option<Failure> {
+        let attempt = self.attempts.process(&Process::Restorer.to_string()).map_or(0, |it| it.attempt);
+        let before = self.restore.status.as_ref().and_then(|it| it.failure.clone());
+        before.filter(|_| attempt > 1 && self.status.phase == Some(RestorePhase::Pending))
+    }
+
     /// Jobs of attempts long past go.
     fn forget_old(&mut self) {
         let ended = self.observed.jobs.iter().filter(|job| matches!(job.state, JobState::Ended { .. }));
         let mut ended: Vec<_> = ended.collect();
         ended.sort_by_key(|job| std::cmp::Reverse(job.attempt));
-        self.end.extend(ended.into_iter().skip(KEPT).map(Doomed::of));
+        self.end.extend(ended.into_iter().skip(KEPT).map(Stop::of));
     }
 
     /// Compared, and equal.

@@ -69,7 +69,7 @@ async fn reconcile(restore: &Restore, context: &Arc<Context>) -> Result<Action, 
     let written =
         status::write(&context.client, restore, &plan.status).await.map_err(RestoreError::Status)?;
     let owner = Owner::of(&written);
-    jobs::delete(&context.client, &owner.namespace, &plan.end).await.map_err(RestoreError::Delete)?;
+    jobs::stop_each(&context.client, &owner.namespace, &plan.end).await.map_err(RestoreError::Delete)?;
     let made = make_all(&context.client, &owner, built).await;
     match context.refusals.remember(&uid, made)? {
         Some(soon) => Ok(Action::requeue(soon)),

@@ -13,9 +13,9 @@ use crate::api::{
     AccessMode, BackupStore, BackupStoreStatus, Condition, ConditionStatus, DestinationStatus, Failure,
     FolderPlace, LastWord, Place, ProcessState, ValidatedBackupStore, ValidatedDestination,
 };
-use crate::controller::attempts::{Attempts, Followed, Start};
+use crate::controller::attempts::{Attempts, Followed, Start, Stop};
 use crate::controller::conditions::{Wanted, merged, told};
-use crate::controller::jobs::{Doomed, JobState};
+use crate::controller::jobs::JobState;
 use crate::controller::process::Process;
 use crate::controller::reasons::ControllerReason;
 use crate::format::Sha256Digest;
@@ -41,7 +41,7 @@ pub struct Plan {
     /// Jobs to make.
     pub start: Vec<Start>,
     /// Jobs to delete.
-    pub end: Vec<Doomed>,
+    pub end: Vec<Stop>,
     /// The store; absent if it is refused.
     pub store: Option<ValidatedBackupStore>,
     /// The status as it is now.
@@ -57,8 +57,8 @@ impl fmt::Display for Plan {
         for start in &self.start {
             write!(f, "{start}; ")?;
         }
-        for Doomed { name, .. } in &self.end {
-            write!(f, "delete Job {name}; ")?;
+        for stop in &self.end {
+            write!(f, "{stop}; ")?;
         }
         f.write_str(&self.waits)
     }
@@ -97,7 +97,7 @@ pub fn decide(store: &BackupStore, observed: &Observed, now: Timestamp) -> Plan 
     let replaced = |process: &str, order: &str| {
         !attempts.processes.iter().any(|it| it.name == process && it.order == order)
     };
-    let end = observed.jobs.iter().filter(|job| replaced(&job.process, &job.order)).map(Doomed::of).collect();
+    let end = observed.jobs.iter().filter(|job| replaced(&job.process, &job.order)).map(Stop::of).collect();
     let Attempts { processes, start, waits, again_after, .. } = attempts;
     status.processes = processes;
     summarize(&mut status, &before.conditions, generation, now);
@@ -135,7 +135,7 @@ fn refused(
     let conditions = conditions(&before.conditions, told(false), failure, generation, now);
     let status =
         BackupStoreStatus { observed_generation: generation, conditions, ..BackupStoreStatus::default() };
-    let end = observed.jobs.iter().map(Doomed::of).collect();
+    let end = observed.jobs.iter().map(Stop::of).collect();
     Plan { start: Vec::new(), end, store: None, status, waits: failure.message.clone(), again_after: None }
 }
 

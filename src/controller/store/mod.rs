@@ -68,7 +68,7 @@ async fn reconcile(store: &BackupStore, context: &Arc<Context>) -> Result<Action
         status::apply(&context.client, store, &plan.status).await.map_err(StoreError::Status)?;
     }
     let owner = Owner::of(store);
-    jobs::delete(&context.client, &owner.namespace, &plan.end).await.map_err(StoreError::Delete)?;
+    jobs::stop_each(&context.client, &owner.namespace, &plan.end).await.map_err(StoreError::Delete)?;
     let made = make_all(&context.client, &owner, built).await;
     match context.refusals.remember(&uid, made)? {
         Some(soon) => Ok(Action::requeue(soon)),
