@@ -1,5 +1,6 @@
 //! The schedule's controller against a real API server: its definitions, its server-side apply, its watches, and a
 //! clock that nobody turns.
+#![allow(clippy::unwrap_used, reason = "a scenario of one test, and its parts")]
 
 use std::process::Command;
 use std::sync::OnceLock;
@@ -171,7 +172,7 @@ async fn scenario(namespace: &str) {
     let of_orders = ListParams::default().labels("vouchsafe.dev/schedule=orders");
     let names: Vec<String> =
         backups.list(&of_orders).await.unwrap().iter().map(ResourceExt::name_any).collect();
-    assert_eq!(names, [run.name.clone()], "it goes on, so that all others are skipped");
+    assert_eq!(names, [run.name.as_str()], "it goes on, so that all others are skipped");
 
     // It fails, is counted, and the next one starts.
     let failed = json!({

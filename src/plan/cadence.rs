@@ -29,7 +29,7 @@ pub enum Cadence {
     /// With every run.
     Always,
     /// With the first run at or after each tick.
-    At(Clock),
+    At(Box<Clock>),
 }
 
 impl Cadence {
@@ -39,14 +39,15 @@ impl Cadence {
     /// # Errors
     /// If `full` is no clock.
     pub fn new(full: &FullSchedule, clock: &Clock) -> Result<Self, ClockError> {
+        let text = match full {
+            FullSchedule::Always => return Ok(Self::Always),
+            FullSchedule::At(text) => text.as_str(),
+            FullSchedule::Derived if clock.interval() <= HOUR => "@daily",
+            FullSchedule::Derived if clock.interval() <= DAY => "@weekly",
+            FullSchedule::Derived => return Ok(Self::Always),
+        };
         let zone = clock.zone().iana_name().unwrap_or("UTC");
-        Ok(match full {
-            FullSchedule::Always => Self::Always,
-            FullSchedule::At(text) => Self::At(Clock::new(text, zone)?),
-            FullSchedule::Derived if clock.interval() <= HOUR => Self::At(Clock::new("@daily", zone)?),
-            FullSchedule::Derived if clock.interval() <= DAY => Self::At(Clock::new("@weekly", zone)?),
-            FullSchedule::Derived => Self::Always,
-        })
+        Ok(Self::At(Box::new(Clock::new(text, zone)?)))
     }
 
     /// What the run of `tick` makes, `before` being the tick before it.

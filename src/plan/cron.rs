@@ -165,7 +165,7 @@ impl Clock {
                 Some(Laid { first: at, last: at, skipped: false })
             }
             AmbiguousOffset::Fold { .. } => {
-                let first = ambiguous.clone().earlier().ok()?;
+                let first = ambiguous.earlier().ok()?;
                 let last = if self.every_hour { ambiguous.later().ok()? } else { first };
                 Some(Laid { first, last, skipped: false })
             }

@@ -95,7 +95,7 @@ pub fn apply(retention: Option<&ValidatedRetention>, zone: &TimeZone, runs: &[Se
     for run in newest_first.iter().take(limit(keep_last)) {
         decided.kept.entry(run.number).or_default().insert(Rule::Last);
     }
-    let periods: [(Rule, Option<u32>, fn(Timestamp, &TimeZone) -> Period); 4] = [
+    let periods: [(Rule, Option<u32>, PeriodOf); 4] = [
         (Rule::Daily, keep_daily, day),
         (Rule::Weekly, keep_weekly, week),
         (Rule::Monthly, keep_monthly, month),
@@ -127,8 +127,8 @@ pub fn apply(retention: Option<&ValidatedRetention>, zone: &TimeZone, runs: &[Se
     for run in newest_first.iter().rev() {
         if !stay.contains(&run.chain) {
             decided.removed.push(run.number);
-        } else if !decided.kept.contains_key(&run.number) {
-            decided.kept.insert(run.number, BTreeSet::from([Rule::Chain]));
+        } else {
+            decided.kept.entry(run.number).or_insert_with(|| BTreeSet::from([Rule::Chain]));
         }
     }
     decided
@@ -136,6 +136,9 @@ pub fn apply(retention: Option<&ValidatedRetention>, zone: &TimeZone, runs: &[Se
 
 /// A year, and what of it.
 type Period = (i16, i8, i8);
+
+/// What a moment lies in.
+type PeriodOf = fn(Timestamp, &TimeZone) -> Period;
 
 fn day(time: Timestamp, zone: &TimeZone) -> Period {
     let date = zone.to_datetime(time).date();
