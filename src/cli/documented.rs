@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::{JsonSchema, Schema, schema_for};
 
 use super::list::ListReport;
+use super::prune_report::PruneReport;
 use super::output::{FailureDocument, Reason, VersionReport};
 use super::report::{BackupReport, RestoreReport, ShowReport, VerifyReport};
 use super::unlock::UnlockReport;
 use super::{demo, diff};
 use crate::api::Refused;
 use crate::controller::backup::ControllerReason;
-use crate::engine::{EngineError, backups};
+use crate::engine::{EngineError, backups, register};
 use crate::source::SourceError;
 use crate::source::target::TargetError;
 use crate::store::StoreErrorKind;
@@ -27,7 +28,7 @@ pub fn reasons() -> BTreeSet<&'static str> {
         TargetError::REASONS,
         Refused::REASONS,
         ControllerReason::REASONS,
-        &[backups::UNLOCKED],
+        &[backups::UNLOCKED, register::DEAD_PRUNE],
     ];
     let of_stores = StoreErrorKind::ALL.into_iter().map(StoreErrorKind::name);
     lists.into_iter().flatten().copied().chain(of_stores).collect()
@@ -48,6 +49,7 @@ pub fn documents() -> BTreeMap<&'static str, Schema> {
         ("verify", of::<VerifyReport>()),
         ("restore", of::<RestoreReport>()),
         ("diff", of::<diff::DiffReport>()),
+        ("prune", of::<PruneReport>()),
         ("unlock", of::<UnlockReport>()),
         ("version", of::<VersionReport>()),
         ("demo", of::<demo::Shown>()),

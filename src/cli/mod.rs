@@ -14,6 +14,8 @@ mod output;
 mod parsing;
 mod pods;
 mod progress;
+mod prune;
+mod prune_report;
 mod report;
 mod restore;
 mod run;
@@ -82,6 +84,9 @@ enum Command {
     /// Compare a backup with another, or with a database, table by table
     #[command(after_help = examples::DIFF, mut_arg("heartbeat", without_effect))]
     Diff(diff::Diff),
+    /// Retire backups that no rule keeps, and delete what was given up long enough ago: shown first, done with --yes
+    #[command(after_help = examples::PRUNE)]
+    Prune(Box<prune::Prune>),
     /// Void an open run that nobody is at
     #[command(after_help = examples::UNLOCK)]
     Unlock(unlock::Unlock),
@@ -141,6 +146,7 @@ impl Arguments {
             Command::Show(command) => command.execute(output).await,
             Command::Verify(command) => command.execute(output).await,
             Command::Diff(command) => command.execute(output).await,
+            Command::Prune(command) => command.execute(output).await,
             Command::Unlock(command) => command.execute(output).await,
             Command::Demo(command) => command.execute(output).await,
             Command::Crds => crds::execute(),

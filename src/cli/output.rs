@@ -37,6 +37,7 @@ pub(super) enum Work {
     Backup,
     Restore,
     Reading,
+    Prune,
 }
 
 impl Work {
@@ -49,6 +50,9 @@ impl Work {
             }
             // What was made is taken back, or named: RestoreGivenUp.
             (Self::Restore, _) => "nothing was made on the target: the same command begins anew",
+            (Self::Prune, _) => {
+                "what is retired is retired, and what is deleted is gone; the same command goes on from there"
+            }
             (Self::Reading, _) => "it only read, and left nothing behind: run the same command again",
         }
     }
@@ -67,6 +71,7 @@ pub(super) enum Reason {
     ServerNotStopped,
     DemoFailed,
     ReferenceMissing,
+    DeleteRefused,
 }
 
 impl Reason {
@@ -83,6 +88,7 @@ impl Reason {
             Self::ServerNotStopped => "ServerNotStopped",
             Self::DemoFailed => "DemoFailed",
             Self::ReferenceMissing => "ReferenceMissing",
+            Self::DeleteRefused => "DeleteRefused",
         }
         passed_on {}
     }
@@ -119,6 +125,15 @@ impl Failure {
     pub(super) fn not_proven(reason: Reason, message: impl Into<String>, hint: impl Into<String>) -> Self {
         let body = FailureBody { reason: reason.reason(), message: message.into(), hint: hint.into() };
         Self { code: NOT_PROVEN, body, hint_of_fields: None, reported: true }
+    }
+
+    /// Something failed that the command's own document tells of, beside what it has done.
+    pub(super) fn failed_and_reported(
+        reason: Reason,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Self { reported: true, ..Self::failed(reason, message, hint) }
     }
 
     /// The stable word.
@@ -216,6 +231,7 @@ const fn exit_code(error: &EngineError) -> u8 {
         EngineError::RestoreGivenUp { source, .. } => exit_code(source),
         EngineError::Damaged(_)
         | EngineError::SealedDamaged { .. }
+        | EngineError::SurvivorDamaged { .. }
         | EngineError::NotEqual(_)
         | EngineError::Digest { .. }
         | EngineError::Missing { .. }

@@ -141,6 +141,9 @@ async fn said_before(job: &BackupJob, names: &Names, run: u32, decided: Decided)
                 canceled,
             };
         }
+        Decision::Pruned { .. } => {
+            return open(EngineError::Task(format!("run {run} of this Backup is a prune")));
+        }
         Decision::Sealed { verdicts, .. } => verdicts,
     };
     let verdicts: Vec<(String, String)> = (verdicts.iter())
