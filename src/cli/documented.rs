@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::{JsonSchema, Schema, schema_for};
 
 use super::list::ListReport;
-use super::prune_report::PruneReport;
 use super::output::{FailureDocument, Reason, VersionReport};
+use super::prune_report::PruneReport;
 use super::report::{BackupReport, RestoreReport, ShowReport, VerifyReport};
 use super::unlock::UnlockReport;
 use super::{demo, diff};

@@ -10,9 +10,10 @@ use super::options::{StoreArguments, ToolArguments, duration};
 use super::output::{Reason, Work};
 use super::prune_report::PruneReport;
 use super::{Failure, OutputFormat, output, progress, signals};
+use crate::api::ValidatedRetention;
 use crate::engine::EngineError;
 use crate::engine::job::owner_of;
-use crate::engine::prune::{Policy, PruneJob, PruneRule, Pruned, consume, plan};
+use crate::engine::prune::{PruneJob, PruneRule, Pruned, consume, plan};
 use crate::store::StoreErrorKind;
 
 /// Largest number of a rule: that of a BackupSchedule's fields.
@@ -106,19 +107,16 @@ impl Prune {
     }
 
     fn rule(&self) -> PruneRule {
-        let policy = Policy {
-            last: self.keep_last,
-            daily: self.keep_daily,
-            weekly: self.keep_weekly,
-            monthly: self.keep_monthly,
-            yearly: self.keep_yearly,
-            zone: self.time_zone.clone(),
-        };
+        let &Self { keep_last, keep_daily, keep_weekly, keep_monthly, keep_yearly, minimum, .. } = self;
+        let retention =
+            ValidatedRetention { keep_last, keep_daily, keep_weekly, keep_monthly, keep_yearly, minimum };
+        let rules = [keep_last, keep_daily, keep_weekly, keep_monthly, keep_yearly];
         let runs: BTreeSet<u32> = self.runs.iter().copied().collect();
         PruneRule {
             runs: (!runs.is_empty()).then_some(runs),
-            policy: policy.keeps_something().then_some(policy),
-            minimum: self.minimum,
+            retention: rules.iter().any(Option::is_some).then_some(retention),
+            zone: self.time_zone.clone(),
+            minimum,
         }
     }
 }

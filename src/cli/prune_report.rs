@@ -38,7 +38,7 @@ struct RetireReport {
 struct StayReport {
     run: u32,
     sealed: String,
-    why: &'static str,
+    why: String,
 }
 
 #[derive(Debug, JsonSchema, Serialize)]
@@ -110,7 +110,7 @@ impl PruneReport {
                 .map(|(SealedBackup { run, sealed, .. }, why)| StayReport {
                     run: *run,
                     sealed: sealed.to_string(),
-                    why,
+                    why: why.clone(),
                 })
                 .collect(),
             leftovers: leftovers.iter().map(LeftoverReport::of).collect(),

@@ -2,4 +2,5 @@
 
 pub mod locality;
 pub mod placement;
+pub mod retention;
 pub mod spans;

@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::tz::TimeZone;
+
 use super::super::error::EngineError;
 use super::history::{History, SealedBackup};
-use super::keep::Policy;
+use crate::api::ValidatedRetention;
+use crate::plan::retention::{self, SealedRun};
 
 /// What a prune is asked for.
 #[derive(Clone, Debug)]
@@ -12,18 +15,20 @@ pub struct PruneRule {
     /// Only these may go; absent: any that the policy doesn't keep.
     pub runs: Option<BTreeSet<u32>>,
     /// What stays, whatever `runs` says; absent: `runs` alone decides, and without either nothing is retired.
-    pub policy: Option<Policy>,
+    pub retention: Option<ValidatedRetention>,
+    /// Where the days of the retention begin.
+    pub zone: TimeZone,
     /// Backups below which nothing is retired, at least 1: the newest always stays.
     pub minimum: u32,
 }
 
-/// What goes, and what stays. Every backup is a full layer now, and a chain of its own: what goes, goes whole.
+/// What goes, and what stays.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Choice {
     /// The backups that go, by number.
     pub(super) goes: BTreeMap<u32, SealedBackup>,
     /// Those that stay, and why.
-    pub(super) stays: BTreeMap<u32, (SealedBackup, &'static str)>,
+    pub(super) stays: BTreeMap<u32, (SealedBackup, String)>,
     /// Why a backup goes, in the words of `retired.json`.
     pub(super) reason: &'static str,
 }
@@ -33,23 +38,25 @@ impl PruneRule {
     /// [`EngineError::NoBackup`] if a run that was asked for by its number alone is no backup, and
     /// [`EngineError::RetentionFloor`] if too little would be left.
     pub(super) fn choose(&self, history: &History) -> Result<Choice, EngineError> {
-        let Self { runs, policy, minimum } = self;
+        let Self { runs, retention, zone, minimum } = self;
         let floor = (*minimum).max(1) as usize;
         let all: Vec<SealedBackup> = history.sealed.values().copied().collect();
-        let kept = policy.as_ref().map(|policy| policy.kept(&all)).unwrap_or_default();
-        let newest: BTreeSet<u32> = all.iter().rev().take(floor).map(|backup| backup.run).collect();
-        if policy.is_none() {
+        let layers: Vec<SealedRun> = all.iter().map(full_layer).collect();
+        // The floor is this rule's, whatever minimum the retention names.
+        let retained = retention.map(|it| ValidatedRetention { minimum: floor as u32, ..it });
+        let kept = retention::apply(retained.as_ref(), zone, &layers).kept;
+        if retention.is_none() {
             self.must_be_backups(history)?;
         }
-        let why_it_stays = |backup: &SealedBackup| match (runs, policy) {
-            (None, None) => Some("no rule asks for more"),
-            (Some(runs), _) if !runs.contains(&backup.run) => Some("not asked for"),
+        let why_it_stays = |backup: &SealedBackup| match (runs, retention) {
+            (None, None) => Some("no rule was given".to_owned()),
+            (Some(runs), _) if !runs.contains(&backup.run) => Some("not asked for".to_owned()),
             (Some(_), None) => None,
-            // A policy says what may go. What is to be left at least, it can't say away.
-            (_, Some(_)) if newest.contains(&backup.run) => Some("minimum"),
-            (_, Some(_)) => kept.get(&backup.run).copied(),
+            (_, Some(_)) => kept
+                .get(&u64::from(backup.run))
+                .map(|rules| rules.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
         };
-        let reason = if policy.is_some() { "no rule of the retention keeps it" } else { "it was named" };
+        let reason = if retention.is_some() { "no rule of the retention keeps it" } else { "it was named" };
         let mut choice = Choice { reason, ..Choice::default() };
         for backup in all {
             match why_it_stays(&backup) {
@@ -75,6 +82,12 @@ impl PruneRule {
         }
         Ok(())
     }
+}
+
+/// Every backup is a full layer now, and the chain of itself.
+fn full_layer(backup: &SealedBackup) -> SealedRun {
+    let number = u64::from(backup.run);
+    SealedRun { number, chain: number, time: backup.sealed }
 }
 
 impl Choice {
@@ -127,10 +140,10 @@ mod tests {
             limits in option::of([option::of(1..9_u32), option::of(1..9), option::of(1..9), option::of(1..9)]),
             minimum in 0..6_u32,
         ) -> PruneRule {
-            let policy = limits.map(|[last, daily, weekly, monthly]| Policy {
-                last, daily, weekly, monthly, yearly: Some(1), zone: jiff::tz::TimeZone::UTC,
+            let retention = limits.map(|[keep_last, keep_daily, keep_weekly, keep_monthly]| ValidatedRetention {
+                keep_last, keep_daily, keep_weekly, keep_monthly, keep_yearly: Some(1), minimum: 1,
             });
-            PruneRule { runs, policy, minimum }
+            PruneRule { runs, retention, zone: TimeZone::UTC, minimum }
         }
     }
 
@@ -148,7 +161,7 @@ mod tests {
                 prop_assert_eq!(choice.stays.len(), left);
                 for run in choice.goes.keys() {
                     prop_assert!(rule.runs.as_ref().is_none_or(|runs| runs.contains(run)));
-                    prop_assert!(rule.runs.is_some() || rule.policy.is_some());
+                    prop_assert!(rule.runs.is_some() || rule.retention.is_some());
                     history.sealed.remove(run);
                 }
             }

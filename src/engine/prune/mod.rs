@@ -8,18 +8,16 @@
 mod choice;
 mod deleting;
 mod history;
-mod keep;
 mod leftovers;
 mod retiring;
 
 use std::time::Duration;
 
-pub use self::choice::PruneRule;
 use self::choice::Choice;
+pub use self::choice::PruneRule;
 pub use self::deleting::{Deleted, Refused};
-pub use self::history::SealedBackup;
 use self::history::History;
-pub use self::keep::Policy;
+pub use self::history::SealedBackup;
 pub use self::leftovers::{Leftover, Size, Why};
 use super::backups::{self, Verified};
 use super::destinations::Destinations;
@@ -62,7 +60,7 @@ pub struct PrunePlan {
     /// Backups that would be retired, and what is in them.
     pub retire: Vec<(SealedBackup, Size)>,
     /// Backups that stay, and why.
-    pub stay: Vec<(SealedBackup, &'static str)>,
+    pub stay: Vec<(SealedBackup, String)>,
     /// What retired and void runs still hold, some of it old enough to be deleted.
     pub leftovers: Vec<Leftover>,
     /// The newest backup that stays: it is verified before anything goes.
@@ -107,7 +105,7 @@ async fn look(job: &PruneJob) -> Result<PrunePlan, EngineError> {
         retire.push((*backup, leftovers::size_of(&job.destinations, backup.run).await?));
     }
     let leftovers = leftovers::of(job, &history).await?;
-    let stay = choice.stays.values().copied().collect();
+    let stay = choice.stays.values().cloned().collect();
     Ok(PrunePlan { retire, stay, leftovers, survivor: history.newest(), choice })
 }
 
