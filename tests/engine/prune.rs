@@ -1,6 +1,7 @@
 //! Prunes: what goes is what was said, when enough stays and the newest of it is proven.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
@@ -10,7 +11,7 @@ use serde_json::Value;
 use vouchsafe::format::Decision;
 
 use super::kill::{contents, killed_at};
-use super::shop::{Ended, Shop, end, objects_of, run, wait_for};
+use super::shop::{Ended, Shop, end, objects_of, run};
 use super::signals::send;
 use super::zombie::stopped_at;
 
@@ -302,9 +303,11 @@ async fn a_dead_prune_holds_nobody_up() {
         shop.must_be_proven(1).await;
         shop.must_be_proven(dead + 1).await;
     }
-    killed_at("created retired", shop.prune(&["--run", "2", "--yes"]));
+    killed_at("sealed prune", shop.prune(&["--run", "2", "--yes"]));
+    assert_eq!(outcomes(&shop)[&2], "Retired");
+    killed_at("creating outcome", shop.prune(&["--run", "1", "--yes"]));
     let done = must_say(&run(shop.prune(&["--keep-last", "1", "--yes"])));
-    assert_eq!((&done["run"], runs_of(&done["retire"])), (&9.into(), vec![1, 2, 3, 5]), "{done}");
+    assert_eq!((&done["run"], runs_of(&done["retire"])), (&10.into(), vec![1, 3, 5]), "{done}");
     assert_eq!(outcomes(&shop)[&1], "Retired");
     let mut verify = shop.verify();
     verify.arg("1");
@@ -323,14 +326,19 @@ async fn a_prune_and_a_backup_at_the_same_time() {
     assert!(!shop.here.path().join("runs/00000001/retired.json").exists());
     // A prune is under way: the backup waits for it.
     let prune = stopped_at("created retired", shop.prune(&["--keep-last", "2", "--yes"]));
-    let mut backup = shop.backup().spawn().unwrap();
-    wait_for("the probe", || {
-        assert!(backup.try_wait().unwrap().is_none(), "it did not wait");
-        (!objects_of(shop.here.path(), true).is_empty()).then_some(())
-    });
+    let mut backup = shop.backup();
+    let mut backup = backup.env("VOUCHSAFE_LOG", "info").spawn().unwrap();
+    let mut said = BufReader::new(backup.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("waits for a prune") {
+        line.clear();
+        assert!(said.read_line(&mut line).unwrap() > 0, "it did not wait: {:?}", end(backup));
+    }
+    let drained = std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
     send(&prune, Signal::CONT);
     must_say(&end(prune));
     end(backup).must_succeed();
+    drained.join().unwrap().unwrap();
     assert_eq!(outcomes(&shop)[&5], "Pruned");
     shop.must_be_proven(6).await;
     // Both at once, again and again.

@@ -62,6 +62,7 @@ impl Register {
                 self.void(run, DEAD_PRUNE, "nobody was at it when the next run began".into()).await.map(drop)
             }
             EngineError::Busy { .. } if passes => {
+                tracing::info!(run, "waits for a prune that is under way");
                 let deadline = tokio::time::Instant::now() + self.heartbeat * PATIENCE_WITH_PRUNES;
                 while tokio::time::Instant::now() < deadline {
                     self.pause(self.heartbeat / 4).await?;
