@@ -14,13 +14,19 @@ pub struct BackupScheduleStatus {
     /// The generation that this status is about; -1 before any was seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, RecoveryPointMet.
+    /// Ready, Reconciling, Stalled, RecoveryPointMet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 16),
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"])
     )]
     pub conditions: Vec<Condition>,
+    /// How far the clock has been followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<FollowedClock>,
+    /// The run that was started last, or is being started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_run: Option<ScheduledRun>,
     /// When the last run was due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "bounds::time")]
@@ -62,6 +68,67 @@ pub struct BackupScheduleStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub consecutive_failures: Option<i64>,
+}
+
+/// How far the clock has been followed. A controller that was away reads here what it has missed.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct FollowedClock {
+    /// The schedule; another one is followed from when it is first seen.
+    #[schemars(schema_with = "bounds::cron")]
+    pub schedule: String,
+    /// Its time zone.
+    #[schemars(schema_with = "bounds::time_zone")]
+    pub time_zone: String,
+    /// Nothing that was due up to here is started any more.
+    #[schemars(schema_with = "bounds::time")]
+    pub until: String,
+    /// Whether it stands still: nothing is due meanwhile, and nothing is missed.
+    pub stopped: bool,
+}
+
+/// One run of a schedule.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ScheduledRun {
+    /// The Backup.
+    #[schemars(schema_with = "bounds::name")]
+    pub name: String,
+    /// Which tick of the clock it is for.
+    #[schemars(schema_with = "bounds::time")]
+    pub tick: String,
+    /// Which attempt for that tick, from 1.
+    #[schemars(range(min = 1))]
+    pub attempt: i64,
+    /// When it was decided to start it.
+    #[schemars(schema_with = "bounds::time")]
+    pub decided_at: String,
+    /// What became of it.
+    pub state: ScheduledRunState,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "bounds::time")]
+    pub ended_at: Option<String>,
+    /// Why it could not be started, or failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+}
+
+/// What became of a run of a schedule.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScheduledRunState {
+    /// It is decided, and its Backup is not known to be there.
+    Starting,
+    /// Its Backup is there.
+    Started,
+    /// It is proven.
+    Succeeded,
+    /// It failed.
+    Failed,
+    /// It was canceled, or its Backup was deleted.
+    Canceled,
+    /// It could not be started in time.
+    Missed,
 }
 
 /// The last proven backup.

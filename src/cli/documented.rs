@@ -12,6 +12,7 @@ use super::unlock::UnlockReport;
 use super::{demo, diff};
 use crate::api::Refused;
 use crate::controller::backup::ControllerReason;
+use crate::controller::schedule::ScheduleReason;
 use crate::engine::{EngineError, backups, register};
 use crate::source::SourceError;
 use crate::source::target::TargetError;
@@ -28,6 +29,7 @@ pub fn reasons() -> BTreeSet<&'static str> {
         TargetError::REASONS,
         Refused::REASONS,
         ControllerReason::REASONS,
+        ScheduleReason::REASONS,
         &[backups::UNLOCKED, register::DEAD_PRUNE],
     ];
     let of_stores = StoreErrorKind::ALL.into_iter().map(StoreErrorKind::name);

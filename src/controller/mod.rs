@@ -3,6 +3,7 @@
 
 pub mod backup;
 mod process;
+pub mod schedule;
 
 use std::sync::Arc;
 
@@ -57,7 +58,9 @@ pub async fn run(client: Client, settings: Settings, stop: impl Future<Output = 
         named => named.iter().cloned().map(Some).collect(),
     };
     let controllers = scopes.iter().map(|namespace| of_scope(namespace.as_deref(), &context, stop.clone()));
-    futures::future::join_all(controllers).await;
+    let schedules =
+        scopes.iter().map(|namespace| schedule::control(&context, namespace.as_deref(), stop.clone()));
+    futures::future::join(futures::future::join_all(controllers), futures::future::join_all(schedules)).await;
 }
 
 /// The Backups of one namespace, or of all.

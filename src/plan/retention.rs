@@ -119,11 +119,8 @@ pub fn apply(retention: Option<&ValidatedRetention>, zone: &TimeZone, runs: &[Se
             decided.kept.entry(run.number).or_default().insert(Rule::Minimum);
         }
     }
-    let stay: BTreeSet<u64> = newest_first
-        .iter()
-        .filter(|run| decided.kept.contains_key(&run.number))
-        .map(|run| run.chain)
-        .collect();
+    let stay: BTreeSet<u64> =
+        newest_first.iter().filter(|run| decided.kept.contains_key(&run.number)).map(|run| run.chain).collect();
     for run in newest_first.iter().rev() {
         if !stay.contains(&run.chain) {
             decided.removed.push(run.number);
@@ -155,3 +152,7 @@ fn month(time: Timestamp, zone: &TimeZone) -> Period {
 fn year(time: Timestamp, zone: &TimeZone) -> Period {
     (zone.to_datetime(time).date().year(), 0, 0)
 }
+
+#[cfg(test)]
+#[path = "retention_tests.rs"]
+mod tests;

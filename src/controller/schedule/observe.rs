@@ -1,0 +1,183 @@
+//! What there is in the cluster of one BackupSchedule. Needs the client.
+
+use jiff::Timestamp;
+use kube::api::ListParams;
+use kube::core::DeserializeGuard;
+use kube::{Api, Client, ResourceExt};
+
+use super::build::schedule_label;
+use super::{SCHEDULE, SCHEDULE_UID, ScheduleError, TICK};
+use crate::api::{
+    Backup, BackupPhase, BackupSchedule, ConditionStatus, DeletionPolicy, Failure, ScheduledRunState,
+};
+
+/// What there is of one BackupSchedule.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// The Backups that carry its UID. Those of others with the same label are left out.
+    pub backups: Vec<ObservedBackup>,
+    /// The name of the run that is being started belongs to an object of somebody else.
+    pub taken: bool,
+}
+
+/// One Backup of a schedule.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ObservedBackup {
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// The tick that it is for; absent if a person made it.
+    pub tick: Option<Timestamp>,
+    /// What became of it.
+    pub state: BackupState,
+    /// Whether deleting the resource would delete its data.
+    pub deletes_data: bool,
+    /// Whether it is being deleted.
+    pub leaving: bool,
+}
+
+/// What became of a Backup.
+#[derive(Clone, Debug, PartialEq)]
+pub enum BackupState {
+    /// It goes on, or has not begun.
+    Active,
+    /// It is proven.
+    Sealed(Sealed),
+    /// It failed.
+    Failed {
+        /// When.
+        at: Option<Timestamp>,
+        /// Why.
+        failure: Option<Failure>,
+    },
+    /// It was canceled.
+    Canceled {
+        /// When.
+        at: Option<Timestamp>,
+    },
+    /// This release can't read it.
+    Unreadable,
+}
+
+/// A proven Backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    /// The run's number, and that of the run that begins its chain. Absent, and retention leaves it alone.
+    pub run: Option<(u64, u64)>,
+    /// When it was sealed.
+    pub at: Timestamp,
+    /// What it restores to.
+    pub to: Option<Timestamp>,
+}
+
+impl BackupState {
+    /// When it ended, if it has.
+    #[must_use]
+    pub const fn ended(&self) -> Option<Timestamp> {
+        match self {
+            Self::Active | Self::Unreadable => None,
+            Self::Sealed(sealed) => Some(sealed.at),
+            Self::Failed { at, .. } | Self::Canceled { at } => *at,
+        }
+    }
+}
+
+impl ObservedBackup {
+    /// What a Backup says of itself.
+    #[must_use]
+    pub fn of(backup: &Backup) -> Self {
+        let status = backup.status.clone().unwrap_or_default();
+        let ended = status.conditions.iter().find(|condition| {
+            matches!(condition.type_.as_str(), "Complete" | "Failed")
+                && condition.status == ConditionStatus::True
+        });
+        let at = ended.and_then(|condition| condition.last_transition_time.parse().ok());
+        let state = match status.phase {
+            Some(BackupPhase::Succeeded) => {
+                let proof = status.proof.unwrap_or_default();
+                let sealed_at = proof.sealed_at.and_then(|time| time.parse().ok()).or(at);
+                let number = status.run.and_then(|run| u64::try_from(run.number?).ok());
+                let chain = status.layer.and_then(|layer| u64::try_from(layer.chain?).ok());
+                let to = status.to.and_then(|to| to.time?.parse().ok());
+                // Succeeded without a seal is refused by the API server, and proves nothing here.
+                sealed_at.map_or(BackupState::Unreadable, |at| {
+                    let run = number.map(|number| (number, chain.unwrap_or(number)));
+                    BackupState::Sealed(Sealed { run, at, to })
+                })
+            }
+            Some(BackupPhase::Failed) => BackupState::Failed { at, failure: status.failure },
+            Some(BackupPhase::Canceled) => BackupState::Canceled { at },
+            None
+            | Some(
+                BackupPhase::Pending
+                | BackupPhase::Resolving
+                | BackupPhase::Exporting
+                | BackupPhase::WritingMetadata
+                | BackupPhase::Verifying,
+            ) => BackupState::Active,
+        };
+        let deletes_data = backup.spec.deletion_policy == Some(DeletionPolicy::Delete);
+        Self { deletes_data, state, ..Self::of_metadata(backup) }
+    }
+
+    fn of_metadata(object: &impl ResourceExt) -> Self {
+        Self {
+            name: object.name_any(),
+            uid: object.uid().unwrap_or_default(),
+            created: object.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+            tick: object.annotations().get(TICK).and_then(|tick| tick.parse().ok()),
+            state: BackupState::Unreadable,
+            // What can't be read is not deleted.
+            deletes_data: true,
+            leaving: object.meta().deletion_timestamp.is_some(),
+        }
+    }
+}
+
+/// Looks; `None` if there is no such schedule any more.
+pub(super) async fn observe(
+    client: &Client,
+    schedule: &BackupSchedule,
+) -> Result<Option<(BackupSchedule, Observed)>, ScheduleError> {
+    let namespace = schedule.namespace().unwrap_or_default();
+    let schedules: Api<BackupSchedule> = Api::namespaced(client.clone(), &namespace);
+    let found = schedules.get_opt(&schedule.name_any()).await.map_err(ScheduleError::Observe)?;
+    let same = |found: &BackupSchedule| {
+        found.uid() == schedule.uid() && found.metadata.deletion_timestamp.is_none()
+    };
+    let Some(schedule) = found.filter(same) else { return Ok(None) };
+    let uid = schedule.uid().unwrap_or_default();
+    let backups: Api<DeserializeGuard<Backup>> = Api::namespaced(client.clone(), &namespace);
+    let label = schedule_label(&schedule.name_any());
+    let labelled = ListParams::default().labels(&format!("{SCHEDULE}={label}"));
+    let listed = backups.list(&labelled).await.map_err(ScheduleError::Observe)?;
+    let own = listed.items.iter().filter(|guarded| is_of(*guarded, &uid));
+    let own: Vec<ObservedBackup> = own.map(observed).collect();
+    let mut observed = Observed { backups: own, taken: false };
+    if let Some(name) = starting(&schedule).filter(|name| !observed.backups.iter().any(|it| it.name == *name)) {
+        let found = backups.get_opt(&name).await.map_err(ScheduleError::Observe)?;
+        observed.taken = found.is_some_and(|found| !is_of(&found, &uid));
+    }
+    Ok(Some((schedule, observed)))
+}
+
+fn observed(guarded: &DeserializeGuard<Backup>) -> ObservedBackup {
+    match &guarded.0 {
+        Ok(backup) => ObservedBackup::of(backup),
+        Err(_) => ObservedBackup::of_metadata(guarded),
+    }
+}
+
+/// The Backup that the status says is to be made.
+fn starting(schedule: &BackupSchedule) -> Option<String> {
+    let run = schedule.status.as_ref()?.last_run.as_ref()?;
+    (run.state == ScheduledRunState::Starting).then(|| run.name.clone())
+}
+
+/// Whether an object was made by the schedule with this UID.
+pub(super) fn is_of(object: &impl ResourceExt, uid: &str) -> bool {
+    !uid.is_empty() && object.annotations().get(SCHEDULE_UID).is_some_and(|it| it == uid)
+}
