@@ -52,6 +52,23 @@ pub enum LastWord {
     },
     /// A worker: it found nothing left to do.
     Settled,
+    /// A pruner: what it did, which may be nothing.
+    Pruned {
+        /// The run that retired backups; absent if none was to be retired.
+        run: Option<u32>,
+        /// Backups that it retired.
+        retired: u32,
+        /// Objects that it deleted.
+        deleted_objects: u64,
+        /// Bytes that were in them.
+        deleted_bytes: u64,
+        /// Objects that the store kept: a later prune tries again.
+        refused_objects: u64,
+        /// Runs that were given up too short a time ago: a later prune deletes what is in them.
+        waiting: u32,
+        /// Why no later prune will do better with what the store kept; absent if one may.
+        failure: Option<Failure>,
+    },
     /// A verifier: its verdict is written.
     Verdict {
         /// What it was asked with.
@@ -59,7 +76,7 @@ pub enum LastWord {
         /// Digest of the verdict as stored.
         sha256: String,
     },
-    /// A worker or a verifier: it could not do its work.
+    /// A worker, a verifier or a pruner: it could not do its work.
     Failed {
         /// Why.
         failure: Failure,
@@ -84,8 +101,10 @@ impl LastWord {
         let mut word = self.clone();
         let mut limit = MAX_TEXT;
         loop {
-            if let Self::Void { failure, .. } | Self::LeftOpen { failure } | Self::Failed { failure, .. } =
-                &mut word
+            if let Self::Void { failure, .. }
+            | Self::LeftOpen { failure }
+            | Self::Failed { failure, .. }
+            | Self::Pruned { failure: Some(failure), .. } = &mut word
             {
                 shorten(&mut failure.message, limit);
                 shorten(&mut failure.hint, limit);

@@ -108,6 +108,9 @@ enum Command {
     /// Settle the tickets of one destination, as a pod that the controller started
     #[command(hide = true)]
     Worker(pods::worker::Worker),
+    /// Retire and delete for one BackupSchedule, as a pod that the controller started
+    #[command(hide = true)]
+    Pruner(pods::pruner::Pruner),
     /// Read one destination back, as a pod that the controller started
     #[command(hide = true)]
     Verifier(pods::verifier::Verifier),
@@ -155,6 +158,7 @@ impl Arguments {
             Command::Controller(command) => command.execute().await,
             Command::Coordinator(command) => command.execute(output).await,
             Command::Worker(command) => command.execute(output).await,
+            Command::Pruner(command) => command.execute(output).await,
             Command::Verifier(command) => command.execute(output).await,
         }
     }

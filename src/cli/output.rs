@@ -72,6 +72,7 @@ pub(super) enum Reason {
     DemoFailed,
     ReferenceMissing,
     DeleteRefused,
+    DeleteCredentialsMissing,
 }
 
 impl Reason {
@@ -89,6 +90,7 @@ impl Reason {
             Self::DemoFailed => "DemoFailed",
             Self::ReferenceMissing => "ReferenceMissing",
             Self::DeleteRefused => "DeleteRefused",
+            Self::DeleteCredentialsMissing => "DeleteCredentialsMissing",
         }
         passed_on {}
     }

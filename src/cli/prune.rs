@@ -14,6 +14,7 @@ use crate::api::ValidatedRetention;
 use crate::engine::EngineError;
 use crate::engine::job::owner_of;
 use crate::engine::prune::{PruneJob, PruneRule, Pruned, consume, plan};
+use crate::plan::cron;
 use crate::store::StoreErrorKind;
 
 /// Largest number of a rule: that of a BackupSchedule's fields.
@@ -68,7 +69,7 @@ pub(super) struct Prune {
 }
 
 fn zone(name: &str) -> Result<TimeZone, String> {
-    TimeZone::get(name).map_err(|error| error.to_string())
+    cron::zone(name).map_err(|error| error.to_string())
 }
 
 impl Prune {
@@ -122,7 +123,7 @@ impl Prune {
 }
 
 /// What a lock holds back is for a later prune. What the identity may not delete, no later one will delete either.
-pub(super) fn refused(pruned: &Pruned) -> Result<(), Failure> {
+pub(in crate::cli) fn refused(pruned: &Pruned) -> Result<(), Failure> {
     let forbidden = pruned.deleted.refused.iter().find(|it| it.reason != StoreErrorKind::Locked.name());
     let Some(first) = forbidden else { return Ok(()) };
     let message = format!(

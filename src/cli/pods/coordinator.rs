@@ -46,7 +46,7 @@ impl Coordinator {
             | LastWord::Failed { failure, .. } => {
                 output::print(&format!("{}: {}", failure.reason, failure.message))
             }
-            LastWord::Settled | LastWord::Verdict { .. } => Ok(()),
+            LastWord::Settled | LastWord::Verdict { .. } | LastWord::Pruned { .. } => Ok(()),
         }
     }
 

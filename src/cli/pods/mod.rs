@@ -1,10 +1,11 @@
-//! The processes of a run in a cluster: `coordinator`, `worker`, `verifier`. Each is a pod that the controller
+//! The processes of a run in a cluster: `coordinator`, `worker`, `verifier`, `pruner`. Each is a pod that the controller
 //! made, reads its resources from a mounted file, does its part with the same engine as every other command, and
 //! leaves one last word for the controller.
 
 pub(super) mod coordinator;
 mod crew;
 mod last_word;
+pub(super) mod pruner;
 mod publication;
 pub(super) mod verifier;
 pub(super) mod worker;
@@ -20,7 +21,7 @@ use crate::api;
 /// What every process of a run is given.
 #[derive(Args, Debug)]
 pub(super) struct Given {
-    /// The Backup and its BackupStore, as they were when the run began
+    /// The Backup (for a prune, the BackupSchedule) and its BackupStore, as they were when the run began
     #[arg(long, value_name = "FILE")]
     objects: PathBuf,
     /// The folder of mounted Secrets, one folder each

@@ -523,7 +523,11 @@ enum Followed {
 /// Whether another attempt would say no more.
 const fn is_final(word: &LastWord) -> bool {
     match word {
-        LastWord::Sealed { .. } | LastWord::Void { .. } | LastWord::Settled | LastWord::Verdict { .. } => {
+        LastWord::Sealed { .. }
+        | LastWord::Void { .. }
+        | LastWord::Settled
+        | LastWord::Verdict { .. }
+        | LastWord::Pruned { .. } => {
             true
         }
         LastWord::LeftOpen { .. } | LastWord::Failed { .. } => false,
