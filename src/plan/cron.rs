@@ -89,8 +89,7 @@ impl Clock {
             word if word.starts_with('@') => return Err(malformed("an unknown word".into())),
             fields => fields,
         };
-        let parser =
-            CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
+        let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
         let cron = parser.parse(fields).map_err(|error| malformed(error.to_string()))?;
         let every_hour = (0..24).all(|hour| cron.pattern.hour_match(hour).unwrap_or(false));
         let interval = interval(&cron).ok_or_else(|| ClockError::Never { text: text.to_owned() })?;
@@ -173,7 +172,8 @@ impl Clock {
             AmbiguousOffset::Gap { .. } => {
                 // As long after the leap as this time is after the clock's last: the leap is the one before it.
                 let beyond = ambiguous.later().ok()?;
-                let leap = self.zone.preceding(beyond.checked_add(SignedDuration::from_secs(1)).ok()?).next()?;
+                let leap =
+                    self.zone.preceding(beyond.checked_add(SignedDuration::from_secs(1)).ok()?).next()?;
                 let at = leap.timestamp();
                 Some(Laid { first: at, last: at, skipped: self.every_hour })
             }

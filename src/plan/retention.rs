@@ -119,8 +119,11 @@ pub fn apply(retention: Option<&ValidatedRetention>, zone: &TimeZone, runs: &[Se
             decided.kept.entry(run.number).or_default().insert(Rule::Minimum);
         }
     }
-    let stay: BTreeSet<u64> =
-        newest_first.iter().filter(|run| decided.kept.contains_key(&run.number)).map(|run| run.chain).collect();
+    let stay: BTreeSet<u64> = newest_first
+        .iter()
+        .filter(|run| decided.kept.contains_key(&run.number))
+        .map(|run| run.chain)
+        .collect();
     for run in newest_first.iter().rev() {
         if !stay.contains(&run.chain) {
             decided.removed.push(run.number);

@@ -42,7 +42,10 @@ fn each_rule_alone() {
     // The last days of February and March.
     assert_eq!(kept(ValidatedRetention { keep_monthly: Some(3), ..NOTHING }, &runs), [59, 90, 100]);
     assert_eq!(kept(ValidatedRetention { keep_yearly: Some(9), ..NOTHING }, &runs), [100]);
-    assert_eq!(kept(ValidatedRetention { keep_last: Some(1), minimum: 4, ..NOTHING }, &runs), [97, 98, 99, 100]);
+    assert_eq!(
+        kept(ValidatedRetention { keep_last: Some(1), minimum: 4, ..NOTHING }, &runs),
+        [97, 98, 99, 100]
+    );
 }
 
 #[test]

@@ -63,7 +63,8 @@ impl Pruner {
         let schedule: ValidatedSchedule =
             run::file::validated("BackupSchedule", objects.of(None).schedule(&self.schedule)?.clone())?;
         let uid = schedule.identity.uid.clone();
-        let uid = uid.ok_or_else(|| Failure::internal("the BackupSchedule has no UID: no API server made it"))?;
+        let uid =
+            uid.ok_or_else(|| Failure::internal("the BackupSchedule has no UID: no API server made it"))?;
         let scope = objects.of(schedule.identity.namespace.as_deref());
         let store = scope.store(&schedule.template.store, "spec.template.spec.storeRef")?;
         let store = that_may_delete(validated_store(store)?)?;

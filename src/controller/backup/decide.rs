@@ -527,9 +527,7 @@ const fn is_final(word: &LastWord) -> bool {
         | LastWord::Void { .. }
         | LastWord::Settled
         | LastWord::Verdict { .. }
-        | LastWord::Pruned { .. } => {
-            true
-        }
+        | LastWord::Pruned { .. } => true,
         LastWord::LeftOpen { .. } | LastWord::Failed { .. } => false,
     }
 }

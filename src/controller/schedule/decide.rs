@@ -426,7 +426,11 @@ impl<'a> Draft<'a> {
 /// The first run due after `now` whose tick is later than `until`.
 fn next_after(rules: &Rules, now: Timestamp, until: Timestamp) -> Option<Due> {
     let next = rules.table.next(now)?;
-    if next.tick > until { Some(next) } else { rules.table.clock().after(until).map(|tick| rules.table.of(tick)) }
+    if next.tick > until {
+        Some(next)
+    } else {
+        rules.table.clock().after(until).map(|tick| rules.table.of(tick))
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What follows from the Backups that there are. Pure.
 
-use jiff::{SignedDuration, Timestamp};
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 
 use super::conditions::RecoveryPoint;
 use super::decide::{Forget, said};
@@ -113,7 +113,9 @@ pub(super) fn recovery_point(
         return (met, Some(until));
     }
     let message = match proven {
-        Some(point) => format!("the last proven backup is of {point}, and more than the objective has passed since"),
+        Some(point) => {
+            format!("the last proven backup is of {point}, and more than the objective has passed since")
+        }
         None => format!("nothing was proven since the schedule was made, at {created}"),
     };
     let hint = "look at lastRun and at the Backups of this schedule";

@@ -76,7 +76,8 @@ impl Draft<'_> {
         if rules.on_failure == OnFailure::Suspend {
             let why = run.failure.as_ref().map(|it| format!(": {}, {}", it.reason, it.message));
             let message = format!("Backup {} failed{}", run.name, why.unwrap_or_default());
-            let hint = "mend it, then change the spec, or remove status.suspendedBecause (kubectl vouchsafe resume)";
+            let hint =
+                "mend it, then change the spec, or remove status.suspendedBecause (kubectl vouchsafe resume)";
             self.status.suspended_because = Some(said(Reason::RunFailed, message, hint));
         }
     }

@@ -103,9 +103,9 @@ fn schedule_of(guarded: &DeserializeGuard<Backup>) -> Option<ObjectRef<Deseriali
     let phase = backup.status.as_ref().and_then(|status| status.phase);
     let tells = match phase {
         None
-        | Some(
-            BackupPhase::Pending | BackupPhase::Succeeded | BackupPhase::Failed | BackupPhase::Canceled,
-        ) => true,
+        | Some(BackupPhase::Pending | BackupPhase::Succeeded | BackupPhase::Failed | BackupPhase::Canceled) => {
+            true
+        }
         Some(
             BackupPhase::Resolving
             | BackupPhase::Exporting

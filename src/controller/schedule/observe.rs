@@ -145,9 +145,8 @@ pub(super) async fn observe(
     let namespace = schedule.namespace().unwrap_or_default();
     let schedules: Api<BackupSchedule> = Api::namespaced(client.clone(), &namespace);
     let found = schedules.get_opt(&schedule.name_any()).await.map_err(ScheduleError::Observe)?;
-    let same = |found: &BackupSchedule| {
-        found.uid() == schedule.uid() && found.metadata.deletion_timestamp.is_none()
-    };
+    let same =
+        |found: &BackupSchedule| found.uid() == schedule.uid() && found.metadata.deletion_timestamp.is_none();
     let Some(schedule) = found.filter(same) else { return Ok(None) };
     let uid = schedule.uid().unwrap_or_default();
     let backups: Api<DeserializeGuard<Backup>> = Api::namespaced(client.clone(), &namespace);
@@ -157,7 +156,8 @@ pub(super) async fn observe(
     let own = listed.items.iter().filter(|guarded| is_of(*guarded, &uid));
     let own: Vec<ObservedBackup> = own.map(observed).collect();
     let mut observed = Observed { backups: own, taken: false };
-    if let Some(name) = starting(&schedule).filter(|name| !observed.backups.iter().any(|it| it.name == *name)) {
+    if let Some(name) = starting(&schedule).filter(|name| !observed.backups.iter().any(|it| it.name == *name))
+    {
         let found = backups.get_opt(&name).await.map_err(ScheduleError::Observe)?;
         observed.taken = found.is_some_and(|found| !is_of(&found, &uid));
     }
