@@ -60,7 +60,7 @@ impl Pod {
         let files = ["--objects", "--secrets", "--config-maps", "--last-word"];
         let paths = ["objects.yaml", "secrets", "config-maps", "last-word"].map(|name| self.path(name));
         let mut command = self.command(&["pruner", "--schedule", "nightly"]);
-        files.iter().zip(&paths).for_each(|(option, path)| drop(command.args([*option, path])));
+        command.args(files.iter().zip(&paths).flat_map(|(option, path)| [*option, path]));
         let ended = run({
             command.args(options);
             command
@@ -106,8 +106,7 @@ async fn a_pruner_takes_what_is_proposed_and_not_kept_and_says_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pruner_without_credentials_of_its_own_is_refused_by_name() {
     let pod = Pod { server: shared(PgVersion::V15), folder: TempDir::new().unwrap() };
-    let bucket =
-        "name: eu, default: true, s3: {bucket: b, region: eu-west-1}, credentialsSecret: {name: writer}";
+    let bucket = "name: eu, default: true, s3: {bucket: backups, region: eu-west-1}, credentialsSecret: {name: writer}";
     let cases = [
         (format!("{{{bucket}}}"), "DeleteCredentialsMissing"),
         (format!("{{{bucket}, deleteCredentialsSecret: {{name: deleter}}}}"), "ReferenceMissing"),

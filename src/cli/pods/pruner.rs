@@ -8,8 +8,8 @@ use clap::Args;
 
 use super::super::options::{self, ToolArguments};
 use super::super::output::Reason;
+use super::super::run;
 use super::super::run::stores;
-use super::super::run::{self, validated_store};
 use super::super::{Failure, OutputFormat, output, progress, prune, signals};
 use super::{Given, last_word};
 use crate::api::{LastWord, ValidatedBackupStore, ValidatedSchedule};
@@ -67,7 +67,8 @@ impl Pruner {
             uid.ok_or_else(|| Failure::internal("the BackupSchedule has no UID: no API server made it"))?;
         let scope = objects.of(schedule.identity.namespace.as_deref());
         let store = scope.store(&schedule.template.store, "spec.template.spec.storeRef")?;
-        let store = that_may_delete(validated_store(store)?)?;
+        // Without a word on what has no effect elsewhere: here deleteCredentialsSecret has one.
+        let store = that_may_delete(run::file::validated("BackupStore", store.clone())?)?;
         for destination in &store.destinations {
             if let Some(secret) = &destination.credentials_secret {
                 let field = format!("spec.destinations[{}].deleteCredentialsSecret", destination.name);
