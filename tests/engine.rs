@@ -22,6 +22,9 @@ mod engine {
     mod mutants;
     mod page;
     mod places;
+    mod prune;
+    mod prune_pod;
+    mod prune_store;
     mod round;
     mod said;
     mod sequences;

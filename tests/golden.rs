@@ -16,7 +16,7 @@ use vouchsafe::format::{Document, Sha256Digest, decode, encode};
 
 /// SHA-256 of every file, as it was when it was put there. From the first release on a new version gets new files, and
 /// these never change; until then version 1 is not closed (the census has got its counts of catalogs under it).
-const FILES: [(&str, &str); 20] = [
+const FILES: [(&str, &str); 22] = [
     ("attempt.json", "18f7290b79adfafc1c820c434f7cb2a1061d0dadd8cef57af81688019613ee96"),
     ("beat.json", "ccee3d322326272a6ec17557d1f8bd66a45d59021b5a8e00a14e9d875f06e611"),
     ("catalog-database.json", "df8452de5d6058eada3c9a943297e1e122797a207ba803da87ffbae1651cf92a"),
@@ -26,6 +26,7 @@ const FILES: [(&str, &str); 20] = [
     ("census.json.zst", "a3347ebc68941033c8eefdd5ddbcdbbbf592a49e8e3177ba64c8164073f7be4e"),
     ("collection.json", "3f6eef4366ddb98a0af198b1281df58e19e226064f96e0a46864553a40eb7b62"),
     ("manifest.json.zst", "f8098a9b618271da15aff87c10f2718f3312e6d37eb2de3c0d0edf14c9379a4e"),
+    ("outcome-pruned.json", "f85d7d07c9a84a629163ebc34e6faa87163c645502c5652491573499f4576b84"),
     ("outcome-sealed.json", "b983bde7506ce3b1d41e023007c05d35f6057eda402153bf805deb63363a33a2"),
     ("outcome-void.json", "a708dc91d0482f4659a28456d9e41398e220679b807de5bd1c84344bb8058164"),
     ("part.json.zst", "a48e7d732d4e3a9bc8e90dacf2b6bc152dfdf370142c7b9ba3ede06caff154ab"),
@@ -33,6 +34,7 @@ const FILES: [(&str, &str); 20] = [
     ("receipt-catalog.json", "56e52f5e40bc908f39808db36b58b94f0c4bb5ca3d0265c90135fcd96ece2ad0"),
     ("receipt-empty.json", "60ccb926bb29fe9a6948245d3ad2c0ad8ab846b53349a37c15dcc347abfe002c"),
     ("receipt-rows.json", "0bd48ce692e638abc88f52b155aa65a0652e742d304420b3f2243d6e76cb21d8"),
+    ("retired.json", "4b726fb98cd21e40215d032eb2f9d67184d5d6d4ca9c4e4b4f61fd636dcc4a6f"),
     ("run-first.json", "b972ed11987249b1fa0e57c5453ea3049c6fd5702e2be5f13cba5ece04527520"),
     ("run.json", "6afc7e0e9f8ae4f34292e3262b3f39f1482117603afee0196dace41ce69fdc3d"),
     ("tickets.json.zst", "c9746567da62fa43350aca7011f430456ea9c2664335e1782531b63c57451c2f"),

@@ -70,6 +70,23 @@ pub enum LastWord {
     },
     /// A worker: it found nothing left to do.
     Settled,
+    /// A pruner: what it did, which may be nothing.
+    Pruned {
+        /// The run that retired backups; absent if none was to be retired.
+        run: Option<u32>,
+        /// Backups that it retired.
+        retired: u32,
+        /// Objects that it deleted.
+        deleted_objects: u64,
+        /// Bytes that were in them.
+        deleted_bytes: u64,
+        /// Objects that the store kept: a later prune tries again.
+        refused_objects: u64,
+        /// Runs that were given up too short a time ago: a later prune deletes what is in them.
+        waiting: u32,
+        /// Why no later prune will do better with what the store kept; absent if one may.
+        failure: Option<Failure>,
+    },
     /// A verifier: its verdict is written.
     Verdict {
         /// What it was asked with.
@@ -137,12 +154,17 @@ impl LastWord {
                 | Self::Held { failure, .. }
                 | Self::Canceled { failure }
                 | Self::NotYet { failure }
+                | Self::Pruned { failure: Some(failure), .. }
                 | Self::Failed { failure, .. } => {
                     shorten(&mut failure.message, limit);
                     shorten(&mut failure.hint, limit);
                 }
                 Self::Probed { capabilities: _, note } => shorten(note, limit),
-                Self::Sealed { .. } | Self::Settled | Self::Verdict { .. } | Self::Restored { .. } => {}
+                Self::Sealed { .. }
+                | Self::Settled
+                | Self::Verdict { .. }
+                | Self::Restored { .. }
+                | Self::Pruned { failure: None, .. } => {}
             }
             let text = serde_json::to_string(&word).expect("a plain enum with string keys is always JSON");
             if text.len() <= MAX_LAST_WORD || limit == 0 {

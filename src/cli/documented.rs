@@ -10,6 +10,7 @@ use super::cluster::{
 };
 use super::list::ListReport;
 use super::output::{FailureDocument, Reason, VersionReport};
+use super::prune_report::PruneReport;
 use super::report::{BackupReport, RestoreReport, ShowReport, VerifyReport};
 use super::unlock::UnlockReport;
 use super::{demo, diff};
@@ -34,7 +35,7 @@ pub fn reasons() -> BTreeSet<&'static str> {
         TargetError::REASONS,
         Refused::REASONS,
         ControllerReason::REASONS,
-        &[backups::UNLOCKED, register::OWNER_GONE],
+        &[backups::UNLOCKED, register::OWNER_GONE, register::DEAD_PRUNE],
         ClusterReason::REASONS,
         ScheduleReason::REASONS,
         RestoreReason::REASONS,
@@ -59,6 +60,7 @@ pub fn documents() -> BTreeMap<&'static str, Schema> {
         ("verify", of::<VerifyReport>()),
         ("restore", of::<RestoreReport>()),
         ("diff", of::<diff::DiffReport>()),
+        ("prune", of::<PruneReport>()),
         ("unlock", of::<UnlockReport>()),
         ("status", of::<StatusReport>()),
         ("status of one object", of::<ObjectReport>()),

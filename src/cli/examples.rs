@@ -129,6 +129,20 @@ pub(super) const DIFF: &str = concat!(
     environment!(password!())
 );
 
+pub(super) const PRUNE: &str = concat!(
+    "Examples:\n",
+    "  vouchsafe prune --store file:///backups/shop --keep-last 3 --keep-daily 7\n",
+    "  vouchsafe prune --store file:///backups/shop --keep-last 3 --keep-daily 7 --yes\n",
+    "  vouchsafe prune --store file:///backups/shop --run 12 --yes\n",
+    "\n",
+    "The newest backup is read to its last row before anything goes; exit code 3 if\n",
+    "it is damaged. What is retired is no backup from then on; what is in it is\n",
+    "deleted by a prune after the minimum age. Without rules and --run it only\n",
+    "deletes what was given up before.\n",
+    "\n",
+    environment!(tools!())
+);
+
 pub(super) const UNLOCK: &str = concat!(
     "Examples:\n",
     "  vouchsafe unlock --store file:///backups/shop\n",

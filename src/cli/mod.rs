@@ -15,6 +15,8 @@ mod output;
 mod parsing;
 mod pods;
 mod progress;
+mod prune;
+mod prune_report;
 mod report;
 mod restore;
 mod run;
@@ -93,6 +95,9 @@ enum Command {
     /// Compare a backup with another, or with a database, table by table
     #[command(after_help = examples::DIFF, mut_arg("heartbeat", without_effect))]
     Diff(diff::Diff),
+    /// Retire backups that no rule keeps, and delete what was given up long enough ago: shown first, done with --yes
+    #[command(after_help = examples::PRUNE)]
+    Prune(Box<prune::Prune>),
     /// Void an open run that nobody is at
     #[command(after_help = examples::UNLOCK)]
     Unlock(unlock::Unlock),
@@ -129,6 +134,9 @@ enum Command {
     /// Settle the tickets of one destination, as a pod that the controller started
     #[command(hide = true)]
     Worker(pods::worker::Worker),
+    /// Retire and delete for one BackupSchedule, as a pod that the controller started
+    #[command(hide = true)]
+    Pruner(pods::pruner::Pruner),
     /// Read one destination back, as a pod that the controller started
     #[command(hide = true)]
     Verifier(pods::verifier::Verifier),
@@ -200,6 +208,7 @@ impl Arguments {
             Command::Show(command) => command.execute(output).await,
             Command::Verify(command) => command.execute(output).await,
             Command::Diff(command) => command.execute(output).await,
+            Command::Prune(command) => command.execute(output).await,
             Command::Unlock(command) => command.execute(output).await,
             Command::Status(command) => command.execute(output).await,
             Command::Trigger(command) => command.execute(output).await,
@@ -214,6 +223,7 @@ impl Arguments {
             Command::Controller(command) => command.execute().await,
             Command::Coordinator(command) => command.execute(output).await,
             Command::Worker(command) => command.execute(output).await,
+            Command::Pruner(command) => command.execute(output).await,
             Command::Verifier(command) => command.execute(output).await,
             Command::Restorer(command) => command.execute(output).await,
             Command::Prober(command) => command.execute(output).await,

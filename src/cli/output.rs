@@ -44,6 +44,7 @@ pub(super) enum Work {
     Backup,
     Restore,
     Reading,
+    Prune,
 }
 
 impl Work {
@@ -56,6 +57,9 @@ impl Work {
             }
             // What was made is taken back, or named: RestoreGivenUp.
             (Self::Restore, _) => "nothing was made on the target: the same command begins anew",
+            (Self::Prune, _) => {
+                "what is retired is retired, and what is deleted is gone; the same command goes on from there"
+            }
             (Self::Reading, _) => "it only read, and left nothing behind: run the same command again",
         }
     }
@@ -74,6 +78,8 @@ pub(super) enum Reason {
     ServerNotStopped,
     DemoFailed,
     ReferenceMissing,
+    DeleteRefused,
+    DeleteCredentialsMissing,
 }
 
 impl Reason {
@@ -90,6 +96,8 @@ impl Reason {
             Self::ServerNotStopped => "ServerNotStopped",
             Self::DemoFailed => "DemoFailed",
             Self::ReferenceMissing => "ReferenceMissing",
+            Self::DeleteRefused => "DeleteRefused",
+            Self::DeleteCredentialsMissing => "DeleteCredentialsMissing",
         }
         passed_on {}
     }
@@ -160,6 +168,15 @@ impl Failure {
         let reason = EngineError::Interrupted.reason().into();
         let body = FailureBody { reason, message: message.into(), hint: hint.into() };
         Self { code: INTERRUPTED, body, hint_of_fields: None, reported: false }
+    }
+
+    /// Something failed that the command's own document tells of, beside what it has done.
+    pub(super) fn failed_and_reported(
+        reason: Reason,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Self { reported: true, ..Self::failed(reason, message, hint) }
     }
 
     /// The stable word.
@@ -257,6 +274,7 @@ const fn exit_code(error: &EngineError) -> u8 {
         EngineError::RestoreGivenUp { source, .. } => exit_code(source),
         EngineError::Damaged(_)
         | EngineError::SealedDamaged { .. }
+        | EngineError::SurvivorDamaged { .. }
         | EngineError::NotEqual(_)
         | EngineError::Digest { .. }
         | EngineError::Missing { .. }

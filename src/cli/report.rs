@@ -144,6 +144,7 @@ pub(super) struct RunReport {
     rows: Option<u64>,
     stored_bytes: Option<u64>,
     decided: Option<String>,
+    retired_by: Option<u32>,
 }
 
 impl RunReport {
@@ -152,7 +153,13 @@ impl RunReport {
         let (outcome, reason) = match (&listed.damage, decision) {
             (Some(damage), _) => ("Damaged", Some(damage.clone())),
             (None, None) => ("Open", None),
-            (None, Some(Decision::Sealed { .. })) => ("Sealed", None),
+            (None, Some(Decision::Sealed { .. })) => match listed.retired_by {
+                None => ("Sealed", None),
+                Some(prune) => ("Retired", Some(format!("by run {prune}"))),
+            },
+            (None, Some(Decision::Pruned { retired, .. })) => {
+                ("Pruned", Some(format!("{} retired", output::count(retired.len() as u64))))
+            }
             (None, Some(Decision::Void { reason, .. })) => ("Void", Some(reason.clone())),
         };
         let (claimed, owner) =
@@ -166,6 +173,7 @@ impl RunReport {
             rows: listed.manifest.as_ref().map(|manifest| manifest.rows),
             stored_bytes: listed.manifest.as_ref().map(|manifest| manifest.stored_bytes),
             decided: listed.outcome.as_ref().map(|outcome| outcome.decided.to_string()),
+            retired_by: listed.retired_by,
         }
     }
 

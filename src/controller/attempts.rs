@@ -289,6 +289,7 @@ fn finality(word: &LastWord) -> Finality {
         | LastWord::Verdict { .. }
         | LastWord::Restored { .. }
         | LastWord::Canceled { .. }
+        | LastWord::Pruned { .. }
         | LastWord::Probed { .. } => Finality::Final,
         LastWord::LeftOpen { failure } | LastWord::Failed { failure, again: true } => {
             Finality::Again(failure.clone())

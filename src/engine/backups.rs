@@ -1,5 +1,7 @@
 //! Finished backups: found, opened with everything that binds them, listed, and verified again.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::destinations::Destinations;
@@ -7,6 +9,7 @@ use super::documents::{self, Held};
 use super::error::EngineError;
 use super::progress::{Progress, Stage};
 use super::register::Register;
+use super::register::retired::{all_retirements, retirements};
 use super::reopening;
 use super::verifier::{self, Depth, Question};
 use crate::format::{
@@ -41,8 +44,10 @@ pub struct Listed {
     pub claimed: Option<(Timestamp, String)>,
     /// How it ended; absent while it is open.
     pub outcome: Option<Outcome>,
-    /// What it holds, if it was sealed.
+    /// What it holds, if it was sealed, and not retired since.
     pub manifest: Option<Manifest>,
+    /// The prune that has retired it.
+    pub retired_by: Option<u32>,
     /// The first of its documents that can't be read as what it should be, and why: what follows it is not known.
     pub damage: Option<String>,
 }
@@ -86,6 +91,9 @@ pub async fn choose(register: &Register, run: Option<u32>) -> Result<Chosen, Eng
         return match register.outcome(run).await? {
             Some(decided) => match decided.outcome.decision {
                 Decision::Sealed { .. } => Ok(Chosen { run, newer_undecided: None }),
+                Decision::Pruned { .. } => {
+                    Err(EngineError::NoBackup(format!("run {run} is a prune, and holds no backup")))
+                }
                 Decision::Void { reason, message } => {
                     Err(EngineError::NoBackup(format!("run {run} holds no backup: {reason}: {message}")))
                 }
@@ -100,16 +108,20 @@ pub async fn choose(register: &Register, run: Option<u32>) -> Result<Chosen, Eng
     }
     let newest = register.newest().await?;
     let mut newer_undecided = None;
+    let mut retired = BTreeSet::new();
     for run in (1..=newest).rev() {
         match register.outcome(run).await? {
             None => {
                 register.must_be_open(run, newest).await?;
                 newer_undecided = Some(run);
             }
-            Some(decided) if matches!(decided.outcome.decision, Decision::Sealed { .. }) => {
-                return Ok(Chosen { run, newer_undecided });
-            }
-            Some(_) => {}
+            Some(decided) => match &decided.outcome.decision {
+                Decision::Sealed { .. } if !retired.contains(&run) => {
+                    return Ok(Chosen { run, newer_undecided });
+                }
+                Decision::Pruned { .. } => retired.extend(retirements(&decided.outcome)),
+                Decision::Sealed { .. } | Decision::Void { .. } => {}
+            },
         }
     }
     let store = register.store().url();
@@ -127,8 +139,9 @@ pub async fn open(destinations: &Destinations, register: &Register, run: u32) ->
     let outcome: Held<Outcome> = documents::get(store, &Key::outcome(run)).await?;
     register.check_chain_of(run, outcome.document.claim, &outcome.document.attempts).await?;
     let Decision::Sealed { plan, manifest: manifest_sha256, verdicts } = outcome.document.decision else {
-        return Err(EngineError::NoBackup(format!("run {run} is void")));
+        return Err(EngineError::NoBackup(format!("run {run} holds no backup")));
     };
+    register.must_not_be_retired(run).await?;
     let key = Key::of_plan(run, &plan, PlanDocument::Manifest);
     let manifest: Held<Manifest> = documents::get_bound(store, &key, manifest_sha256).await?;
     let manifest = manifest.document;
@@ -312,15 +325,31 @@ pub async fn list(register: &Register) -> Result<Vec<Listed>, EngineError> {
     let mut runs = Vec::new();
     let newest = register.newest().await?;
     for run in 1..=newest {
-        let mut listed = Listed { run, claimed: None, outcome: None, manifest: None, damage: None };
-        if let Err(error) = look_up(register, &mut listed, newest).await {
-            let key = place_of(&error).map_or_else(|| Key::run(run), |(_, key)| key);
-            let damage = verifier::as_damage(&key, error)?;
-            listed.damage = Some(format!("{}: {}", damage.object, damage.finding));
-        }
+        let mut listed =
+            Listed { run, claimed: None, outcome: None, manifest: None, retired_by: None, damage: None };
+        let found = look_up(register, &mut listed, newest).await;
+        note_damage(&mut listed, found)?;
         runs.push(listed);
     }
+    let retired = all_retirements(runs.iter().filter_map(|listed| listed.outcome.as_ref()));
+    for listed in &mut runs {
+        listed.retired_by = retired.get(&listed.run).copied();
+        // What a retired one held may be gone, and that is no damage.
+        if listed.retired_by.is_none() && listed.damage.is_none() {
+            let found = look_inside(register, listed).await;
+            note_damage(listed, found)?;
+        }
+    }
     Ok(runs)
+}
+
+fn note_damage(listed: &mut Listed, found: Result<(), EngineError>) -> Result<(), EngineError> {
+    if let Err(error) = found {
+        let key = place_of(&error).map_or_else(|| Key::run(listed.run), |(_, key)| key);
+        let damage = verifier::as_damage(&key, error)?;
+        listed.damage = Some(format!("{}: {}", damage.object, damage.finding));
+    }
+    Ok(())
 }
 
 async fn look_up(register: &Register, listed: &mut Listed, newest: u32) -> Result<(), EngineError> {
@@ -331,6 +360,11 @@ async fn look_up(register: &Register, listed: &mut Listed, newest: u32) -> Resul
     if listed.outcome.is_none() {
         register.must_be_open(run, newest).await?;
     }
+    Ok(())
+}
+
+async fn look_inside(register: &Register, listed: &mut Listed) -> Result<(), EngineError> {
+    let run = listed.run;
     if let Some(Outcome { decision: Decision::Sealed { plan, manifest, .. }, .. }) = &listed.outcome {
         let key = Key::of_plan(run, plan, PlanDocument::Manifest);
         let held = documents::get_bound::<Manifest>(&**register.store(), &key, *manifest).await?;

@@ -168,6 +168,28 @@ pub enum EngineError {
     /// No such backup.
     #[error("{0}")]
     NoBackup(String),
+    /// The backup was retired.
+    #[error("run {run} is a backup no more: prune {prune} has retired it")]
+    RunRetired {
+        /// The run.
+        run: u32,
+        /// The prune.
+        prune: u32,
+    },
+    /// A prune would leave too little.
+    #[error("nothing was retired: {0}")]
+    RetentionFloor(String),
+    /// The backup that is to stay can't be believed, so nothing else may go.
+    #[error("nothing was retired or deleted: run {run}, the newest backup that stays, is damaged: {finding}")]
+    SurvivorDamaged {
+        /// The run.
+        run: u32,
+        /// The first of what is wrong with it.
+        finding: String,
+    },
+    /// Something changed between the list and the claim.
+    #[error("nothing was retired: {0}")]
+    PruneOutdated(String),
     /// What is stored is not what was proven.
     #[error("the backup is damaged: {0}")]
     Damaged(String),
@@ -237,6 +259,7 @@ fn said(findings: &[Finding]) -> String {
 pub(crate) fn describe(decision: &Decision) -> String {
     match decision {
         Decision::Sealed { plan, .. } => format!("sealed with plan {plan}"),
+        Decision::Pruned { retired, .. } => format!("sealed, a prune that retired {} runs", retired.len()),
         Decision::Void { reason, message } => format!("void ({reason}: {message})"),
     }
 }
@@ -305,6 +328,10 @@ impl EngineError {
             Self::DecidedElsewhere { .. } => "DecidedElsewhere",
             Self::OutcomeUnknown { .. } => "OutcomeUnknown",
             Self::NoBackup(_) => "NoBackup",
+            Self::RunRetired { .. } => "RunRetired",
+            Self::RetentionFloor(_) => "RetentionFloor",
+            Self::SurvivorDamaged { .. } => "SurvivorDamaged",
+            Self::PruneOutdated(_) => "PruneOutdated",
             Self::Damaged(_) | Self::SealedDamaged { .. } => "DamageFound",
             Self::NotEqual(_) => "RestoreDiffers",
             Self::ManifestUnexpected { .. } => "ManifestUnexpected",
@@ -391,6 +418,16 @@ impl EngineError {
                 "the store was out of reach: the same command goes on when it is back, and the next run settles it".into()
             }
             Self::NoBackup(_) => "vouchsafe list shows what is there".into(),
+            Self::RunRetired { .. } => "vouchsafe list shows which backups there are; a retired one is not brought back".into(),
+            Self::RetentionFloor(_) => way.says(
+                "keep the newest backup, and as many as --minimum says",
+                "keep the newest backup, and as many as spec.retention.minimum says",
+            )
+            .into(),
+            Self::SurvivorDamaged { run, .. } => {
+                format!("vouchsafe verify {run} names all of it; take a new backup, and prune then")
+            }
+            Self::PruneOutdated(_) => "run the same command again: it looks anew".into(),
             Self::NotEqual(_) => "the database was not renamed into place; keep the log, and report it".into(),
             Self::ManifestUnexpected { .. } => "do not restore it unless you know who replaced it".into(),
             Self::DeadlineExceeded(_) => {

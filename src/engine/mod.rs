@@ -21,6 +21,7 @@ mod opening;
 mod placing;
 mod process;
 pub mod progress;
+pub mod prune;
 mod reading;
 mod receipts;
 pub mod register;

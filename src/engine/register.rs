@@ -3,6 +3,7 @@
 mod decision;
 mod first_turn;
 mod numbers;
+pub(crate) mod retired;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +33,9 @@ const CLAIM_ROUNDS: u32 = 8;
 
 /// Pause between those rounds: a listing or a cache may lag.
 const BETWEEN_CLAIMS: Duration = Duration::from_secs(1);
+
+/// The reason of a prune that was void because nobody was at it any more, and the next run took the collection.
+pub const DEAD_PRUNE: &str = "PruneAbandoned";
 
 /// A run that this process holds a turn at.
 #[derive(Clone, Debug)]
@@ -243,15 +247,16 @@ impl Register {
             let previous = if newest == 0 { None } else { self.outcome(newest).await?.map(|it| it.sha256) };
             if newest > 0 && previous.is_none() {
                 self.must_be_open(newest, newest).await?;
-                match self.open_run(newest, owner).await {
+                match self.open_run(newest, owner, kind).await {
+                    Ok(open) => return Ok(Claimed::Open(open)),
                     Err(EngineError::HeldByAnother { run, owner })
                         if self.orphan.as_ref() == Some(&owner) =>
                     {
                         self.void(run, OWNER_GONE, format!("its owner, {owner}, is gone")).await?;
-                        continue;
                     }
-                    open => return open.map(Claimed::Open),
+                    Err(error) => self.let_prune_pass(newest, error).await?,
                 }
+                continue;
             }
             let run = newest + 1;
             let document = Run {
@@ -283,7 +288,7 @@ impl Register {
     }
 
     /// The open run `run`, if it is `owner`'s and nobody is at it.
-    async fn open_run(&self, run: u32, owner: &str) -> Result<OpenRun, EngineError> {
+    async fn open_run(&self, run: u32, owner: &str, kind: RunKind) -> Result<OpenRun, EngineError> {
         let claim: Held<Run> = documents::get(&*self.store, &Key::run(run)).await?;
         let attempts = self.attempts(run).await?;
         let alive = self.is_alive(run, attempts.last().map(|held| &held.document)).await?;
@@ -291,7 +296,7 @@ impl Register {
             let at = attempts.last().map(|held| held.document.process.clone());
             return Err(EngineError::Busy { run, owner: claim.document.owner, process: at });
         }
-        if claim.document.owner != owner {
+        if claim.document.owner != owner || claim.document.kind != kind {
             return Err(EngineError::HeldByAnother { run, owner: claim.document.owner });
         }
         let plan = attempts.last().map(|held| held.document.plan);

@@ -96,6 +96,22 @@ impl Key {
         Self::generated(format!("runs/{run:08}/outcome.json"))
     }
 
+    /// `runs/<n>/retired.json`: a prune means to retire the run.
+    #[must_use]
+    pub fn retired(run: u32) -> Self {
+        Self::generated(format!("runs/{run:08}/retired.json"))
+    }
+
+    /// Whether this is an object that may go once run `run` is retired or void: what lies below one of its plans, and
+    /// signs of life. Claim, turns, outcome and `retired.json` are the collection's history, and stay.
+    #[must_use]
+    pub fn may_go_with(&self, run: u32) -> bool {
+        let below = Self::run_prefix(run);
+        let rest = self.0.strip_prefix(below.as_str()).and_then(|rest| rest.strip_prefix('/'));
+        rest.and_then(|rest| rest.split_once('/'))
+            .is_some_and(|(folder, _)| folder == "beats" || folder.parse::<PlanId>().is_ok())
+    }
+
     /// `runs/<n>/attempts/<k>.json`
     #[must_use]
     pub fn attempt(run: u32, attempt: u32) -> Self {
@@ -311,6 +327,19 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_runs_history_never_goes() {
+        let plan = PlanId::from_random(7);
+        for key in [Key::run(3), Key::outcome(3), Key::retired(3), Key::attempt(3, 1), Key::collection()] {
+            assert!(!key.may_go_with(3), "{key}");
+        }
+        assert!(Key::beat(3, 1, 1).may_go_with(3));
+        assert!(Key::of_plan(3, &plan, PlanDocument::Part).may_go_with(3));
+        assert!(!Key::of_plan(4, &plan, PlanDocument::Part).may_go_with(3), "another run's");
+        let foreign = Key::parse("runs/00000003/elsewhere/data").unwrap();
+        assert!(!foreign.may_go_with(3), "nothing that we have written");
+    }
+
     proptest! {
         #[test]
         fn generated_keys_parse_and_lie_below_their_plan(run: u32, plan: u128, ticket: u32, table: u32, nonce: u128) {
@@ -323,6 +352,7 @@ mod tests {
             ] {
                 prop_assert_eq!(&Key::parse(key.as_str()).unwrap(), &key);
                 prop_assert!(key.is_below(&Key::plan_prefix(run, &plan)));
+                prop_assert!(key.may_go_with(run));
             }
         }
 

@@ -13,6 +13,7 @@ pub mod manifest;
 pub mod plan;
 pub mod register;
 pub mod relation;
+pub mod retirement;
 
 pub use catalog::CatalogDocument;
 pub use digest::{Fingerprint, Sha256Digest};
@@ -32,3 +33,4 @@ pub use register::{
     VerdictReference,
 };
 pub use relation::{CopyFormat, QualifiedName, SpanRange, TableFacts};
+pub use retirement::{Retired, Retirement};

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::digest::Sha256Digest;
 use super::envelope::Document;
 use super::key::{Nonce, PlanId};
+use super::retirement::Retirement;
 
 /// Identity of one database on one server.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -155,6 +156,13 @@ pub enum Decision {
         manifest: Sha256Digest,
         /// One verdict of each destination.
         verdicts: Vec<VerdictReference>,
+    },
+    /// The prune is sealed: the runs that it names are backups no more, and what is in them may be deleted.
+    Pruned {
+        /// The newest backup that stays: every byte of it was read before.
+        survivor: u32,
+        /// The runs that go, in ascending order.
+        retired: Vec<Retirement>,
     },
     /// There is no backup of this number and never will be.
     Void {

@@ -43,7 +43,7 @@ impl Proven {
     pub fn verdicts(&self) -> &[VerdictReference] {
         match &self.decision {
             Decision::Sealed { verdicts, .. } => verdicts,
-            Decision::Void { .. } => &[],
+            Decision::Pruned { .. } | Decision::Void { .. } => &[],
         }
     }
 

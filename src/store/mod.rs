@@ -22,6 +22,7 @@ use std::ops::Range;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use jiff::Timestamp;
 
 use crate::format::{Key, Sha256Digest};
 pub use error::{StoreError, StoreErrorKind};
@@ -49,6 +50,8 @@ pub struct ObjectHead {
     pub length: u64,
     /// Its identity at the time of the answer.
     pub version: ObjectVersion,
+    /// When it was stored, by the store's own clock and to its precision (S3: one second); absent if it does not say.
+    pub modified: Option<Timestamp>,
 }
 
 /// Proof that a store acknowledged a whole object whose bytes it had checked itself.

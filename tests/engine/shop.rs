@@ -193,6 +193,13 @@ impl Shop {
         self.program(&[], &["verify"])
     }
 
+    /// `vouchsafe prune` with these options.
+    pub(super) fn prune(&self, options: &[&str]) -> Command {
+        let mut command = self.program(&[], &["prune"]);
+        command.args(options);
+        command
+    }
+
     pub(super) fn list(&self) -> Command {
         self.subcommand(&[], &["list"])
     }

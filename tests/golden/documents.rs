@@ -6,8 +6,9 @@ use vouchsafe::format::{
     Answer, Attempt, Beat, CatalogCounts, CatalogKind, Census, Collection, CopyFormat, Damage,
     DatabaseIdentity, Decision, DestinationPlan, EndpointPlan, EqualSpans, ErrorEntry, Fingerprint, Key,
     Manifest, ManifestDestination, ManifestTable, Nonce, Omitted, Order, Outcome, Part, PartEntry, Plan,
-    PlanId, ProcessIdentity, QualifiedName, Receipt, Run, RunKind, Settlement, Sha256Digest, SpanRange,
-    StoredObject, TableCount, TableFacts, TablePlan, Ticket, Tickets, Verdict, VerdictReference,
+    PlanId, ProcessIdentity, QualifiedName, Receipt, Retired, Retirement, Run, RunKind, Settlement,
+    Sha256Digest, SpanRange, StoredObject, TableCount, TableFacts, TablePlan, Ticket, Tickets, Verdict,
+    VerdictReference,
 };
 
 use crate::check;
@@ -182,6 +183,11 @@ fn check_register() {
     check("outcome-sealed", &outcome(sealed));
     let void = Decision::Void { reason: "Canceled".into(), message: "interrupted".into() };
     check("outcome-void", &outcome(void));
+    let retired =
+        vec![Retirement { run: 1, sha256: digest("r") }, Retirement { run: 2, sha256: digest("s") }];
+    check("outcome-pruned", &outcome(Decision::Pruned { survivor: 6, retired }));
+    let reason = "kept by no rule".to_owned();
+    check("retired", &Retired { run: 2, outcome: digest("outcome"), prune: 7, reason, written: time() });
 }
 
 fn check_plans() {

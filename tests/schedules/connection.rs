@@ -39,7 +39,7 @@ impl Connection {
 
 fn head(stored: &Stored) -> ObjectHead {
     let version = ObjectVersion { etag: Some(format!("{:x}", stored.label)), version: None };
-    ObjectHead { length: stored.body.len() as u64, version }
+    ObjectHead { length: stored.body.len() as u64, version, modified: None }
 }
 
 #[async_trait]

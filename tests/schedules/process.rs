@@ -190,6 +190,7 @@ fn report_of(run: u32, ended: Result<Decided, EngineError>) -> Report {
     match outcome.decision {
         Decision::Sealed { .. } => Report::SealedElsewhere { run },
         Decision::Void { .. } => Report::Void { run },
+        Decision::Pruned { .. } => panic!("run {run} is a prune, and none was begun"),
     }
 }
 

@@ -35,6 +35,7 @@ async fn what_was_created_is_read_back(#[case] kind: Kind) {
         );
         let head = store.head(&key, Some(committed.version())).await.unwrap();
         assert_eq!((head.length, &head.version), (length as u64, committed.version()));
+        assert!(head.modified.is_some(), "the age of what is to be deleted is told by it");
         let download = store.get(&key, Some(committed.version()), None).await.unwrap();
         assert_eq!(download.head, head);
         assert_eq!(read(download).await.unwrap(), body);

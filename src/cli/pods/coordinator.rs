@@ -59,6 +59,7 @@ impl Coordinator {
             | LastWord::Restored { .. }
             | LastWord::Canceled { .. }
             | LastWord::NotYet { .. }
+            | LastWord::Pruned { .. }
             | LastWord::Probed { .. } => Ok(()),
         }
     }
@@ -177,6 +178,9 @@ async fn said_before(job: &BackupJob, names: &Names, run: u32, decided: Decided)
                 failure: api::Failure { reason, message, hint },
                 canceled,
             };
+        }
+        Decision::Pruned { .. } => {
+            return open(EngineError::Task(format!("run {run} of this Backup is a prune")));
         }
         Decision::Sealed { verdicts, .. } => verdicts,
     };

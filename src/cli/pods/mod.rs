@@ -1,11 +1,13 @@
-//! The processes of a run in a cluster: `coordinator`, `worker`, `verifier`, `restorer`, `prober`. Each is a pod
-//! that the controller made, reads its resources from a mounted file, does its part with the same engine as every other command, and
+//! The processes of a run in a cluster: `coordinator`, `worker`, `verifier`, `restorer`, `prober`, `pruner`. Each is a
+//! pod that the controller made, reads its resources from a mounted file, does its part with the same engine as every
+//! other command, and
 //! leaves one last word for the controller.
 
 pub(super) mod coordinator;
 mod crew;
 mod last_word;
 pub(super) mod prober;
+pub(super) mod pruner;
 mod publication;
 pub(super) mod restorer;
 pub(super) mod verifier;
@@ -23,7 +25,7 @@ use crate::telemetry::logs;
 /// What every process of a run is given.
 #[derive(Args, Debug)]
 pub(super) struct Given {
-    /// The Backup and its BackupStore, as they were when the run began
+    /// The Backup (for a prune, the BackupSchedule) and its BackupStore, as they were when the run began
     #[arg(long, value_name = "FILE")]
     objects: PathBuf,
     /// The folder of mounted Secrets, one folder each

@@ -160,6 +160,15 @@ impl<'a> Scope<'a> {
         self.objects.claims.as_ref().map(|claims| claims.join(name))
     }
 
+    /// The BackupSchedule of that name.
+    pub(in crate::cli) fn schedule(&self, name: &str) -> Result<&'a api::BackupSchedule, Failure> {
+        let schedule = self.find(name, |document| match document {
+            Document::BackupSchedule(schedule) => Some(&**schedule),
+            _ => None,
+        });
+        schedule.ok_or_else(|| missing("--schedule", "BackupSchedule", name))
+    }
+
     /// The Secret of that name, if the file has it; where Secrets are mounted, it must be there.
     pub(in crate::cli) fn secret(&self, field: &str, name: &str) -> Result<Option<&'a Keys>, Failure> {
         let keys = self.find(name, |document| match document {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, stream};
+use jiff::Timestamp;
 use rustix::fs::{Advice, Stat};
 use rustix::io::Errno;
 
@@ -41,7 +42,10 @@ pub(super) fn head_of(
         return Err(tree.refuse(StoreErrorKind::Changed, operation, key, message));
     }
     // A regular file's length is never negative.
-    Ok(ObjectHead { length: u64::try_from(stat.st_size).unwrap_or(0), version })
+    let length = u64::try_from(stat.st_size).unwrap_or(0);
+    let nanoseconds = i32::try_from(stat.st_mtime_nsec).unwrap_or(0);
+    let modified = Timestamp::new(stat.st_mtime, nanoseconds).ok();
+    Ok(ObjectHead { length, version, modified })
 }
 
 /// Opens a file and streams `range` of it.

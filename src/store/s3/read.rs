@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
-use aws_sdk_s3::primitives::ByteStream as SdkStream;
+use aws_sdk_s3::primitives::{ByteStream as SdkStream, DateTime};
 use futures::{StreamExt, stream};
+use jiff::Timestamp;
 
 use super::Shared;
 use super::error::{Condition, Request, chain};
@@ -42,6 +43,7 @@ fn checked(
     length: i64,
     etag: String,
     version_id: Option<String>,
+    modified: Option<DateTime>,
     recorded: Option<&ObjectVersion>,
 ) -> Result<ObjectHead, StoreError> {
     let length = u64::try_from(length)
@@ -52,7 +54,8 @@ fn checked(
         let message = format!("its ETag is {etag}, recorded was {expected}");
         return Err(request.error(StoreErrorKind::Changed, message));
     }
-    Ok(ObjectHead { length, version: ObjectVersion { etag: Some(etag), version: version_id } })
+    let modified = modified.and_then(|it| Timestamp::new(it.secs(), 0).ok());
+    Ok(ObjectHead { length, version: ObjectVersion { etag: Some(etag), version: version_id }, modified })
 }
 
 pub(super) async fn head(
@@ -74,7 +77,8 @@ pub(super) async fn head(
         .await
         .map_err(|error| request.classify(error))?;
     let Some(etag) = found.e_tag else { return Err(no_object(&request)) };
-    checked(&request, found.content_length.unwrap_or(-1), etag, found.version_id, version)
+    let (length, modified) = (found.content_length.unwrap_or(-1), found.last_modified);
+    checked(&request, length, etag, found.version_id, modified, version)
 }
 
 pub(super) async fn get(
@@ -126,7 +130,7 @@ pub(super) async fn get(
             return Err(request.error(StoreErrorKind::Protocol, "a part was sent, the whole was asked for"));
         }
     };
-    let head = checked(&request, total, etag, found.version_id, version)?;
+    let head = checked(&request, total, etag, found.version_id, found.last_modified, version)?;
     let expected = range.map_or(head.length, |range| range.end - range.start);
     if u64::try_from(answered) != Ok(expected) {
         let message = format!("{answered} bytes were announced, {expected} asked for");
