@@ -298,7 +298,7 @@ impl<'a> Draft<'a> {
         }
         let goes = self.observed.jobs.iter().any(|job| !matches!(job.state, JobState::Ended { .. }));
         if self.is_overdue(if goes { AFTER_DEADLINE } else { SignedDuration::ZERO }) {
-            let hindrance = self.attempts.hindrance.take();
+            let hindrance = self.attempts.hindrance.take().or_else(|| self.still_lacks());
             return self.too_late(hindrance.as_ref());
         }
         self.forget_old();
