@@ -76,6 +76,10 @@ pub enum LastWord {
         run: Option<u32>,
         /// Backups that it retired.
         retired: u32,
+        /// Of the runs that it was asked to retire, those that are backups no more: by this prune or by one before
+        /// it, whose word may have been lost.
+        #[serde(default)]
+        gone: Vec<u32>,
         /// Objects that it deleted.
         deleted_objects: u64,
         /// Bytes that were in them.
@@ -203,6 +207,19 @@ mod tests {
             let written = word.text();
             assert!(written.len() <= MAX_LAST_WORD, "{}", written.len());
             assert!(LastWord::parse(&written).is_some());
+            let LastWord::Failed { failure, .. } = word else { unreachable!("made above") };
+            let most = u64::MAX;
+            let pruned = LastWord::Pruned {
+                run: Some(u32::MAX),
+                retired: 64,
+                gone: vec![u32::MAX; 64],
+                deleted_objects: most,
+                deleted_bytes: most,
+                refused_objects: most,
+                waiting: u32::MAX,
+                failure: Some(failure),
+            };
+            assert!(pruned.text().len() <= MAX_LAST_WORD);
         }
         assert_eq!(LastWord::parse("Error: exec format error"), None);
     }

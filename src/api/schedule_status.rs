@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bounds;
 use super::condition::{Condition, Failure};
+use super::run_status::ProcessStatus;
 
 /// What came of a BackupSchedule.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -14,7 +15,7 @@ pub struct BackupScheduleStatus {
     /// The generation that this status is about; -1 before any was seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, Reconciling, Stalled, RecoveryPointMet.
+    /// Ready, Reconciling, Stalled, RecoveryPointMet, RetentionApplied.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 16),
@@ -64,6 +65,16 @@ pub struct BackupScheduleStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "bounds::names")]
     pub next_prune: Vec<String>,
+    /// What came of the last prune.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_prune: Option<LastPrune>,
+    /// The newest prune's process, as the controller sees it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 1),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub processes: Vec<ProcessStatus>,
     /// Failed runs since the last proven one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
@@ -141,6 +152,42 @@ pub struct LastSuccess {
     /// When it was sealed.
     #[schemars(schema_with = "bounds::time")]
     pub time: String,
+}
+
+/// What came of the last prune.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct LastPrune {
+    /// When it ended.
+    #[schemars(schema_with = "bounds::time")]
+    pub time: String,
+    /// Its run in the collection; absent if it retired nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub run: Option<i64>,
+    /// Backups that it retired.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub retired: i64,
+    /// Objects that it deleted.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub deleted_objects: i64,
+    /// Bytes that were in them.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub deleted_bytes: i64,
+    /// Runs whose objects are not deleted yet, being given up too short a time ago or kept by the store.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub waiting: i64,
+    /// The Backups that are retired, by this prune or by one before it: their resources are deleted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "bounds::names")]
+    pub removed: Vec<String>,
+    /// Why it did not do all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
 }
 
 /// What came of the last test.

@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client, Resource, ResourceExt};
 
-use crate::api::{Backup, BackupPhase, BackupSchedule, BackupStatus, Failure};
+use crate::api::{Backup, BackupPhase, BackupSchedule, BackupStatus, Failure, LastPrune};
 use crate::telemetry::levels;
 use crate::telemetry::transition::{Transition, is_terminal};
 
@@ -130,6 +130,33 @@ pub async fn tell(client: &Client, recorder: &Recorder, backup: &Backup, all: Ve
             event.secondary = Some(own.clone());
             publish(recorder, &event, &schedule).await;
         }
+    }
+}
+
+/// What is to be told of a schedule whose last prune was `before` and is `now`.
+#[must_use]
+pub fn of_prune(before: Option<&LastPrune>, now: Option<&LastPrune>) -> Option<Told> {
+    let last = now.filter(|now| before.is_none_or(|before| before.time != now.time))?;
+    let did = format!("{} backups retired, {} objects deleted", last.retired, last.deleted_objects);
+    match &last.failure {
+        Some(failure) => Some(warning("PruneFailed", "Pruning", format!("{}; {did}", words(failure)))),
+        None if last.retired == 0 && last.deleted_objects == 0 => None,
+        None => Some(normal("Pruned", "Pruning", did, None)),
+    }
+}
+
+/// Tells of a schedule's prune what `written` says that `before` did not.
+pub async fn tell_of_prune(recorder: &Recorder, before: &BackupSchedule, written: &BackupSchedule) {
+    let last = |it: &BackupSchedule| it.status.as_ref().and_then(|status| status.last_prune.clone());
+    if let Some(told) = of_prune(last(before).as_ref(), last(written).as_ref()) {
+        let event = Event {
+            type_: if told.warning { EventType::Warning } else { EventType::Normal },
+            reason: told.reason.to_owned(),
+            note: Some(told.note),
+            action: told.action.to_owned(),
+            secondary: None,
+        };
+        publish(recorder, &event, &written.object_ref(&())).await;
     }
 }
 

@@ -89,6 +89,10 @@ async fn a_pruner_takes_what_is_proposed_and_not_kept_and_says_so() {
         }
         word => panic!("{word:?}"),
     };
+    let gone = |word: &LastWord| match word {
+        LastWord::Pruned { gone, .. } => gone.clone(),
+        word => panic!("{word:?}"),
+    };
     // Nothing is proposed; or everything is, and nothing is to be kept apart.
     let (ended, word) = pod.prune(&objects(KEEP_TWO, &here), &[]);
     ended.must_succeed();
@@ -97,9 +101,12 @@ async fn a_pruner_takes_what_is_proposed_and_not_kept_and_says_so() {
     assert_eq!(pruned(&word), (None, 0, 0, 0));
     // Of what is proposed, only what the retention doesn't keep: 3 and 4 are the last two. 9 is none.
     let (_, word) = pod.prune(&objects(KEEP_TWO, &here), &["--run", "1", "--run", "3", "--run", "9"]);
-    assert_eq!(pruned(&word), (Some(5), 1, 0, 1));
+    assert_eq!((pruned(&word), gone(&word)), ((Some(5), 1, 0, 1), vec![1]));
     let outcome = std::fs::read_to_string(pod.path("backups/shop/runs/00000005/outcome.json")).unwrap();
     assert!(outcome.contains(r#"{"pruned":{"survivor":4,"retired":[{"run":1,"#), "{outcome}");
+    // Its word was lost: another attempt finds it done, and says which ones are gone.
+    let (_, word) = pod.prune(&objects(KEEP_TWO, &here), &["--run", "1", "--run", "3", "--run", "9"]);
+    assert_eq!((pruned(&word), gone(&word)), ((None, 0, 0, 1), vec![1]));
 }
 
 /// With the writer's credentials alone there is no prune, and with a Secret that isn't mounted none either.

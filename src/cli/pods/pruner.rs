@@ -39,19 +39,26 @@ impl Pruner {
     pub(in crate::cli) async fn execute(self, output: OutputFormat) -> Result<(), Failure> {
         let ended = self.prune(output).await;
         let word = match &ended {
-            Ok(pruned) => said(pruned),
+            Ok((pruned, gone)) => said(pruned, gone),
             Err((failure, again)) => LastWord::Failed { failure: super::failure(failure), again: *again },
         };
         last_word::leave(&self.given.last_word, &word)?;
-        let pruned = ended.map_err(|(failure, _)| failure)?;
+        let (pruned, _) = ended.map_err(|(failure, _)| failure)?;
         output::print(&format!("{} backups are retired", pruned.retired.len()))?;
         prune::refused(&pruned)
     }
 
-    async fn prune(&self, output: OutputFormat) -> Result<Pruned, (Failure, bool)> {
+    /// What was done, and which of the runs asked for are backups no more.
+    async fn prune(&self, output: OutputFormat) -> Result<(Pruned, Vec<u32>), (Failure, bool)> {
         let job = self.job(output).await.map_err(|failure| (failure, false))?;
-        let work = async { consume(&job, &plan(&job).await?).await };
-        work.await.map_err(|error| {
+        let work = async {
+            let shown = plan(&job).await?;
+            let pruned = consume(&job, &shown).await?;
+            let is_gone = |run: &&u32| shown.retired.contains(run) || pruned.retired.contains(run);
+            let gone: BTreeSet<u32> = self.runs.iter().filter(is_gone).copied().collect();
+            Ok((pruned, gone.into_iter().collect()))
+        };
+        work.await.map_err(|error: EngineError| {
             let again = may_do_better(&error);
             (Failure::from(error), again)
         })
@@ -117,12 +124,13 @@ fn that_may_delete(mut store: ValidatedBackupStore) -> Result<ValidatedBackupSto
     Ok(store)
 }
 
-fn said(pruned: &Pruned) -> LastWord {
+fn said(pruned: &Pruned, gone: &[u32]) -> LastWord {
     let deleted = &pruned.deleted;
     let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     LastWord::Pruned {
         run: pruned.run,
         retired: count(pruned.retired.len()),
+        gone: gone.to_vec(),
         deleted_objects: deleted.size.objects,
         deleted_bytes: deleted.size.bytes,
         refused_objects: deleted.refused_objects,

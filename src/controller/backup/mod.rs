@@ -7,7 +7,7 @@ mod history;
 mod observe;
 mod places;
 mod queue;
-mod readiness;
+pub(super) mod readiness;
 mod resolved;
 mod status;
 

@@ -22,7 +22,8 @@ pub(super) fn hindrance(
     own.into_iter().find_map(|name| unready(name, observed))
 }
 
-fn unready(name: &str, store: &BackupStore) -> Option<Failure> {
+/// Why the destination `name` is not ready, as `store` says of its present spec.
+pub(in super::super) fn unready(name: &str, store: &BackupStore) -> Option<Failure> {
     let destinations = store.status.as_ref().map_or(&[][..], |it| &it.destinations);
     let conditions = destinations.iter().find(|it| it.name == name).map_or(&[][..], |it| &it.conditions);
     let of_now = |generation: Option<i64>| generation == store.metadata.generation;

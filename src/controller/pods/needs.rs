@@ -65,7 +65,6 @@ impl Needs {
     }
 
     /// It deletes from `destination`.
-    #[allow(dead_code, reason = "of prunes")]
     pub(in super::super) fn destination_to_prune(&mut self, destination: &ValidatedDestination) {
         self.place(destination, destination.delete_credentials_secret.as_deref());
     }

@@ -1,4 +1,4 @@
-//! Making the Backup that is due, and forgetting failed ones. Needs the client.
+//! Making the Backup that is due, and forgetting failed and retired ones. Needs the client.
 
 use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
@@ -20,10 +20,10 @@ pub(super) async fn apply(
         None => None,
         Some(backup) => create(&api, &backup).await?,
     };
-    for Forget { name, uid } in forget {
+    for Forget { name, uid, why } in forget {
         let only_this = Preconditions { uid: Some(uid.clone()), resource_version: None };
         match api.delete(name, &DeleteParams::default().preconditions(only_this)).await {
-            Ok(_) => tracing::info!(backup = %name, "the resource of a failed run was deleted"),
+            Ok(_) => tracing::info!(backup = %name, why, "the resource of a run was deleted"),
             // Gone, or another object by now.
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
             Err(source) => return Err(ScheduleError::Delete { name: name.clone(), source }),

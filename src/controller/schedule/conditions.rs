@@ -26,11 +26,24 @@ pub(super) enum RecoveryPoint {
     Missed(Failure),
 }
 
+/// Whether retention is carried out.
+pub(super) enum RetentionApplied {
+    /// Nobody asked.
+    NotAsked,
+    /// Nothing is known that was not told before.
+    AsBefore,
+    /// The last prune did what it was for.
+    Done,
+    /// It didn't, or can't be started.
+    Failed(Failure),
+}
+
 /// Sets every condition of `status`; one that says what it said keeps its time.
 pub(super) fn set(
     status: &mut BackupScheduleStatus,
     verdict: &Verdict,
     point: &RecoveryPoint,
+    applied: &RetentionApplied,
     generation: Option<i64>,
     now: Timestamp,
 ) {
@@ -57,7 +70,19 @@ pub(super) fn set(
         }
     };
     wanted.extend(point.map(|(status, reason, message)| ("RecoveryPointMet", status, reason, message)));
-    let before = std::mem::take(&mut status.conditions);
+    let mut before = std::mem::take(&mut status.conditions);
+    let mut as_before = None;
+    match applied {
+        RetentionApplied::NotAsked => {}
+        RetentionApplied::AsBefore => {
+            as_before = before.iter().position(|it| it.type_ == RETENTION).map(|at| before.swap_remove(at));
+        }
+        RetentionApplied::Done => wanted.push((RETENTION, True, "Pruned".to_owned(), String::new())),
+        RetentionApplied::Failed(failure) => {
+            let message = format!("{}; {}", failure.message, failure.hint);
+            wanted.push((RETENTION, False, failure.reason.clone(), message));
+        }
+    }
     let condition = |(type_, value, reason, message): (&str, ConditionStatus, String, String)| {
         let known = before.iter().find(|it| it.type_ == type_ && it.status == value);
         Condition {
@@ -69,8 +94,11 @@ pub(super) fn set(
             observed_generation: generation,
         }
     };
-    status.conditions = wanted.into_iter().map(condition).collect();
+    status.conditions = wanted.into_iter().map(condition).chain(as_before).collect();
 }
+
+/// The type of the condition that says whether retention is carried out.
+const RETENTION: &str = "RetentionApplied";
 
 /// The longest message of a condition or failure, in characters, as the schema has it.
 pub(super) const MAX_MESSAGE: usize = 4096;

@@ -11,9 +11,10 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::build::backup_name;
-use super::conditions::{self, MAX_MESSAGE, RecoveryPoint, Verdict};
+use super::conditions::{self, MAX_MESSAGE, RecoveryPoint, RetentionApplied, Verdict};
 use super::facts;
 use super::observe::Observed;
+use super::prune::{self, Prune};
 use super::reasons::ScheduleReason as Reason;
 use crate::api::{
     BackupSchedule, BackupScheduleStatus, Concurrency, Failure, FollowedClock, OnFailure, ScheduledRun,
@@ -29,7 +30,7 @@ const MAX_MISSED: usize = 8784;
 /// The longest time without a look. Timers have limits, and a daily look costs little.
 const LONGEST: Duration = Duration::from_secs(12 * 3600);
 /// How often is looked while a Backup goes on or could not be made: an event that got lost must not stop a schedule.
-const POLL: SignedDuration = SignedDuration::from_mins(1);
+pub(super) const POLL: SignedDuration = SignedDuration::from_mins(1);
 
 /// What comes next.
 #[derive(Clone, Debug)]
@@ -38,21 +39,27 @@ pub struct Plan {
     pub status: BackupScheduleStatus,
     /// The run whose Backup is to be made, once the status is written.
     pub start: Option<ScheduledRun>,
-    /// Resources of failed runs to delete.
+    /// Resources of failed and of retired runs to delete.
     pub forget: Vec<Forget>,
+    /// What is to be done about prunes.
+    pub prune: Prune,
+    /// Whether a prune is due or under way, so that its Jobs and the store matter.
+    pub looks_for_prune: bool,
     /// What it waits for.
     pub waits: String,
     /// When to look again without an event.
     pub again_after: Option<Duration>,
 }
 
-/// The resource of a failed run, to be deleted. Its data, if it left any, is the prune's affair.
+/// The resource of a failed or retired run, to be deleted. Its data, if it left any, is the prune's affair.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forget {
     /// Its name.
     pub name: String,
     /// Its UID: another one of that name stays.
     pub uid: String,
+    /// What became of it, in one word.
+    pub why: &'static str,
 }
 
 impl fmt::Display for Plan {
@@ -60,8 +67,15 @@ impl fmt::Display for Plan {
         if let Some(ScheduledRun { name, .. }) = &self.start {
             write!(f, "start {name}; ")?;
         }
-        for Forget { name, .. } in &self.forget {
-            write!(f, "delete the resource of failed {name}; ")?;
+        for Forget { name, why, .. } in &self.forget {
+            write!(f, "delete the resource of {why} {name}; ")?;
+        }
+        for start in &self.prune.start {
+            let runs: Vec<String> = self.prune.runs.iter().map(u64::to_string).collect();
+            write!(f, "{start}, for runs [{}]; ", runs.join(", "))?;
+        }
+        for stop in &self.prune.end {
+            write!(f, "{stop}; ")?;
         }
         f.write_str(&self.waits)
     }
@@ -85,7 +99,7 @@ pub(super) struct Rules {
     concurrency: Concurrency,
     pub(super) on_failure: OnFailure,
     suspend: bool,
-    retention: Option<ValidatedRetention>,
+    pub(super) retention: Option<ValidatedRetention>,
     failed_history_limit: u32,
     objective: Option<Duration>,
     schedule: String,
@@ -153,6 +167,7 @@ fn of_clock(field: &str, error: &ClockError) -> Failure {
 /// What comes next.
 #[must_use]
 pub fn decide(schedule: &BackupSchedule, observed: &Observed, now: Timestamp) -> Plan {
+    let observed = &prune::marked(schedule, observed);
     let mut draft = Draft::new(schedule, observed, now);
     facts::tell(&mut draft.status, observed);
     let rules = match Rules::of(schedule, now) {
@@ -161,12 +176,18 @@ pub fn decide(schedule: &BackupSchedule, observed: &Observed, now: Timestamp) ->
     };
     draft.follow(&rules);
     draft.status.next_prune =
-        facts::next_prune(observed, rules.retention.as_ref(), rules.table.clock().zone());
+        facts::next_prune(observed, schedule, rules.retention.as_ref(), rules.table.clock().zone());
     draft.forget = facts::forget(observed, rules.failed_history_limit);
+    draft.forget.extend(prune::forget(observed));
+    if rules.retention.is_none() {
+        draft.applied = RetentionApplied::NotAsked;
+    }
     if rules.suspend || draft.status.suspended_because.is_some() {
+        draft.stop_prunes();
         return draft.stopped(&rules);
     }
     draft.fire(&rules);
+    draft.prune(&rules);
     draft.goes_on(&rules)
 }
 
@@ -189,6 +210,7 @@ pub fn refused(schedule: &BackupSchedule, why: &str, now: Timestamp) -> BackupSc
         &mut draft.status,
         &Verdict::Hindered(failure),
         &RecoveryPoint::NotAsked,
+        &RetentionApplied::AsBefore,
         schedule.metadata.generation,
         now,
     );
@@ -198,15 +220,18 @@ pub fn refused(schedule: &BackupSchedule, why: &str, now: Timestamp) -> BackupSc
 
 /// A plan in the making.
 pub(super) struct Draft<'a> {
-    schedule: &'a BackupSchedule,
+    pub(super) schedule: &'a BackupSchedule,
     pub(super) observed: &'a Observed,
     pub(super) now: Timestamp,
-    created: Timestamp,
+    pub(super) created: Timestamp,
     /// Whether the status that was found is the work of a controller.
     seen_before: bool,
     pub(super) status: BackupScheduleStatus,
     start: Option<ScheduledRun>,
     forget: Vec<Forget>,
+    pub(super) prune: Prune,
+    pub(super) looks_for_prune: bool,
+    pub(super) applied: RetentionApplied,
     pub(super) waits: Vec<String>,
     again_at: Option<Timestamp>,
 }
@@ -233,6 +258,9 @@ impl<'a> Draft<'a> {
             status,
             start: None,
             forget: Vec::new(),
+            prune: Prune::default(),
+            looks_for_prune: false,
+            applied: RetentionApplied::AsBefore,
             waits: Vec::new(),
             again_at: None,
         }
@@ -242,7 +270,7 @@ impl<'a> Draft<'a> {
         self.again_at = Some(self.again_at.map_or(at, |known| known.min(at)));
     }
 
-    fn look_after(&mut self, pause: SignedDuration) {
+    pub(super) fn look_after(&mut self, pause: SignedDuration) {
         self.look_at(self.now.checked_add(pause).unwrap_or(Timestamp::MAX));
     }
 
@@ -420,11 +448,12 @@ impl<'a> Draft<'a> {
             self.look_after(POLL);
         }
         let (generation, now) = (self.schedule.metadata.generation, self.now);
-        conditions::set(&mut self.status, verdict, point, generation, now);
+        conditions::set(&mut self.status, verdict, point, &self.applied, generation, now);
         let left = |at: Timestamp| Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO);
         let again_after = self.again_at.map(|at| left(at).clamp(Duration::from_secs(1), LONGEST));
         let waits = self.waits.join("; ");
-        Plan { status: self.status, start: self.start, forget: self.forget, waits, again_after }
+        let Self { status, start, forget, prune, looks_for_prune, .. } = self;
+        Plan { status, start, forget, prune, looks_for_prune, waits, again_after }
     }
 }
 

@@ -5,9 +5,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::conditions::RecoveryPoint;
 use super::decide::{Forget, said};
-use super::observe::{BackupState, Observed, ObservedBackup, Sealed};
+use super::observe::{BackupState, Observed, ObservedBackup, Place, Sealed};
 use super::reasons::ScheduleReason as Reason;
-use crate::api::{BackupScheduleStatus, LastSuccess, ValidatedRetention};
+use crate::api::{BackupSchedule, BackupScheduleStatus, LastSuccess, ValidatedRetention};
 use crate::plan::retention::{self, SealedRun};
 
 /// Names that a list in a status holds at most, as the schema has it.
@@ -52,19 +52,30 @@ pub(super) fn tell(status: &mut BackupScheduleStatus, observed: &Observed) {
     status.recoverable_to = to().max().map(|time| time.to_string());
 }
 
+/// The proven Backups of the schedule's present collection, as retention sees them. Another store or collection has
+/// runs of the same numbers.
+pub(super) fn runs<'a>(
+    observed: &'a Observed,
+    schedule: &'a BackupSchedule,
+) -> impl Iterator<Item = (SealedRun, &'a str)> {
+    let place = Place::of(&schedule.spec.template.spec);
+    sealed(observed).filter(move |(backup, _)| backup.place.as_ref() == Some(&place)).filter_map(
+        |(backup, sealed)| {
+            let (number, chain) = sealed.run?;
+            // The time of the seal, as a pruner reads it in the bucket: both must mean the same day.
+            Some((SealedRun { number, chain, time: sealed.at }, backup.name.as_str()))
+        },
+    )
+}
+
 /// The Backups that retention does not keep, oldest run first.
 pub(super) fn next_prune(
     observed: &Observed,
+    schedule: &BackupSchedule,
     retention: Option<&ValidatedRetention>,
     zone: &TimeZone,
 ) -> Vec<String> {
-    let runs: Vec<(SealedRun, &str)> = sealed(observed)
-        .filter_map(|(backup, sealed)| {
-            let (number, chain) = sealed.run?;
-            let time = sealed.to.unwrap_or(sealed.at);
-            Some((SealedRun { number, chain, time }, backup.name.as_str()))
-        })
-        .collect();
+    let runs: Vec<(SealedRun, &str)> = runs(observed, schedule).collect();
     let only: Vec<SealedRun> = runs.iter().map(|(run, _)| *run).collect();
     let decided = retention::apply(retention, zone, &only);
     let name = |number: &u64| runs.iter().find(|(run, _)| run.number == *number).map(|(_, name)| *name);
@@ -88,7 +99,7 @@ pub(super) fn forget(observed: &Observed, limit: u32) -> Vec<Forget> {
     beyond
         .filter(|backup| !backup.deletes_data && !backup.leaving)
         .take(MAX_FORGET)
-        .map(|backup| Forget { name: backup.name.clone(), uid: backup.uid.clone() })
+        .map(|backup| Forget { name: backup.name.clone(), uid: backup.uid.clone(), why: "failed" })
         .collect()
 }
 

@@ -7,6 +7,8 @@ pub mod decide;
 mod facts;
 mod following;
 mod observe;
+mod prune;
+mod pruner;
 mod reasons;
 mod status;
 
@@ -15,6 +17,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
 use kube::core::DeserializeGuard;
 use kube::runtime::Controller;
 use kube::runtime::controller::{Action, Config};
@@ -23,8 +26,10 @@ use kube::runtime::watcher;
 use kube::{Api, ResourceExt};
 use tracing::Instrument;
 
+use super::make::{MakeError, make_all};
+use super::pods::Owner;
 use super::watched::{Watch, chain, span};
-use super::{CONCURRENCY, Context, scoped};
+use super::{CONCURRENCY, Context, MANAGED_BY, events, jobs, resource_of, scoped};
 use crate::api::{Backup, BackupPhase, BackupSchedule};
 use crate::telemetry::levels::Levels;
 
@@ -68,6 +73,12 @@ pub enum ScheduleError {
         #[source]
         source: kube::Error,
     },
+    /// An object of a prune could not be made.
+    #[error(transparent)]
+    Make(#[from] MakeError),
+    /// A prune's Job could not be deleted.
+    #[error("a Job can't be deleted")]
+    Stop(#[source] kube::Error),
     /// The status could not be written.
     #[error("the status can't be written")]
     Status(#[source] kube::Error),
@@ -85,12 +96,16 @@ pub async fn control(
     let client = &context.client;
     let schedules: Api<DeserializeGuard<BackupSchedule>> = scoped(client, namespace);
     let made = watcher::Config::default().labels(SCHEDULE);
+    let of_prunes = format!("{}={},app.kubernetes.io/component=pruner", MANAGED_BY.0, MANAGED_BY.1);
+    let of_prunes = watcher::Config::default().labels(&of_prunes);
     let controller = Controller::new(schedules, watcher::Config::default());
     let watch = Watch::begin(&context.telemetry, "BackupSchedule", namespace);
     let store = controller.store();
     let running = controller
         .with_config(Config::default().concurrency(CONCURRENCY))
         .watches(scoped::<DeserializeGuard<Backup>>(client, namespace), made, |guarded| schedule_of(&guarded))
+        // Of Jobs nothing is heard: one without a pod is looked at every minute.
+        .watches(scoped::<Pod>(client, namespace), of_prunes, |pod: Pod| resource_of(&pod, "BackupSchedule"))
         .graceful_shutdown_on(stop.clone())
         .run(guarded, after_error, context.clone())
         .for_each(|done| {
@@ -149,21 +164,36 @@ async fn guarded(
 /// Brings one BackupSchedule a step further.
 async fn reconcile(schedule: &BackupSchedule, context: &Arc<Context>) -> Result<Action, ScheduleError> {
     // Needs the client: the schedule itself too, since what a cache holds may be older than our own last write.
-    let Some((schedule, observed)) = observe::observe(&context.client, schedule).await? else {
+    let Some((schedule, mut observed)) = observe::observe(&context.client, schedule).await? else {
         return Ok(Action::await_change());
     };
     let now = Timestamp::now();
     // Pure.
-    let plan = decide::decide(&schedule, &observed, now);
+    let mut plan = decide::decide(&schedule, &observed, now);
+    if plan.looks_for_prune {
+        // Needs the client: what no schedule asks for that has nothing to prune.
+        observed.prune = Some(observe::prune(context, &schedule).await?);
+        plan = decide::decide(&schedule, &observed, now);
+    }
     tracing::info!(schedule = %schedule.name_any(), %plan, "decided");
     let backup = plan.start.as_ref().map(|run| build::build(&schedule, run));
-    // Needs the client. The status before the Backup: after a crash it tells which one was meant.
+    let pruner = pruner::build(&schedule, &plan.prune, &context.settings);
+    // Needs the client. The status before the Backup and the Job: after a crash it tells which one was meant.
     let written = status::write(&context.client, &schedule, &plan.status).await?;
     if let Some(refused) = apply::apply(&context.client, &written, backup, &plan.forget).await? {
         let told = decide::refused(&written, &refused, now);
         status::write(&context.client, &written, &told).await?;
     }
-    Ok(plan.again_after.map_or_else(Action::await_change, Action::requeue))
+    let owner = Owner::of(&written);
+    jobs::stop_each(&context.client, &owner.namespace, &plan.prune.end).await.map_err(ScheduleError::Stop)?;
+    events::tell_of_prune(&context.recorder, &schedule, &written).await;
+    let again = plan.again_after.map_or_else(Action::await_change, Action::requeue);
+    if !plan.looks_for_prune {
+        context.refusals.forget(&owner.uid);
+        return Ok(again);
+    }
+    let made = make_all(&context.client, &owner, pruner).await;
+    Ok(context.refusals.remember(&owner.uid, made)?.map_or(again, Action::requeue))
 }
 
 /// What follows an error.

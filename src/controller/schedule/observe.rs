@@ -8,8 +8,11 @@ use kube::{Api, Client, ResourceExt};
 use super::build::schedule_label;
 use super::{SCHEDULE, SCHEDULE_UID, ScheduleError};
 use crate::api::{
-    Backup, BackupPhase, BackupSchedule, ConditionStatus, DeletionPolicy, Failure, ScheduledRunState,
+    Backup, BackupPhase, BackupSchedule, BackupSpec, BackupStore, ConditionStatus, DeletionPolicy, Failure,
+    ScheduledRunState,
 };
+use crate::controller::Context;
+use crate::controller::jobs::{self, ObservedJob};
 
 /// What there is of one BackupSchedule.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +21,34 @@ pub struct Observed {
     pub backups: Vec<ObservedBackup>,
     /// The name of the run that is being started belongs to an object of somebody else.
     pub taken: bool,
+    /// What matters to a prune; absent unless one is due or under way.
+    pub prune: Option<ObservedPrune>,
+}
+
+/// What there is that matters to a prune.
+#[derive(Clone, Debug, Default)]
+pub struct ObservedPrune {
+    /// The BackupStore; absent if there is none, or none that this release can read.
+    pub store: Option<BackupStore>,
+    /// The schedule's Jobs, those of others with the same label left out.
+    pub jobs: Vec<ObservedJob>,
+    /// Why an object of a prune could not be made the last time, where that was a refusal.
+    pub refused: Option<Failure>,
+}
+
+/// Where a Backup is: its store, and the collection in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The BackupStore.
+    pub store: String,
+    /// The collection.
+    pub collection: Option<String>,
+}
+
+impl Place {
+    pub(super) fn of(spec: &BackupSpec) -> Self {
+        Self { store: spec.store_ref.name.clone(), collection: spec.collection.clone() }
+    }
 }
 
 /// One Backup of a schedule.
@@ -31,6 +62,8 @@ pub struct ObservedBackup {
     pub created: Timestamp,
     /// What became of it.
     pub state: BackupState,
+    /// Where it is, if that can be read.
+    pub place: Option<Place>,
     /// Whether deleting the resource would delete its data.
     pub deletes_data: bool,
     /// Whether it is being deleted.
@@ -44,6 +77,8 @@ pub enum BackupState {
     Active,
     /// It is proven.
     Sealed(Sealed),
+    /// It was proven, and a prune has retired it since.
+    Retired(Sealed),
     /// It failed.
     Failed {
         /// When.
@@ -77,7 +112,7 @@ impl BackupState {
     pub const fn ended(&self) -> Option<Timestamp> {
         match self {
             Self::Active | Self::Unreadable => None,
-            Self::Sealed(sealed) => Some(sealed.at),
+            Self::Sealed(sealed) | Self::Retired(sealed) => Some(sealed.at),
             Self::Failed { at, .. } | Self::Canceled { at } => *at,
         }
     }
@@ -118,7 +153,8 @@ impl ObservedBackup {
             ) => BackupState::Active,
         };
         let deletes_data = backup.spec.deletion_policy == Some(DeletionPolicy::Delete);
-        Self { deletes_data, state, ..Self::of_metadata(backup) }
+        let place = Some(Place::of(&backup.spec));
+        Self { deletes_data, state, place, ..Self::of_metadata(backup) }
     }
 
     fn of_metadata(object: &impl ResourceExt) -> Self {
@@ -127,6 +163,7 @@ impl ObservedBackup {
             uid: object.uid().unwrap_or_default(),
             created: object.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
             state: BackupState::Unreadable,
+            place: None,
             // What can't be read is not deleted.
             deletes_data: true,
             leaving: object.meta().deletion_timestamp.is_some(),
@@ -152,13 +189,33 @@ pub(super) async fn observe(
     let listed = backups.list(&labelled).await.map_err(ScheduleError::Observe)?;
     let own = listed.items.iter().filter(|guarded| is_of(*guarded, &uid));
     let own: Vec<ObservedBackup> = own.map(observed).collect();
-    let mut observed = Observed { backups: own, taken: false };
+    let mut observed = Observed { backups: own, taken: false, prune: None };
     if let Some(name) = starting(&schedule).filter(|name| !observed.backups.iter().any(|it| it.name == *name))
     {
         let found = backups.get_opt(&name).await.map_err(ScheduleError::Observe)?;
         observed.taken = found.is_some_and(|found| !is_of(&found, &uid));
     }
     Ok(Some((schedule, observed)))
+}
+
+/// Looks at what matters to a prune.
+pub(super) async fn prune(
+    context: &Context,
+    schedule: &BackupSchedule,
+) -> Result<ObservedPrune, ScheduleError> {
+    let client = &context.client;
+    let namespace = schedule.namespace().unwrap_or_default();
+    let uid = schedule.uid().unwrap_or_default();
+    let jobs = jobs::of_resource(client, &namespace, &uid).await.map_err(ScheduleError::Observe)?;
+    // One that can't be read must not keep a schedule from its runs.
+    let stores: Api<DeserializeGuard<BackupStore>> = Api::namespaced(client.clone(), &namespace);
+    let name = &schedule.spec.template.spec.store_ref.name;
+    let store = stores.get_opt(name).await.map_err(ScheduleError::Observe)?;
+    Ok(ObservedPrune {
+        store: store.and_then(|guarded| guarded.0.ok()),
+        jobs,
+        refused: context.refusals.of(&uid),
+    })
 }
 
 fn observed(guarded: &DeserializeGuard<Backup>) -> ObservedBackup {

@@ -23,6 +23,8 @@ pub enum ScheduleReason {
     RunFailed,
     /// The last proven backup is too old.
     RecoveryPointMissed,
+    /// The store has no credentials that a prune may use.
+    DeleteCredentialsMissing,
 }
 
 impl ScheduleReason {
@@ -39,6 +41,7 @@ impl ScheduleReason {
             Self::RunMissed => "RunMissed",
             Self::RunFailed => "RunFailed",
             Self::RecoveryPointMissed => "RecoveryPointMissed",
+            Self::DeleteCredentialsMissing => "DeleteCredentialsMissing",
         }
         passed_on {}
     }

@@ -11,6 +11,7 @@ mod history;
 mod leftovers;
 mod retiring;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use self::choice::Choice;
@@ -65,6 +66,8 @@ pub struct PrunePlan {
     pub leftovers: Vec<Leftover>,
     /// The newest backup that stays: it is verified before anything goes.
     pub survivor: Option<u32>,
+    /// Backups that there were: earlier prunes have retired them.
+    pub retired: BTreeSet<u32>,
     choice: Choice,
 }
 
@@ -106,7 +109,8 @@ async fn look(job: &PruneJob) -> Result<PrunePlan, EngineError> {
     }
     let leftovers = leftovers::of(job, &history).await?;
     let stay = choice.stays.values().cloned().collect();
-    Ok(PrunePlan { retire, stay, leftovers, survivor: history.newest(), choice })
+    let retired = history.retired.keys().copied().collect();
+    Ok(PrunePlan { retire, stay, leftovers, survivor: history.newest(), retired, choice })
 }
 
 /// Consumes `plan`: verifies the newest backup that stays, retires what goes, and deletes what was given up long
