@@ -3,14 +3,17 @@ use serde_json::{Value, json};
 
 use super::super::build::build;
 use super::super::following::ATTEMPTS;
-use super::super::observe::{BackupState, ObservedBackup, Sealed};
+use super::super::observe::{BackupState, ObservedBackup, ObservedPrune, Sealed};
 use super::*;
-use crate::api::{Condition, ConditionStatus};
+use crate::api::{BackupStore, Condition, ConditionStatus};
+use crate::controller::jobs::{JobState, ObservedJob};
 
 #[path = "crash_tests.rs"]
 mod crash;
 #[path = "failure_tests.rs"]
 mod failure;
+#[path = "prune_tests.rs"]
+mod prune_tests;
 
 /// A cluster with one schedule and a clock that goes as fast as a test wants.
 pub(super) struct World {
@@ -21,6 +24,10 @@ pub(super) struct World {
     /// Every Backup that was ever made.
     made: Vec<String>,
     deleted: Vec<String>,
+    store: Option<BackupStore>,
+    jobs: Vec<ObservedJob>,
+    /// Every Job that was ever made, with the runs that it proposes.
+    pruners: Vec<(String, Vec<u64>)>,
     now: Timestamp,
     runs: u64,
 }
@@ -60,6 +67,9 @@ impl World {
             foreign: Vec::new(),
             made: Vec::new(),
             deleted: Vec::new(),
+            store: Some(prune_tests::store(true)),
+            jobs: Vec::new(),
+            pruners: Vec::new(),
             now: at(created),
             runs: 0,
         }
@@ -69,6 +79,12 @@ impl World {
         let mut observed = self.observed.clone();
         let run = self.schedule.status.as_ref().unwrap().last_run.as_ref();
         observed.taken = run.is_some_and(|it| it.state == State::Starting && self.foreign.contains(&it.name));
+        let plan = decide(&self.schedule, &observed, self.now);
+        if !plan.looks_for_prune {
+            return plan;
+        }
+        observed.prune =
+            Some(ObservedPrune { store: self.store.clone(), jobs: self.jobs.clone(), refused: None });
         decide(&self.schedule, &observed, self.now)
     }
 
@@ -98,10 +114,29 @@ impl World {
                 self.made.push(name);
             }
         }
-        for Forget { name, uid } in &plan.forget {
+        for Forget { name, uid, why: _ } in &plan.forget {
             if next() {
                 self.observed.backups.retain(|it| it.uid != *uid);
                 self.deleted.push(name.clone());
+            }
+        }
+        for stop in &plan.prune.end {
+            if next() {
+                self.jobs.retain(|job| job.uid != stop.uid);
+            }
+        }
+        for start in &plan.prune.start {
+            let name = start.process.job_name("orders", "u-1", &start.order, start.attempt);
+            if next() && !self.jobs.iter().any(|job| job.name == name) {
+                self.jobs.push(ObservedJob {
+                    name: name.clone(),
+                    uid: format!("uid-{}-of-{name}", self.pruners.len()),
+                    process: start.process.to_string(),
+                    order: start.order.clone(),
+                    attempt: start.attempt,
+                    state: JobState::Running { node: None },
+                });
+                self.pruners.push((name, plan.prune.runs.clone()));
             }
         }
         count

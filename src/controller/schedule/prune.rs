@@ -348,7 +348,3 @@ fn usable(
         None => Ok((store.clone(), valid)),
     }
 }
-
-#[cfg(test)]
-#[path = "prune_tests.rs"]
-mod tests;
