@@ -84,3 +84,20 @@ fn many_restarts_and_long_words_are_bounded() {
     assert_eq!(told.len(), MOST);
     assert!(told.iter().all(|it| it.note.len() <= NOTE_BYTES && it.note.ends_with('…')), "{told:?}");
 }
+
+#[test]
+fn a_prune_is_told_once_and_one_that_did_nothing_is_not() {
+    let last = |time: &str, retired: i64, failed: bool| LastPrune {
+        time: time.into(),
+        retired,
+        failure: failed.then(|| serde_json::from_value(failure("SurvivorDamaged", "m")).unwrap()),
+        ..LastPrune::default()
+    };
+    let one = last("2026-11-22T10:00:00Z", 2, false);
+    let told = of_prune(None, Some(&one)).unwrap();
+    assert_eq!((told.warning, told.reason), (false, "Pruned"));
+    assert!(of_prune(Some(&one), Some(&one)).is_none() && of_prune(Some(&one), None).is_none());
+    assert!(of_prune(Some(&one), Some(&last("2026-11-23T10:00:00Z", 0, false))).is_none());
+    let failed = of_prune(Some(&one), Some(&last("2026-11-23T10:00:00Z", 0, true))).unwrap();
+    assert!(failed.warning && failed.note.starts_with("SurvivorDamaged: m; do this"), "{failed:?}");
+}

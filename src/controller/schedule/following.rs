@@ -54,7 +54,9 @@ impl Draft<'_> {
                 Some(BackupState::Active | BackupState::Unreadable) => {}
                 // Somebody has deleted it: that is no failure, and no reason for another.
                 None => end(&mut run, State::Canceled, Some(self.now)),
-                Some(BackupState::Sealed(sealed) | BackupState::Retired(sealed)) => end(&mut run, State::Succeeded, Some(sealed.at)),
+                Some(BackupState::Sealed(sealed) | BackupState::Retired(sealed)) => {
+                    end(&mut run, State::Succeeded, Some(sealed.at))
+                }
                 Some(BackupState::Canceled { at }) => end(&mut run, State::Canceled, at.or(Some(self.now))),
                 Some(BackupState::Failed { at, failure }) => {
                     let at = at.unwrap_or(self.now);

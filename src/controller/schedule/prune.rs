@@ -77,7 +77,8 @@ pub(super) fn forget(observed: &Observed) -> impl Iterator<Item = Forget> {
 
 /// The prune that was begun and has not ended, as far as the status knows.
 fn under_way(processes: &[ProcessStatus]) -> Option<&ProcessStatus> {
-    let goes = |state| matches!(state, ProcessState::Waiting | ProcessState::Running | ProcessState::Suspended);
+    let goes =
+        |state| matches!(state, ProcessState::Waiting | ProcessState::Running | ProcessState::Suspended);
     processes.first().filter(|it| goes(it.state))
 }
 
@@ -209,7 +210,8 @@ impl Draft<'_> {
             } => {
                 let gone: BTreeSet<u64> = gone.into_iter().map(u64::from).collect();
                 let of_gone = facts::runs(self.observed, self.schedule);
-                let removed = of_gone.filter(|(run, _)| gone.contains(&run.number)).map(|(_, name)| name.to_owned());
+                let removed =
+                    of_gone.filter(|(run, _)| gone.contains(&run.number)).map(|(_, name)| name.to_owned());
                 LastPrune {
                     run: run.map(i64::from),
                     retired: i64::from(retired),
@@ -233,14 +235,17 @@ impl Draft<'_> {
 
     /// The runs that would go, and that an earlier write has said so of.
     fn shown(&self) -> Vec<u64> {
-        let before = self.schedule.status.as_ref().map_or(&[][..], |status| &status.next_prune);
-        let is_shown = |name: &str| {
-            let is_in = |names: &[String]| names.iter().any(|it| it == name);
-            is_in(before) && is_in(&self.status.next_prune)
-        };
+        let is_shown =
+            |name: &str| self.was_shown(name) && self.status.next_prune.iter().any(|it| it == name);
         let runs = facts::runs(self.observed, self.schedule).filter(|(_, name)| is_shown(name));
         let runs: BTreeSet<u64> = runs.map(|(run, _)| run.number).collect();
         runs.into_iter().collect()
+    }
+
+    /// Whether the status said before this look that the Backup `name` would go.
+    fn was_shown(&self, name: &str) -> bool {
+        let before = self.schedule.status.as_ref().map_or(&[][..], |status| &status.next_prune);
+        before.iter().any(|it| it == name)
     }
 
     /// Whether the newest run was proven, and none goes on; if not, what is waited for. After a failure nothing goes:
@@ -278,6 +283,11 @@ impl Draft<'_> {
         let since = last.map_or("first", |last| &last.time);
         let order = format!("{what} {since}");
         let asked = self.status.processes.first().is_some_and(|it| it.order.starts_with(&format!("{what} ")));
+        if !self.status.next_prune.iter().all(|name| self.was_shown(name)) {
+            // The write of this look shows it; the next one prunes all of it at once.
+            self.look_after(POLL);
+            return None;
+        }
         if !runs.is_empty() && !asked {
             return Some(order);
         }
@@ -295,7 +305,8 @@ impl Draft<'_> {
 
     /// Whether there may be something to delete that the last prune, which ended at `from`, has left.
     fn left_something(&self, from: Option<Timestamp>) -> bool {
-        let by_prune = self.status.last_prune.as_ref().is_some_and(|it| it.waiting > 0 || it.failure.is_some());
+        let by_prune =
+            self.status.last_prune.as_ref().is_some_and(|it| it.waiting > 0 || it.failure.is_some());
         let since = |at: Option<Timestamp>| from.is_none_or(|from| at.is_none_or(|at| at >= from));
         by_prune
             || self.observed.backups.iter().any(|backup| match &backup.state {

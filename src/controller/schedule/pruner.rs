@@ -71,7 +71,7 @@ mod tests {
                 "endpoints": [{"name": "eu", "host": "pg", "credentialsSecret": {"name": "of-the-database"}}]}}}}},
         }))
         .unwrap();
-        let s3 = json!({"bucket": "b", "region": "eu-west-1"});
+        let s3 = json!({"bucket": "orders", "region": "eu-west-1"});
         let raw: BackupStore = serde_json::from_value(json!({
             "apiVersion": API_VERSION, "kind": "BackupStore",
             "metadata": {"name": "orders", "namespace": "shop"},
@@ -100,13 +100,18 @@ mod tests {
         let pod = &job["spec"]["template"]["spec"];
         let arguments = pod["containers"][0]["args"].to_string();
         assert!(arguments.ends_with(r#""--schedule","orders","--run","3","--run","4"]"#), "{arguments}");
-        assert_eq!((&pod["automountServiceAccountToken"], &pod["priorityClassName"]), (&json!(false), &json!("low")));
+        assert_eq!(
+            (&pod["automountServiceAccountToken"], &pod["priorityClassName"]),
+            (&json!(false), &json!("low"))
+        );
         let volumes = pod["volumes"].to_string();
         assert!(volumes.contains(r#""deleter""#) && volumes.contains(r#""claimName":"disk""#), "{volumes}");
         assert!(!volumes.contains("writer") && !volumes.contains("of-the-database"), "{volumes}");
-        let terms = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"].to_string();
+        let terms =
+            pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"].to_string();
         assert!(terms.contains(r#""values":["eu"]"#) && !terms.contains("us"), "{terms}");
-        let given = job["spec"]["template"]["metadata"]["annotations"]["vouchsafe.dev/objects"].as_str().unwrap();
+        let given =
+            job["spec"]["template"]["metadata"]["annotations"]["vouchsafe.dev/objects"].as_str().unwrap();
         assert_eq!(crate::api::parse_documents(given).unwrap().len(), 2);
     }
 }
