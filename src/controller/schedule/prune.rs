@@ -158,12 +158,15 @@ impl Draft<'_> {
                     Err(failure) if mine.is_empty() => return self.unusable(failure),
                     Err(_) => {}
                 }
-                self.waits.push(unquiet.map_or_else(
-                    || "waits for its prune to end".to_owned(),
-                    |why| format!("waits with another attempt of its prune {why}"),
-                ));
                 if let Some(failure) = hindered {
                     self.applied = RetentionApplied::Failed(failure);
+                }
+                match unquiet {
+                    Some(why) if !mine.iter().any(|job| is_live(job)) => {
+                        // The end of a Backup is an event; until there is a proven one, nobody need ask.
+                        return self.waits.push(format!("waits with its prune {why}"));
+                    }
+                    _ => self.waits.push("waits for its prune to end".to_owned()),
                 }
                 let soon = again_after.and_then(|after| SignedDuration::try_from(after).ok());
                 return self.look_after(soon.unwrap_or(POLL).min(POLL));
