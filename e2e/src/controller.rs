@@ -28,6 +28,8 @@ impl Controller {
         let mut command = Command::new(vouchsafe()?);
         command
             .args(["controller", "--image", cluster.image(), "--namespace", namespace.name()])
+            // Any port: others run beside it.
+            .args(["--metrics-address", "127.0.0.1:0", "--health-address", "127.0.0.1:0"])
             .env("KUBECONFIG", cluster.kubeconfig())
             .env("VOUCHSAFE_LOG", "warn,vouchsafe=debug")
             .stdin(Stdio::null())

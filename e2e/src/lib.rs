@@ -14,6 +14,7 @@ mod job;
 mod namespace;
 mod program;
 mod provider;
+mod release;
 mod shop;
 mod wait;
 
@@ -22,5 +23,6 @@ pub use controller::Controller;
 pub use image::vouchsafe;
 pub use job::{Ended, Job};
 pub use namespace::Namespace;
+pub use release::Release;
 pub use shop::{Place, Shop};
 pub use wait::wait_until;

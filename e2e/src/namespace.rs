@@ -115,6 +115,14 @@ impl Namespace {
         self.create(&secret).await.map(drop)
     }
 
+    /// Runs kubectl in it, and returns what it wrote.
+    ///
+    /// # Errors
+    /// With what it wrote when it fails.
+    pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        self.cluster.run_kubectl(&[&["--namespace", &self.name], arguments].concat())
+    }
+
     /// Watches all objects of one kind until `is` finds the list as wanted.
     ///
     /// # Errors

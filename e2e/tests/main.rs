@@ -3,5 +3,6 @@
 mod backup;
 mod ground;
 mod halted;
+mod installed;
 mod killed;
 mod lies;

@@ -10,7 +10,7 @@ use crate::chart::{rendered, template};
 use crate::server::{at, objects, output, shared};
 
 /// Which template of the chart is which file of config/.
-const FILES: [(&str, &str); 9] = [
+const FILES: [(&str, &str); 10] = [
     ("rbac.yaml", "rbac/account.yaml"),
     ("rbac-people.yaml", "rbac/people.yaml"),
     ("deployment.yaml", "manager/deployment.yaml"),
@@ -18,6 +18,7 @@ const FILES: [(&str, &str); 9] = [
     ("poddisruptionbudget.yaml", "manager/poddisruptionbudget.yaml"),
     ("networkpolicy.yaml", "manager/networkpolicy.yaml"),
     ("admissionpolicy.yaml", "policy/references.yaml"),
+    ("statuspolicy.yaml", "policy/statuses.yaml"),
     ("rbac-cluster.yaml", "cluster/rules.yaml"),
     ("rbac-namespaced.yaml", "namespaced/shop/rules.yaml"),
 ];

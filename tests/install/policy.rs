@@ -270,3 +270,50 @@ fn for_named_namespaces_it_looks_at_those_alone() {
         {"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["shop", "erp"]}]}});
     assert_eq!(binding(&[r#"watchNamespaces=["shop","erp"]"#])["spec"]["matchResources"], expected);
 }
+
+/// A run's pod may patch its resource's status, and forges what only the controller finds.
+#[test]
+fn a_runs_account_changes_what_it_publishes_and_nothing_else_of_a_status() {
+    let server = with_policy();
+    let all = template(&[]);
+    server.keep(&the(&all, "ValidatingAdmissionPolicy", "statuses")).expect("a policy");
+    server.keep(&the(&all, "ValidatingAdmissionPolicyBinding", "statuses")).expect("a binding");
+    let mut backup = examples::of(Kind::Backup)[0].clone();
+    backup["metadata"]["name"] = json!("forged");
+    server.keep(&backup).expect("a Backup");
+    let account = format!("system:serviceaccount:{NAMESPACE}:run");
+    let role = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+        "metadata": {"name": "run", "namespace": NAMESPACE},
+        "rules": [{"apiGroups": [vouchsafe::api::GROUP], "resources": ["backups/status"], "verbs": ["patch"]}],
+    });
+    server.keep(&role).expect("a role");
+    bind(server, "Role", "run", "User", &account);
+    let run = server.client_as(&account, &["system:serviceaccounts", "system:authenticated"]);
+    let sha256 = "0".repeat(64);
+    let witness = json!({"destination": "eu", "pod": "p", "nonce": "n", "verdictSha256": sha256});
+    let proof = json!({
+        "manifestSha256": sha256, "sealedAt": "2026-11-22T00:00:00Z", "witnesses": [witness],
+    });
+    let forged = [
+        ("phase", json!({"phase": "Succeeded", "proof": proof})),
+        ("proof", json!({"proof": proof})),
+        ("failure", json!({"failure": {"reason": "Nothing", "message": "at all", "hint": "none"}})),
+    ];
+    for (field, status) in forged {
+        until(field, || match server.set_status_as(&run, &backup, &status) {
+            Err(said) if said.contains(&format!("status.{field} is written by the controller alone")) => {
+                Ok(())
+            }
+            other => Err(format!("{other:?}")),
+        });
+    }
+    let published = json!({"run": {"number": 1, "step": "Exporting"}, "progress": {"percent": 10}});
+    server.set_status_as(&run, &backup, &published).expect("what a coordinator publishes");
+    let controllers = format!("system:serviceaccount:{CONTROLLERS}:vouchsafe");
+    let controller = server.client_as(&controllers, &["system:serviceaccounts", "system:authenticated"]);
+    let found = json!({"phase": "Exporting"});
+    server.set_status_as(&controller, &backup, &found).expect("what the controller finds");
+    let after = server.set_status_as(&run, &backup, &published).expect("what a coordinator publishes again");
+    assert_eq!(after["status"]["phase"], "Exporting");
+}

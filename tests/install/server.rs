@@ -142,13 +142,23 @@ impl Server {
 
     /// Replaces the status of an object by an apply; what the server has then, or what it says against it.
     pub(crate) fn set_status(&self, object: &Value, status: &Value) -> Result<Value, String> {
+        self.set_status_as(&self.administrator, object, status)
+    }
+
+    /// The same by somebody else.
+    pub(crate) fn set_status_as(
+        &self,
+        client: &Client,
+        object: &Value,
+        status: &Value,
+    ) -> Result<Value, String> {
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         let patch = serde_json::json!({
             "apiVersion": object["apiVersion"], "kind": object["kind"], "status": status,
         });
         let parameters = PatchParams::apply("tests").force();
         self.runtime.block_on(async {
-            let api = self.api(&self.administrator, object).await?;
+            let api = self.api(client, object).await?;
             let applied = api.patch_status(name, &parameters, &Patch::Apply(&patch)).await.map_err(said)?;
             Ok(serde_json::to_value(applied).expect("an object"))
         })
