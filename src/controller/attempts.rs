@@ -166,7 +166,11 @@ impl<'a> Attempts<'a> {
                 }
                 (ProcessState::Waiting, None, failure.clone())
             }
-            JobState::Running { node } => (ProcessState::Running, node.clone(), None),
+            JobState::Running { node } => {
+                // A node that is cut off tells nobody.
+                self.look_again(LONGEST_PAUSE);
+                (ProcessState::Running, node.clone(), None)
+            }
             JobState::Ended { node, word, how, at, .. } => {
                 let silent = || {
                     Finality::Again(Reason::ProcessFailed.failure(

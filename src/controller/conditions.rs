@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::reasons::cut;
 use crate::api::{Condition, ConditionStatus};
 
 /// One condition, without its time.
@@ -26,7 +27,7 @@ pub(super) fn merged(
             type_: (*type_).to_owned(),
             status: *status,
             reason: (*reason).to_owned(),
-            message: (*message).to_owned(),
+            message: cut((*message).to_owned()),
             last_transition_time: known.map_or_else(|| now.to_string(), |it| it.last_transition_time.clone()),
             observed_generation: generation,
         }

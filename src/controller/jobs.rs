@@ -1,6 +1,6 @@
 //! The Jobs of one resource, with their pods. Needs the client.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
 use kube::api::{DeleteParams, ListParams, Preconditions};
@@ -10,6 +10,9 @@ use super::attempts::Stop;
 use super::pods::{ATTEMPT, ORDER, PROCESS, UID};
 use super::reasons::ControllerReason as Reason;
 use crate::api::{Failure, LastWord};
+
+/// How long after the end of its grace a pod is given up that is still there.
+const GONE_AFTER: SignedDuration = SignedDuration::from_secs(30);
 
 /// One Job, with its pod.
 #[derive(Clone, Debug, PartialEq)]
@@ -150,6 +153,12 @@ fn state(job: &Job, pod: Option<&Pod>) -> JobState {
         let reason = status.and_then(|it| it.reason.clone()).unwrap_or_else(|| "no reason given".into());
         let message = status.and_then(|it| it.message.clone()).unwrap_or_default();
         let how = format!("its pod was ended: {reason} {message}");
+        return JobState::Ended { pod: Some(pod.name_any()), node, word: None, how, at: None };
+    }
+    // It was to be gone by now: its node does not answer, and says nothing of it any more.
+    let overdue = |until: Timestamp| Timestamp::now().duration_since(until) > GONE_AFTER;
+    if pod.metadata.deletion_timestamp.as_ref().is_some_and(|time| overdue(time.0)) {
+        let how = "its pod was deleted, and its node does not answer".to_owned();
         return JobState::Ended { pod: Some(pod.name_any()), node, word: None, how, at: None };
     }
     if container.is_some_and(|it| it.state.as_ref().is_some_and(|state| state.running.is_some())) {

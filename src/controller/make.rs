@@ -78,9 +78,6 @@ impl MakeError {
 /// That of the first object that could not be made; those before it stay.
 pub(super) async fn make_all(client: &Client, owner: &Owner, built: Built) -> Result<(), MakeError> {
     let Built { config_map, service_account, role, role_binding, jobs } = built;
-    if let Some(object) = config_map {
-        make(client, owner, object).await?;
-    }
     if let Some(object) = service_account {
         make(client, owner, object).await?;
     }
@@ -88,6 +85,10 @@ pub(super) async fn make_all(client: &Client, owner: &Owner, built: Built) -> Re
         make(client, owner, object).await?;
     }
     if let Some(object) = role_binding {
+        make(client, owner, object).await?;
+    }
+    // After the others: it says that all of them are there, and they are not built again.
+    if let Some(object) = config_map {
         make(client, owner, object).await?;
     }
     for object in jobs {

@@ -72,6 +72,18 @@ impl ControllerReason {
     /// This reason, with what happened and what the reader can do.
     #[must_use]
     pub fn failure(self, message: impl Into<String>, hint: impl Into<String>) -> Failure {
-        Failure { reason: self.reason().to_owned(), message: message.into(), hint: hint.into() }
+        let (message, hint) = (cut(message.into()), cut(hint.into()));
+        Failure { reason: self.reason().to_owned(), message, hint }
+    }
+}
+
+/// Most characters of a text in a status: what is longer the API server refuses, and then nothing is said at all.
+const MAX_TEXT: usize = 2000;
+
+/// A text that a status takes.
+pub(super) fn cut(text: String) -> String {
+    match text.char_indices().nth(MAX_TEXT) {
+        None => text,
+        Some((end, _)) => format!("{}…", &text[..end]),
     }
 }

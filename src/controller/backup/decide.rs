@@ -10,9 +10,10 @@ use kube::core::object::HasStatus;
 use super::conditions::{self, Held};
 use super::observe::Observed;
 use super::{history, readiness, resolved};
+use crate::api::quantity::parse_duration;
 use crate::api::{
-    Backup, BackupPhase, BackupStatus, BackupStore, Document, Failure, LastWord, RunStatus, ValidatedBackup,
-    ValidatedBackupStore, Witness, parse_documents,
+    Backup, BackupPhase, BackupStatus, BackupStore, Document, Failure, LastWord, ProcessState, ProcessStatus,
+    RunStatus, ValidatedBackup, ValidatedBackupStore, Witness, parse_documents,
 };
 use crate::controller::attempts::{ATTEMPTS, Attempts, FIRST_PAUSE, Followed, LONGEST_PAUSE, Start, Stop};
 use crate::controller::jobs::{JobState, ObservedJob};
@@ -20,8 +21,9 @@ use crate::controller::process::Process;
 use crate::controller::reasons::ControllerReason as Reason;
 use crate::controller::store::StoreReason;
 
-/// Attempts of a coordinator. More than of the others: it is the one that a run can't end without.
-const COORDINATOR_ATTEMPTS: u32 = 50;
+/// Attempts of a coordinator. Many more than of the others: a run can't end without one, and an attempt that finds
+/// somebody else's run in the way counts, too.
+const COORDINATOR_ATTEMPTS: u32 = 500;
 
 /// What a coordinator is for: the whole run, whatever its plans.
 const RUN: &str = "run";
@@ -97,13 +99,17 @@ pub fn decide(backup: &Backup, observed: &Observed, image: &str, now: Timestamp)
     };
     let given = match given(backup, observed) {
         Ok(given) => given,
+        // A run that may have been claimed is ended by a coordinator, whatever its resources have become.
+        Err(Unready::Waits(failure) | Unready::Refused(failure)) if draft.may_have_claimed() => {
+            return draft.waits(failure);
+        }
         Err(Unready::Waits(failure)) => return draft.waits(failure),
         Err(Unready::Refused(failure)) => return draft.fails(failure),
     };
     if !draft.has_begun() && observed.ahead >= given.store.max_concurrent_runs as usize {
         return draft.queued(observed.ahead, &given);
     }
-    draft.over_time(&given);
+    draft.over_time();
     draft.status.resolved.get_or_insert_with(|| resolved::resolved(&given, image));
     draft.start_coordinator();
     draft.workers(&given);
@@ -234,8 +240,13 @@ impl<'a> Draft<'a> {
         self.reach(BackupPhase::Pending);
         let waits = failure.message.clone();
         let soon = failure.reason == StoreReason::Probing.reason();
+        self.attempts.waits.push(format!("for what is not there yet: {waits}"));
+        if let Some((_, late)) = self.too_late() {
+            return self.fails(late);
+        }
         self.status.failure = Some(failure);
-        self.attempts.again_after = Some(if soon { FIRST_PAUSE } else { LONGEST_PAUSE });
+        self.over_time();
+        self.attempts.look_again(if soon { FIRST_PAUSE } else { LONGEST_PAUSE });
         self.plan(waits)
     }
 
@@ -246,14 +257,15 @@ impl<'a> Draft<'a> {
     }
 
     /// What is left of the time for all of it; `None` without a deadline.
-    fn left(&self, given: &Given) -> Option<SignedDuration> {
-        let limit = SignedDuration::try_from(given.backup.spec.deadline?).ok()?;
+    fn left(&self) -> Option<SignedDuration> {
+        let deadline = parse_duration(self.backup.spec.deadline.as_deref()?).ok()?;
+        let limit = SignedDuration::try_from(deadline).ok()?;
         let begun = self.backup.metadata.creation_timestamp.as_ref()?.0;
         Some(limit - self.now.duration_since(begun))
     }
 
-    fn over_time(&mut self, given: &Given) {
-        if let Some(left) = self.left(given) {
+    fn over_time(&mut self) {
+        if let Some(left) = self.left() {
             let wait = if left.is_positive() { left } else { left + AFTER_DEADLINE };
             self.attempts.look_again(Duration::try_from(wait).unwrap_or(FIRST_PAUSE).max(FIRST_PAUSE));
         }
@@ -349,11 +361,8 @@ impl<'a> Draft<'a> {
             else {
                 continue;
             };
-            let job = observed
-                .jobs
-                .iter()
-                .rev()
-                .find(|job| job.process == process.to_string() && job.order == order);
+            let of_process = |job: &&ObservedJob| job.process == process.to_string() && job.order == order;
+            let job = observed.jobs.iter().filter(of_process).max_by_key(|job| job.attempt);
             let Some(JobState::Ended { pod: Some(pod), .. }) = job.map(|job| &job.state) else { continue };
             if of == nonce {
                 let witness = Witness {
@@ -374,11 +383,21 @@ impl<'a> Draft<'a> {
         self.attempts.stop_those(of_worker)
     }
 
+    /// Whether a coordinator may have claimed a run: one has published something, ran, or was there before.
+    pub(super) fn may_have_claimed(&self) -> bool {
+        let ran = |process: &ProcessStatus| process.attempt > 1 || process.state != ProcessState::Waiting;
+        let seen =
+            |job: &ObservedJob| job.process == "coordinator" && !matches!(job.state, JobState::Waiting(_));
+        self.run.attempt.is_some()
+            || self.attempts.process("coordinator").is_some_and(ran)
+            || self.attempts.jobs().iter().any(seen)
+    }
+
     /// Whether the time is over, and whether no run was begun in it.
-    fn too_late(&self, given: &Given) -> Option<(bool, Failure)> {
-        let never_began = self.run.number.is_none();
+    fn too_late(&self) -> Option<(bool, Failure)> {
+        let never_began = !self.may_have_claimed();
         let late = if never_began { SignedDuration::ZERO } else { AFTER_DEADLINE };
-        if !(self.left(given)? + late).is_negative() {
+        if !(self.left()? + late).is_negative() {
             return None;
         }
         let waited = self.attempts.waits.join("; ");
@@ -393,7 +412,7 @@ impl<'a> Draft<'a> {
         if self.status.failure.is_none() {
             self.status.failure = self.attempts.hindrance.take().or(refused);
         }
-        if let Some((never_began, late)) = self.too_late(&given) {
+        if let Some((never_began, late)) = self.too_late() {
             let left = self.attempts.stop_all();
             // A coordinator that can still start could still claim a run: nothing is said before it is gone.
             if !never_began || left.is_empty() {
@@ -409,7 +428,8 @@ impl<'a> Draft<'a> {
             true => "waits for its pods".to_owned(),
             false => format!("waits {}", self.attempts.waits.join("; ")),
         };
-        let time_left = self.left(&given).and_then(|left| Duration::try_from(left).ok());
+        // None is left after the deadline: it has to void its run then, and not to go on without a limit.
+        let time_left = self.left().map(|left| Duration::try_from(left).unwrap_or_default());
         let stop = self.overtaken();
         let mut plan = self.plan(waits);
         plan.stop = stop;

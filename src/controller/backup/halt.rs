@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::observe::Observed;
 use super::{Draft, Given, Plan};
-use crate::api::{BackupPhase, Failure, ProcessState};
+use crate::api::{BackupPhase, Failure};
 use crate::controller::attempts::LONGEST_PAUSE;
 use crate::controller::jobs::JobState;
 use crate::controller::reasons::ControllerReason as Reason;
@@ -38,10 +38,10 @@ impl Draft<'_> {
         let place = (ahead + 1).saturating_sub(most as usize);
         self.held.queued =
             Some(format!("number {place} in the queue: {ahead} ahead of it, and {most} may run at once"));
-        self.over_time(given);
+        self.over_time();
         self.attempts.look_again(BETWEEN_LOOKS);
         self.attempts.waits.push(format!("for its turn: it is number {place}"));
-        match self.too_late(given) {
+        match self.too_late() {
             Some((_, late)) => self.fails(late),
             None => self.plan(format!("waits for its turn: it is number {place}")),
         }
@@ -62,11 +62,7 @@ impl Draft<'_> {
 
     /// Canceled, if no coordinator can have claimed a run; otherwise that is for a coordinator to void.
     pub(super) fn canceled(mut self, observed: &Observed) -> ControlFlow<Plan, Self> {
-        // Whatever a coordinator has done, it has published something, or is still there.
-        let published = self.run.attempt.is_some();
-        let had = |state: ProcessState| matches!(state, ProcessState::Running | ProcessState::Suspended);
-        let ran = self.attempts.process("coordinator").is_some_and(|it| had(it.state) || it.attempt > 1);
-        if published || ran {
+        if self.may_have_claimed() {
             return ControlFlow::Continue(self);
         }
         let left = self.attempts.stop_all();

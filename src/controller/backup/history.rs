@@ -25,7 +25,7 @@ pub(super) fn lost(backup: &Backup, observed: &Observed, now: Timestamp) -> Opti
     let message = if annotations.contains_key(BEGUN_AS) {
         "its run was begun before, and what became of it is not in its status any more".to_owned()
     } else {
-        if backup.status.as_ref().is_some_and(|status| status.phase.is_some()) {
+        if backup.status.as_ref().is_some_and(|status| status.phase.is_some()) && !is_history(backup) {
             return None;
         }
         let decided = annotations.get(SCHEDULED_AT)?;
@@ -39,4 +39,10 @@ pub(super) fn lost(backup: &Backup, observed: &Observed, now: Timestamp) -> Opti
     let hint =
         "it is not run again: vouchsafe list shows what is in the bucket; delete it, or make a new Backup";
     Some(Reason::HistoryLost.failure(message, hint))
+}
+
+/// Whether it was found to be history before.
+pub(in crate::controller) fn is_history(backup: &Backup) -> bool {
+    let failure = backup.status.as_ref().and_then(|status| status.failure.as_ref());
+    failure.is_some_and(|failure| failure.reason == Reason::HistoryLost.reason())
 }

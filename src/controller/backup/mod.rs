@@ -26,6 +26,8 @@ use super::pods::Owner;
 use super::{Context, watched};
 use crate::api::Backup;
 
+pub(super) use history::is_history;
+
 /// What a reconciliation fails with. All of it is tried again.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {

@@ -29,7 +29,8 @@ pub(super) fn has_begun(backup: &Backup) -> bool {
 fn waits(backup: &Backup) -> bool {
     let begun =
         backup.metadata.annotations.as_ref().is_some_and(|it| it.contains_key(super::history::BEGUN_AS));
-    backup.spec.suspend != Some(true) && backup.spec.cancel != Some(true) && !begun
+    let history = begun || super::history::is_history(backup);
+    backup.spec.suspend != Some(true) && backup.spec.cancel != Some(true) && !history
 }
 
 fn place(backup: &Backup) -> (Option<jiff::Timestamp>, Option<&str>) {

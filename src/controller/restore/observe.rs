@@ -9,10 +9,7 @@ use super::origin::latest;
 use crate::api::{Backup, BackupSchedule, BackupStore, Document, Failure, Restore, parse_documents};
 use crate::controller::jobs::{self, ObservedJob, is_owned};
 use crate::controller::pods::{OBJECTS_KEY, objects_name};
-
-/// The label of a Backup with the name of the schedule that made it, and the annotation, as names are longer than
-/// labels may be.
-const SCHEDULE: &str = "vouchsafe.dev/schedule";
+use crate::controller::schedule::{SCHEDULE, SCHEDULE_NAME};
 
 /// What there is of one Restore.
 #[derive(Debug, Default)]
@@ -78,7 +75,7 @@ async fn of_schedule(client: &Client, namespace: &str, name: &str) -> Result<Vec
     let backups: Api<DeserializeGuard<Backup>> = Api::namespaced(client.clone(), namespace);
     let backups = backups.list(&labelled).await?.items.into_iter().filter_map(|it| it.0.ok());
     let made = |it: &Backup| {
-        let said = it.annotations().get(SCHEDULE).or_else(|| it.labels().get(SCHEDULE));
+        let said = it.annotations().get(SCHEDULE_NAME).or_else(|| it.labels().get(SCHEDULE));
         said.is_some_and(|said| said == name)
     };
     Ok(backups.filter(made).collect())

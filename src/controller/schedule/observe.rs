@@ -12,6 +12,7 @@ use crate::api::{
     ScheduledRunState,
 };
 use crate::controller::Context;
+use crate::controller::backup::is_history;
 use crate::controller::jobs::{self, ObservedJob};
 
 /// What there is of one BackupSchedule.
@@ -129,6 +130,8 @@ impl ObservedBackup {
         });
         let at = ended.and_then(|condition| condition.last_transition_time.parse().ok());
         let state = match status.phase {
+            // Nothing will come of it, and nothing waits for it.
+            Some(BackupPhase::Pending) if is_history(backup) => BackupState::Unreadable,
             Some(BackupPhase::Succeeded) => {
                 let proof = status.proof.unwrap_or_default();
                 let sealed_at = proof.sealed_at.and_then(|time| time.parse().ok()).or(at);
