@@ -102,9 +102,8 @@ impl Watch {
 pub(super) fn span<K: Resource<DynamicType = ()>>(object: &K) -> Span {
     tracing::info_span!(
         "reconcile",
-        kind = %K::kind(&()),
+        resource = format!("{}/{}", K::kind(&()), object.name_any()),
         namespace = object.namespace(),
-        name = object.name_any(),
         uid = object.uid(),
         run = tracing::field::Empty
     )

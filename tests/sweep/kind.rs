@@ -13,7 +13,7 @@ pub struct Kind {
 }
 
 /// Kinds of objects, each with what its names contain and no others do.
-const OBJECTS: [(&str, &str); 16] = [
+const OBJECTS: [(&str, &str); 17] = [
     ("probe", "probes/"),
     ("collection", "collection.json"),
     ("claim", "/run.json"),
@@ -30,6 +30,7 @@ const OBJECTS: [(&str, &str); 16] = [
     ("manifest", "/manifest.json"),
     ("verdict", "/verdicts/"),
     ("outcome", "/outcome.json"),
+    ("retirement", "/retired.json"),
 ];
 
 /// Kinds of lists, each with what their prefixes end with.
@@ -59,7 +60,7 @@ impl Kind {
     pub fn family(self) -> &'static str {
         match self.of {
             "probe" | "probes" => "probe",
-            "collection" | "claim" | "attempt" | "beat" | "outcome" | "runs" => "register",
+            "collection" | "claim" | "attempt" | "beat" | "outcome" | "retirement" | "runs" => "register",
             "receipt" | "receipts" => "receipt",
             "rows" | "large objects" | "catalog" => "object",
             _ => "document",
