@@ -177,7 +177,8 @@ fn one_of_two_works_and_says_so_and_the_other_takes_over() {
     contains(&metrics, &"vouchsafe_reconcile_total{kind=\"Backup\",result=\"ok\"}");
     contains(&metrics, &"vouchsafe_backup_started_timestamp_seconds{namespace=\"seen-");
     assert!(!second.metrics().contains("vouchsafe_backups{"), "who stands by knows no levels");
-    let of_backup = |line: &Value| line["span"]["resource"] == "Backup/first" && line["span"]["uid"].is_string();
+    let of_backup =
+        |line: &Value| line["span"]["resource"] == "Backup/first" && line["span"]["uid"].is_string();
     assert!(first.lines().iter().any(of_backup), "{:#?}", first.lines());
 
     // Let go, as when a pod is deleted: the other need not wait for the Lease to run out.
