@@ -186,6 +186,7 @@ struct Draft<'a> {
     status: BackupStatus,
     attempts: Attempts<'a>,
     held: Held,
+    claimed: bool,
     now: Timestamp,
 }
 
@@ -198,8 +199,18 @@ impl<'a> Draft<'a> {
         let processes = std::mem::take(&mut status.processes);
         let (name, uid) = (backup.metadata.name.as_deref(), backup.metadata.uid.as_deref());
         let (name, uid) = (name.unwrap_or_default(), uid.unwrap_or_default());
+        // One has published something, was seen to run, or was there before.
+        let ran = |it: &ProcessStatus| {
+            it.name == "coordinator" && (it.attempt > 1 || it.state != ProcessState::Waiting)
+        };
+        let seen = |job: &ObservedJob| {
+            let had_node =
+                matches!(job.state, JobState::Running { .. } | JobState::Ended { node: Some(_), .. });
+            job.process == "coordinator" && had_node
+        };
+        let claimed = run.attempt.is_some() || processes.iter().any(ran) || observed.jobs.iter().any(seen);
         let attempts = Attempts::new(name, uid, processes, &observed.jobs, now);
-        Self { backup, run, status, attempts, held: Held::default(), now }
+        Self { backup, run, status, attempts, held: Held::default(), claimed, now }
     }
 
     fn plan(mut self, waits: impl Into<String>) -> Plan {
@@ -383,14 +394,9 @@ impl<'a> Draft<'a> {
         self.attempts.stop_those(of_worker)
     }
 
-    /// Whether a coordinator may have claimed a run: one has published something, ran, or was there before.
-    pub(super) fn may_have_claimed(&self) -> bool {
-        let ran = |process: &ProcessStatus| process.attempt > 1 || process.state != ProcessState::Waiting;
-        let seen =
-            |job: &ObservedJob| job.process == "coordinator" && !matches!(job.state, JobState::Waiting(_));
-        self.run.attempt.is_some()
-            || self.attempts.process("coordinator").is_some_and(ran)
-            || self.attempts.jobs().iter().any(seen)
+    /// Whether a coordinator may have claimed a run, as it was seen before anything is decided now.
+    pub(super) const fn may_have_claimed(&self) -> bool {
+        self.claimed
     }
 
     /// Whether the time is over, and whether no run was begun in it.
