@@ -9,6 +9,7 @@ use super::ClusterArguments;
 use super::overview::{BackupRow, backups_table};
 use crate::api::Backup;
 use crate::cli::{Failure, OutputFormat, output};
+use crate::controller::schedule::{SCHEDULE, schedule_label};
 
 /// Which Backups, of which cluster.
 #[derive(Args, Debug)]
@@ -32,7 +33,7 @@ pub(in crate::cli) struct BackupsReport {
 impl BackupsArguments {
     pub(in crate::cli) async fn execute(self, output: OutputFormat) -> Result<(), Failure> {
         let cluster = self.cluster.connect().await?;
-        let labels = self.schedule.as_ref().map(|name| format!("{}={name}", super::trigger::SCHEDULE));
+        let labels = self.schedule.as_ref().map(|name| format!("{SCHEDULE}={}", schedule_label(name)));
         let mut backups = cluster.list::<Backup>(self.all_namespaces, labels.as_deref()).await?;
         backups.sort_by_cached_key(|backup| {
             let created = backup.creation_timestamp().map(|time| time.0);

@@ -14,16 +14,11 @@ use super::object::{Object, Run, Wanted};
 use super::{Asked, Cluster, ClusterArguments, MANAGER, follow};
 use crate::api::{Backup, BackupSchedule, Kind};
 use crate::cli::{Failure, OutputFormat, output, signals};
+use crate::controller::schedule::{SCHEDULE, SCHEDULE_NAME, SCHEDULE_UID, schedule_label};
 
-/// The label with the name of the schedule that a Backup is of.
-pub(super) const SCHEDULE: &str = "vouchsafe.dev/schedule";
-/// The annotation with that schedule's UID: a later schedule of the same name is another.
-const SCHEDULE_UID: &str = "vouchsafe.dev/schedule-uid";
 /// The annotation that tells a Backup that a person asked for.
 const TRIGGERED: &str = "vouchsafe.dev/triggered";
 
-/// Most bytes of a label's value.
-const LABEL_BYTES: usize = 63;
 /// Most bytes of a resource's name.
 const NAME_BYTES: usize = 253;
 /// Letters of a name's random end: 27^5 names, and one that is taken is drawn again.
@@ -152,11 +147,9 @@ fn build(schedule: &BackupSchedule, random: &str) -> Backup {
     let name = schedule.name_any();
     let template = schedule.spec.template.metadata.clone().unwrap_or_default();
     let mut labels = template.labels.unwrap_or_default();
-    // A longer name is no label; the annotation tells the schedule then.
-    if name.len() <= LABEL_BYTES {
-        labels.insert(SCHEDULE.to_owned(), name.clone());
-    }
+    labels.insert(SCHEDULE.to_owned(), schedule_label(&name));
     let mut annotations: BTreeMap<String, String> = template.annotations.unwrap_or_default();
+    annotations.insert(SCHEDULE_NAME.to_owned(), name.clone());
     annotations.insert(SCHEDULE_UID.to_owned(), schedule.uid().unwrap_or_default());
     annotations.insert(TRIGGERED.to_owned(), "manual".to_owned());
     let mut backup =
@@ -196,8 +189,10 @@ mod tests {
         assert_eq!(backup.namespace().as_deref(), Some("shop"));
         let labels = json!({"team": "orders", "vouchsafe.dev/schedule": "orders"});
         assert_eq!(json!(backup.labels()), labels);
-        let annotations =
-            json!({"note": "kept", "vouchsafe.dev/schedule-uid": "u-1", "vouchsafe.dev/triggered": "manual"});
+        let annotations = json!({
+            "note": "kept", "vouchsafe.dev/schedule-name": "orders", "vouchsafe.dev/schedule-uid": "u-1",
+            "vouchsafe.dev/triggered": "manual",
+        });
         assert_eq!(json!(backup.annotations()), annotations);
         assert!(backup.owner_references().is_empty());
         assert_eq!(backup.spec, schedule("orders").spec.template.spec);
@@ -205,9 +200,12 @@ mod tests {
 
     #[test]
     fn long_names_of_schedules_fit() {
-        let backup = build(&schedule(&"a.".repeat(126)), "abcde");
+        let name = "a.".repeat(126);
+        let backup = build(&schedule(&name), "abcde");
         assert!(backup.name_any().len() <= 253 && backup.name_any().ends_with("a-manual-abcde"));
-        assert!(!backup.labels().contains_key(SCHEDULE));
+        let label = &backup.labels()[SCHEDULE];
+        assert!(label.len() <= 63 && *label == schedule_label(&name), "{label}");
+        assert_eq!(backup.annotations()[SCHEDULE_NAME], name);
     }
 
     #[test]

@@ -80,14 +80,14 @@ pub(super) async fn reconcile(backup: &Backup, scope: &Scope) -> Result<Action, 
     }
     tracing::info!(%plan, "decided");
     let built = build::build(backup, &plan, settings);
-    // Needs the client. What a run leaves on its object before its status, the status before the Jobs: what an
-    // attempt is must be known before it runs.
-    let backup = match plan.start.is_empty() {
-        true => backup.clone(),
-        false => status::mark_as_begun(client, backup).await?,
+    // Needs the client. The status before the Jobs: what an attempt is must be known before it runs. And before the
+    // mark: a Backup that is marked and has no status is history, also if this process ended in between.
+    let written = status::write(client, backup, &plan.status).await?;
+    watched::tell(client, telemetry, recorder, backup, &written).await;
+    let written = match plan.start.is_empty() {
+        true => written,
+        false => status::mark_as_begun(client, &written).await?,
     };
-    let written = status::write(client, &backup, &plan.status).await?;
-    watched::tell(client, telemetry, recorder, &backup, &written).await;
     for stop in &plan.stop {
         jobs::stop(client, &Owner::of(&written).namespace, stop).await.map_err(BackupError::Stop)?;
     }
