@@ -22,6 +22,7 @@ mod condition;
 pub mod definition;
 pub mod document;
 mod last_word;
+pub mod marks;
 pub mod pattern;
 mod pod_template;
 pub mod quantity;

@@ -5,8 +5,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client, Resource, ResourceExt};
 
-use crate::api::{Backup, BackupPhase, BackupSchedule, BackupStatus, Failure, LastPrune};
-use crate::telemetry::levels;
+use crate::api::{Backup, BackupPhase, BackupSchedule, BackupStatus, Failure, LastPrune, marks};
 use crate::telemetry::transition::{Transition, is_terminal};
 
 /// The name under which events are told.
@@ -170,7 +169,7 @@ async fn publish(recorder: &Recorder, event: &Event, of: &ObjectReference) {
 /// The schedule that made a Backup, if it is still there. Its UID belongs into the event: `kubectl describe` asks
 /// for it.
 async fn schedule_of(client: &Client, backup: &Backup) -> Option<ObjectReference> {
-    let name = levels::schedule_of(backup)?;
+    let name = marks::schedule_of(&backup.metadata)?;
     let api: Api<BackupSchedule> = Api::namespaced(client.clone(), &backup.namespace()?);
     let found = api.get_metadata_opt(name).await.ok()??;
     Some(ObjectReference {

@@ -12,20 +12,9 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::transition::{is_finding, is_terminal};
+use crate::api::marks::schedule_of;
 use crate::api::quantity::parse_duration;
 use crate::api::{Backup, BackupPhase, BackupSchedule};
-
-/// The label of a Backup with the schedule that made it: its name, where that is not too long for a label.
-pub const SCHEDULE: &str = "vouchsafe.dev/schedule";
-/// The annotation of a Backup with the name of that schedule, in full.
-pub const SCHEDULE_NAME: &str = "vouchsafe.dev/schedule-name";
-
-/// The name of the schedule that made a Backup; none: a person did.
-#[must_use]
-pub fn schedule_of(backup: &Backup) -> Option<&String> {
-    let annotation = backup.metadata.annotations.as_ref().and_then(|it| it.get(SCHEDULE_NAME));
-    annotation.or_else(|| backup.metadata.labels.as_ref()?.get(SCHEDULE))
-}
 
 /// A gauge of one schedule: its name, its help, and where it is.
 struct Gauge {
@@ -163,7 +152,7 @@ impl Levels {
         let phase = status.phase.unwrap_or(BackupPhase::Pending);
         *self.phases.entry(phase).or_default() += 1;
         let metadata = &backup.metadata;
-        let known = self.of(metadata.namespace.clone(), schedule_of(backup).cloned().unwrap_or_default());
+        let known = self.of(metadata.namespace.clone(), schedule_of(metadata).unwrap_or_default().to_owned());
         let created = metadata.creation_timestamp.as_ref().map(|time| seconds(time.0));
         if !is_terminal(phase) && backup.spec.suspend != Some(true) {
             known.started = match (known.started, created) {

@@ -3,8 +3,8 @@
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use super::super::levels::{SCHEDULE, SCHEDULE_NAME};
 use super::*;
+use crate::api::marks::{SCHEDULE, SCHEDULE_NAME};
 use crate::api::{Backup, BackupSchedule, Failure};
 
 const BEGAN: &str = "2026-11-20T10:00:00Z";

@@ -8,8 +8,8 @@ use serde::Serialize;
 use super::ClusterArguments;
 use super::overview::{BackupRow, backups_table};
 use crate::api::Backup;
+use crate::api::marks::{SCHEDULE, schedule_label};
 use crate::cli::{Failure, OutputFormat, output};
-use crate::controller::schedule::{SCHEDULE, schedule_label};
 
 /// Which Backups, of which cluster.
 #[derive(Args, Debug)]

@@ -12,9 +12,9 @@ use serde::Serialize;
 
 use super::object::{Object, Run, Wanted};
 use super::{Asked, Cluster, ClusterArguments, MANAGER, follow};
+use crate::api::marks::{SCHEDULE, SCHEDULE_NAME, SCHEDULE_UID, schedule_label};
 use crate::api::{Backup, BackupSchedule, Kind};
 use crate::cli::{Failure, OutputFormat, output, signals};
-use crate::controller::schedule::{SCHEDULE, SCHEDULE_NAME, SCHEDULE_UID, schedule_label};
 
 /// The annotation that tells a Backup that a person asked for.
 const TRIGGERED: &str = "vouchsafe.dev/triggered";

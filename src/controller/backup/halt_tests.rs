@@ -5,7 +5,7 @@ use serde_json::json;
 use super::super::queue::ahead;
 use super::tests::{World, at, backup, failure, sealed};
 use super::*;
-use crate::controller::schedule::SCHEDULED_AT;
+use crate::api::marks::SCHEDULED_AT;
 
 /// A run that was suspended goes on with another attempt of each process, and never with what the earlier one has
 /// published.

@@ -3,9 +3,9 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::observe::Observed;
+use crate::api::marks::SCHEDULED_AT;
 use crate::api::{Backup, Failure};
 use crate::controller::reasons::ControllerReason as Reason;
-use crate::controller::schedule::SCHEDULED_AT;
 
 /// The annotation that a Backup carries once its run was begun: its UID then. It travels with the object where a
 /// status does not: `kubectl get -o yaml`, Velero.

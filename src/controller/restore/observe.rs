@@ -6,10 +6,10 @@ use kube::core::DeserializeGuard;
 use kube::{Api, Client, ResourceExt};
 
 use super::origin::latest;
+use crate::api::marks::{SCHEDULE, schedule_of};
 use crate::api::{Backup, BackupSchedule, BackupStore, Document, Failure, Restore, parse_documents};
 use crate::controller::jobs::{self, ObservedJob, is_owned};
 use crate::controller::pods::{OBJECTS_KEY, objects_name};
-use crate::controller::schedule::{SCHEDULE, SCHEDULE_NAME};
 
 /// What there is of one Restore.
 #[derive(Debug, Default)]
@@ -74,11 +74,7 @@ async fn of_schedule(client: &Client, namespace: &str, name: &str) -> Result<Vec
     let labelled = ListParams::default().labels(SCHEDULE);
     let backups: Api<DeserializeGuard<Backup>> = Api::namespaced(client.clone(), namespace);
     let backups = backups.list(&labelled).await?.items.into_iter().filter_map(|it| it.0.ok());
-    let made = |it: &Backup| {
-        let said = it.annotations().get(SCHEDULE_NAME).or_else(|| it.labels().get(SCHEDULE));
-        said.is_some_and(|said| said == name)
-    };
-    Ok(backups.filter(made).collect())
+    Ok(backups.filter(|it| schedule_of(&it.metadata) == Some(name)).collect())
 }
 
 fn store_of(text: &str) -> Option<BackupStore> {

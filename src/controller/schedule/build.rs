@@ -4,35 +4,22 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::core::ObjectMeta;
 
-use super::{SCHEDULE, SCHEDULE_NAME, SCHEDULE_UID, SCHEDULED_AT, TICK};
+use crate::api::marks::{
+    SCHEDULE, SCHEDULE_NAME, SCHEDULE_UID, SCHEDULED_AT, TICK, digest_of_name, schedule_label,
+};
 use crate::api::{Backup, BackupSchedule, LayerType, ScheduledRun};
-use crate::format::Sha256Digest;
 
-/// The longest value of a label, in bytes.
-const MAX_LABEL: usize = 63;
 /// The longest name of a schedule that its Backups' names hold in full: an object's name has at most 253 bytes, and
 /// `-20261122-0200-10` follows.
 const MAX_STEM: usize = 253 - 24;
-/// Hexadecimal digits of a digest that stands for a name that is too long.
-const DIGITS: usize = 32;
-
-fn digest(name: &str) -> String {
-    Sha256Digest::of(name.as_bytes()).to_string()[..DIGITS].to_owned()
-}
-
-/// The value of the label by which the Backups of the schedule `name` are found.
-#[must_use]
-pub fn schedule_label(name: &str) -> String {
-    if name.len() <= MAX_LABEL { name.to_owned() } else { digest(name) }
-}
-
 /// The name of the Backup for a tick. It follows from what it is for: whoever makes it a second time meets the first.
 pub(super) fn backup_name(schedule: &str, tick: Timestamp, attempt: i64) -> String {
     let stem = if schedule.len() <= MAX_STEM {
         schedule.to_owned()
     } else {
-        let most = MAX_STEM - DIGITS - 1;
-        format!("{}-{}", schedule[..most].trim_end_matches(['-', '.']), digest(schedule))
+        let digest = digest_of_name(schedule);
+        let most = MAX_STEM - digest.len() - 1;
+        format!("{}-{digest}", schedule[..most].trim_end_matches(['-', '.']))
     };
     let time = tick.strftime("%Y%m%d-%H%M");
     match attempt {

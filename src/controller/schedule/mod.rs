@@ -30,24 +30,10 @@ use super::make::{MakeError, make_all};
 use super::pods::Owner;
 use super::watched::{Watch, chain, span};
 use super::{CONCURRENCY, Context, MANAGED_BY, events, jobs, resource_of, scoped};
-use crate::api::{Backup, BackupPhase, BackupSchedule};
+use crate::api::{Backup, BackupPhase, BackupSchedule, marks};
 use crate::telemetry::levels::Levels;
 
-pub use build::schedule_label;
 pub use reasons::ScheduleReason;
-
-/// The label of a Backup with the schedule that made it: its name, or the name's digest where that is too long for a
-/// label. It finds; only [`SCHEDULE_UID`] proves.
-pub const SCHEDULE: &str = "vouchsafe.dev/schedule";
-/// The annotation of a Backup with the UID of the schedule that made it. Backups without it are somebody else's.
-pub const SCHEDULE_UID: &str = "vouchsafe.dev/schedule-uid";
-/// The annotation of a Backup with the name of the schedule that made it, in full: what the label is for the eye.
-pub const SCHEDULE_NAME: &str = "vouchsafe.dev/schedule-name";
-/// The annotation of a Backup with the moment at which it was decided to start it (RFC 3339, UTC): a Backup that has
-/// not begun long after it is history, and is not run.
-pub const SCHEDULED_AT: &str = "vouchsafe.dev/scheduled-at";
-/// The annotation of a Backup with the tick of the clock that it is for (RFC 3339, UTC).
-pub const TICK: &str = "vouchsafe.dev/tick";
 
 /// What a reconciliation fails with. All of it is tried again.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +81,7 @@ pub async fn control(
 ) {
     let client = &context.client;
     let schedules: Api<DeserializeGuard<BackupSchedule>> = scoped(client, namespace);
-    let made = watcher::Config::default().labels(SCHEDULE);
+    let made = watcher::Config::default().labels(marks::SCHEDULE);
     let of_prunes = format!("{}={},app.kubernetes.io/component=pruner", MANAGED_BY.0, MANAGED_BY.1);
     let of_prunes = watcher::Config::default().labels(&of_prunes);
     let controller = Controller::new(schedules, watcher::Config::default());
@@ -139,7 +125,7 @@ fn schedule_of(guarded: &DeserializeGuard<Backup>) -> Option<ObjectRef<Deseriali
             | BackupPhase::Verifying,
         ) => backup.metadata.deletion_timestamp.is_some(),
     };
-    let name = backup.annotations().get(SCHEDULE_NAME).or_else(|| backup.labels().get(SCHEDULE))?;
+    let name = marks::schedule_of(&backup.metadata)?;
     tells.then(|| ObjectRef::new(name).within(&backup.namespace().unwrap_or_default()))
 }
 

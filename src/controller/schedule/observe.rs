@@ -5,8 +5,8 @@ use kube::api::ListParams;
 use kube::core::DeserializeGuard;
 use kube::{Api, Client, ResourceExt};
 
-use super::build::schedule_label;
-use super::{SCHEDULE, SCHEDULE_UID, ScheduleError};
+use super::ScheduleError;
+use crate::api::marks::{SCHEDULE, SCHEDULE_UID, schedule_label};
 use crate::api::{
     Backup, BackupPhase, BackupSchedule, BackupSpec, BackupStore, ConditionStatus, DeletionPolicy, Failure,
     ScheduledRunState,
