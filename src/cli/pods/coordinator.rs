@@ -105,8 +105,8 @@ impl Coordinator {
         let watching = publication.watch_for_cancel(move || cancel.send(Interruption::Cancel));
         let word = self.make(&job, &names).await;
         watching.abort();
-        if let LastWord::Sealed { rows, bytes_stored, .. } = &word {
-            publication.completed(*rows, *bytes_stored).await;
+        if let LastWord::Sealed { run, rows, bytes_stored, .. } = &word {
+            publication.completed(*run, *rows, *bytes_stored).await;
         }
         Ok(word)
     }

@@ -9,6 +9,7 @@ mod last_word;
 pub(super) mod prober;
 pub(super) mod pruner;
 mod publication;
+mod published;
 pub(super) mod restorer;
 pub(super) mod verifier;
 pub(super) mod worker;

@@ -1,7 +1,10 @@
 //! What a coordinator or a restorer publishes of its work, and what it reads there: the status of its own resource,
 //! and nothing else of the cluster.
+//!
+//! A pod on a node that was cut off may write when another has long taken its place, under the same field manager.
+//! So every write carries the version of what was seen, and nothing is written over what a later attempt has
+//! published.
 
-use std::fmt::Debug;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,87 +12,39 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use kube::api::{Patch, PatchParams};
-use kube::core::NamespaceResourceScope;
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client, Resource};
-use serde::de::DeserializeOwned;
+use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 use tokio::sync::watch;
 
 use super::super::Failure;
-use crate::api::{self, Backup, Identity, Restore, RunStatus};
+use super::published::Published;
+use crate::api::{self, Backup, Identity, RunStatus};
 use crate::engine::EngineError;
 use crate::engine::progress::{Progress, Report, Stage};
-
-/// A kind whose pods publish how far they are.
-pub(super) trait Published:
-    Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-    + Clone
-    + Debug
-    + DeserializeOwned
-    + Send
-    + Sync
-    + 'static
-{
-    /// The field manager of everything that its pod writes.
-    const MANAGER: &'static str;
-    /// The stage whose advance is the work's progress.
-    const ADVANCES: Stage;
-
-    /// Whether a person asked for its end.
-    fn is_canceled(&self) -> bool;
-
-    /// `run.step` of a stage; `None` for a stage that is part of another.
-    fn step(stage: Stage) -> Option<&'static str>;
-}
-
-impl Published for Backup {
-    const MANAGER: &'static str = "vouchsafe-coordinator";
-    const ADVANCES: Stage = Stage::Export;
-
-    fn is_canceled(&self) -> bool {
-        self.spec.cancel == Some(true)
-    }
-
-    fn step(stage: Stage) -> Option<&'static str> {
-        match stage {
-            Stage::Resolve => Some("Resolving"),
-            Stage::Export => Some("Exporting"),
-            Stage::Count => Some("Counting"),
-            Stage::Write => Some("WritingMetadata"),
-            Stage::Verify => Some("Verifying"),
-            Stage::Seal => Some("Sealing"),
-            Stage::Schema | Stage::Load | Stage::Finish | Stage::Compare => None,
-        }
-    }
-}
-
-impl Published for Restore {
-    const MANAGER: &'static str = "vouchsafe-restorer";
-    const ADVANCES: Stage = Stage::Load;
-
-    fn is_canceled(&self) -> bool {
-        self.spec.cancel == Some(true)
-    }
-
-    fn step(stage: Stage) -> Option<&'static str> {
-        match stage {
-            // The backup is read back before anything is touched.
-            Stage::Resolve | Stage::Verify => Some("Resolving"),
-            Stage::Schema => Some("PreData"),
-            Stage::Load => Some("Data"),
-            Stage::Finish => Some("PostData"),
-            Stage::Compare => Some("Verifying"),
-            Stage::Export | Stage::Count | Stage::Write | Stage::Seal => None,
-        }
-    }
-}
 
 /// The least time between two writes of mere progress.
 const BETWEEN_WRITES: Duration = Duration::from_secs(2);
 
 /// How long a write is tried again, when the API server does not answer.
 const WRITE_PATIENCE: Duration = Duration::from_secs(120);
+
+/// How often a write is tried at once that somebody else came before: the controller writes a few times a minute.
+const TRIES: usize = 5;
+
+/// Why something was not written.
+#[derive(Debug, thiserror::Error)]
+enum WriteError {
+    /// A later attempt has published there.
+    #[error("a later attempt of this run has taken over")]
+    Overtaken,
+    /// The resource is gone; one of the same name is none of ours.
+    #[error("it is not there any more")]
+    Gone,
+    /// The API server did not take it.
+    #[error(transparent)]
+    Refused(#[from] kube::Error),
+}
 
 /// The status of one resource, as its pod writes and watches it.
 #[derive(Debug)]
@@ -112,6 +67,10 @@ impl<K: Published> Publication<K> {
         let client = Client::try_default().await.map_err(|error| {
             Failure::internal(format!("the Kubernetes API can't be reached from this pod: {error}"))
         })?;
+        Ok(Self::with(client, identity, attempt))
+    }
+
+    fn with(client: Client, identity: &Identity, attempt: u32) -> Self {
         let namespace = identity.namespace.clone().unwrap_or_else(|| "default".into());
         let api: Api<K> = Api::namespaced(client, &namespace);
         let (sender, seen) = watch::channel(None);
@@ -130,7 +89,7 @@ impl<K: Published> Publication<K> {
                 }
             }
         });
-        Ok(Self {
+        Self {
             api,
             name: identity.name.clone(),
             uid: identity.uid.clone().unwrap_or_default(),
@@ -140,7 +99,7 @@ impl<K: Published> Publication<K> {
             seen,
             dirty: AtomicBool::new(false),
             ahead: AtomicU64::new(0),
-        })
+        }
     }
 
     /// Changes what is published of the run, and writes it; comes back when the API server has it.
@@ -150,10 +109,15 @@ impl<K: Published> Publication<K> {
             run.attempt = Some(i64::from(self.attempt));
             change(&mut run);
         }
+        self.write_patiently().await
+    }
+
+    async fn write_patiently(&self) -> Result<(), EngineError> {
         let until = tokio::time::Instant::now() + WRITE_PATIENCE;
         loop {
             match self.write().await {
                 Ok(()) => return Ok(()),
+                Err(WriteError::Overtaken) => return Err(self.overtaken()),
                 Err(error) if tokio::time::Instant::now() < until && is_transient(&error) => {
                     tracing::warn!(%error, "the status was not written; it is tried again");
                     tokio::time::sleep(BETWEEN_WRITES).await;
@@ -167,15 +131,40 @@ impl<K: Published> Publication<K> {
         }
     }
 
-    async fn write(&self) -> Result<(), kube::Error> {
+    /// Writes what there is, unless a later attempt has.
+    async fn write(&self) -> Result<(), WriteError> {
         self.dirty.store(false, Ordering::Relaxed);
+        let mut seen = self.seen.borrow().clone();
+        let mut refused = None;
+        for _ in 0..TRIES {
+            let own = match seen.take() {
+                Some(own) => own,
+                None => self.api.get_opt(&self.name).await?.ok_or(WriteError::Gone)?,
+            };
+            if own.meta().uid.as_deref() != Some(&*self.uid) {
+                return Err(WriteError::Gone);
+            }
+            if self.is_overtaken(&own) {
+                return Err(WriteError::Overtaken);
+            }
+            match self.write_over(&own).await {
+                // It has changed since it was seen: the next try looks at what it is now.
+                Err(kube::Error::Api(status)) if status.code == 409 => {
+                    refused = Some(kube::Error::Api(status));
+                }
+                done => return Ok(done?),
+            }
+        }
+        Err(refused.map_or(WriteError::Gone, WriteError::Refused))
+    }
+
+    async fn write_over(&self, own: &K) -> Result<(), kube::Error> {
         let run = self.run.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        // The UID: a Backup of the same name, made after this one was deleted, is none of ours.
         let mut patch = json!({
             "apiVersion": api::API_VERSION,
             "kind": K::kind(&()),
-            "metadata": {"name": self.name, "uid": self.uid},
+            "metadata": {"name": self.name, "uid": self.uid, "resourceVersion": own.resource_version()},
             "status": {"run": run, "progress": progress},
         });
         if progress == api::Progress::default() {
@@ -186,19 +175,43 @@ impl<K: Published> Publication<K> {
         self.api.patch_status(&self.name, &parameters, &Patch::Apply(&patch)).await.map(drop)
     }
 
-    /// Waits until the watched resource answers `question`.
+    /// Whose publication this is, against this attempt's.
+    fn published(&self, own: &K) -> std::cmp::Ordering {
+        own.run().and_then(|run| run.attempt).cmp(&Some(i64::from(self.attempt)))
+    }
+
+    fn is_overtaken(&self, own: &K) -> bool {
+        self.published(own).is_gt()
+    }
+
+    fn overtaken(&self) -> EngineError {
+        let run = self.run.lock().unwrap_or_else(PoisonError::into_inner).number;
+        let run = run.and_then(|number| u32::try_from(number).ok()).unwrap_or_default();
+        EngineError::LostTurn { run, attempt: self.attempt }
+    }
+
+    /// Waits until the watched resource answers `question`; not longer than until a later attempt has published there.
     pub(super) async fn wait_for<T>(
         &self,
         question: impl Fn(&K) -> Option<Result<T, EngineError>>,
     ) -> Result<T, EngineError> {
         let mut seen = self.seen.clone();
         loop {
-            let answer = match &*seen.borrow_and_update() {
-                Some(own) if own.meta().uid.as_deref() == Some(&*self.uid) => question(own),
-                _ => None,
+            let (answer, published) = match &*seen.borrow_and_update() {
+                Some(own) if own.meta().uid.as_deref() == Some(&*self.uid) => {
+                    (question(own), self.published(own))
+                }
+                _ => (None, std::cmp::Ordering::Equal),
             };
             if let Some(answer) = answer {
                 return answer;
+            }
+            if published.is_gt() {
+                return Err(self.overtaken());
+            }
+            if published.is_lt() {
+                // Somebody took away what the controller is to act on: it would be waited for in vain.
+                self.write_patiently().await?;
             }
             if seen.changed().await.is_err() {
                 return Err(EngineError::Task("the watch of the own resource has ended".into()));
@@ -282,11 +295,15 @@ impl<K: Published> Publication<K> {
         self.write_soon();
     }
 
-    /// Shows the numbers of a sealed run, if it was this attempt that sealed it: one that found it sealed must not
-    /// take away what the other has published, which is what the witnesses are about.
-    pub(super) async fn completed(&self, rows: u64, bytes_stored: u64) {
-        if self.run.lock().unwrap_or_else(PoisonError::into_inner).nonce.is_none() {
-            return;
+    /// Shows the numbers of the sealed run, unless this attempt has published nothing: then what is there is of the
+    /// one that sealed it.
+    pub(super) async fn completed(&self, number: u32, rows: u64, bytes_stored: u64) {
+        {
+            let mut run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
+            if run.attempt.is_none() {
+                return;
+            }
+            run.number = Some(i64::from(number));
         }
         {
             let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
@@ -320,9 +337,16 @@ impl<K: Published> Publication<K> {
 }
 
 /// Whether a write may do better later.
-fn is_transient(error: &kube::Error) -> bool {
+fn is_transient(error: &WriteError) -> bool {
     match error {
-        kube::Error::Api(status) => status.code == 429 || status.code >= 500,
-        _ => true,
+        WriteError::Overtaken | WriteError::Gone => false,
+        WriteError::Refused(kube::Error::Api(status)) => {
+            matches!(status.code, 409 | 429) || status.code >= 500
+        }
+        WriteError::Refused(_) => true,
     }
 }
+
+#[cfg(test)]
+#[path = "publication_tests.rs"]
+mod tests;
