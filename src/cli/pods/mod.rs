@@ -3,6 +3,7 @@
 //! other command, and
 //! leaves one last word for the controller.
 
+mod assignment;
 pub(super) mod coordinator;
 mod crew;
 mod last_word;

@@ -1,39 +1,22 @@
 //! `vouchsafe worker`: settles the tickets of one destination.
 
-use std::sync::Arc;
-
 use clap::Args;
 
-use super::super::run::stores;
-use super::super::run::{self, validated_store};
-use super::super::{Failure, OutputFormat, output, progress, signals};
-use super::{Given, last_word};
-use crate::api::{LastWord, ValidatedBackup};
+use super::super::{Failure, OutputFormat, output, progress, run, signals};
+use super::assignment::Assignment;
+use crate::api::LastWord;
 use crate::engine::EngineError;
 use crate::engine::worker::{WorkerOrder, work};
-use crate::format::{PlanId, Sha256Digest};
+use crate::format::Sha256Digest;
 use crate::source::Recovery;
-use crate::store::retry::ErrorCounts;
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Worker {
     #[command(flatten)]
-    given: Given,
-    /// The Backup
-    #[arg(long, value_name = "NAME")]
-    backup: String,
-    /// The destination whose tickets these are
-    #[arg(long, value_name = "NAME")]
-    destination: String,
+    of: Assignment,
     /// A server that may hold their data; may be repeated
     #[arg(long = "endpoint", value_name = "NAME", required = true)]
     endpoints: Vec<String>,
-    /// The run
-    #[arg(long, value_name = "N")]
-    run: u32,
-    /// The plan
-    #[arg(long, value_name = "ID")]
-    plan: PlanId,
     /// SHA-256 of the tickets as stored
     #[arg(long, value_name = "SHA256")]
     tickets: Sha256Digest,
@@ -46,7 +29,7 @@ impl Worker {
             Ok(()) => LastWord::Settled,
             Err((failure, again)) => LastWord::Failed { failure: super::failure(failure), again: *again },
         };
-        last_word::leave(&self.given.last_word, &word)?;
+        self.of.leave(&word)?;
         ended.map_err(|(failure, _)| failure)?;
         output::print("every ticket is settled")
     }
@@ -66,28 +49,19 @@ impl Worker {
 
     async fn order(&self, output: OutputFormat) -> Result<WorkerOrder, Failure> {
         let interrupt = signals::interrupt()?;
-        let objects = self.given.objects()?;
-        let backup: ValidatedBackup =
-            run::file::validated("Backup", objects.of(None).backup(&self.backup)?.clone())?;
-        super::about("worker", &backup.identity, Some(self.run), Some(&self.destination));
+        let assigned = self.of.open("worker", true).await?;
+        let (backup, objects) = (&assigned.backup, &assigned.objects);
         let scope = objects.of(backup.identity.namespace.as_deref());
-        let store = validated_store(scope.store(&backup.spec.store, "spec.storeRef")?)?;
-        let destination = store.destinations.iter().find(|it| it.name == self.destination);
-        let destination =
-            destination.ok_or_else(|| EngineError::DestinationMissing(self.destination.clone()))?;
-        let errors = Arc::new(ErrorCounts::default());
-        let collection = backup.spec.collection.as_deref();
-        let opened =
-            stores::open_one(destination, collection, backup.spec.rate_limit, &scope, &errors).await?;
         let source = &backup.spec.source;
         let named = source.endpoints.iter().filter(|endpoint| self.endpoints.contains(&endpoint.name));
         let endpoints = named.map(|endpoint| run::endpoint(endpoint, &source.database, &scope));
+        let endpoints = endpoints.collect::<Result<_, _>>()?;
         Ok(WorkerOrder {
-            run: self.run,
-            plan: self.plan,
+            run: self.of.run,
+            plan: self.of.plan,
             tickets: self.tickets,
-            store: opened.store,
-            endpoints: endpoints.collect::<Result<_, _>>()?,
+            store: assigned.opened.store.clone(),
+            endpoints,
             parallelism: backup.spec.parallelism.get() as usize,
             interrupt,
             progress: progress::shown(output),
