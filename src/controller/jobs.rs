@@ -104,6 +104,17 @@ pub(super) async fn stop_each(client: &Client, namespace: &str, stops: &[Stop]) 
     Ok(())
 }
 
+/// Whether a Job has ended, as it says itself: a moment later than its pod does.
+pub(super) fn is_over(job: &Job) -> bool {
+    job.status.as_ref().is_some_and(|status| {
+        let over = |type_: &str| {
+            let conditions = status.conditions.iter().flatten();
+            conditions.filter(|it| it.type_ == type_).any(|it| it.status == "True")
+        };
+        over("Complete") || over("Failed")
+    })
+}
+
 fn observed(job: &Job, pods: &[Pod]) -> Option<ObservedJob> {
     let annotations = job.annotations();
     let uid = job.uid()?;
@@ -120,13 +131,7 @@ fn observed(job: &Job, pods: &[Pod]) -> Option<ObservedJob> {
 }
 
 fn state(job: &Job, pod: Option<&Pod>) -> JobState {
-    let over = job.status.as_ref().is_some_and(|status| {
-        let over = |type_: &str| {
-            let conditions = status.conditions.iter().flatten();
-            conditions.filter(|it| it.type_ == type_).any(|it| it.status == "True")
-        };
-        over("Complete") || over("Failed")
-    });
+    let over = is_over(job);
     let Some(pod) = pod else {
         if over || job.metadata.deletion_timestamp.is_some() {
             return JobState::Ended {

@@ -8,6 +8,7 @@ mod conditions;
 pub mod events;
 pub mod jobs;
 pub mod lease;
+mod leftovers;
 pub mod make;
 pub mod pods;
 mod process;
@@ -70,6 +71,7 @@ pub struct Context {
     telemetry: Telemetry,
     recorder: Recorder,
     refusals: refusals::Refusals,
+    leftovers: leftovers::Leftovers,
 }
 
 impl std::fmt::Debug for Context {
@@ -87,7 +89,9 @@ pub async fn run(
 ) {
     let recorder = events::recorder(client.clone());
     let refusals = refusals::Refusals::default();
-    let context = Arc::new(Context { client, settings: settings.clone(), telemetry, recorder, refusals });
+    let leftovers = leftovers::Leftovers::default();
+    let context = Context { client, settings: settings.clone(), telemetry, recorder, refusals, leftovers };
+    let context = Arc::new(context);
     let stop = stop.shared();
     let scopes: Vec<Option<String>> = match &settings.namespaces[..] {
         [] => vec![None],
@@ -125,7 +129,10 @@ async fn of_scope(
     };
     let running = controller
         .with_config(Config::default().concurrency(CONCURRENCY))
-        .owns(scoped::<Job>(client, namespace), of_runs.clone())
+        .watches(scoped::<Job>(client, namespace), of_runs.clone(), {
+            let context = context.clone();
+            move |job: Job| context.leftovers.note(&job)
+        })
         .watches(scoped::<Pod>(client, namespace), of_runs, |pod: Pod| resource_of(&pod, "Backup"))
         .graceful_shutdown_on(stop.clone())
         .run(reconcile, backup::after_error, Arc::new(scope))

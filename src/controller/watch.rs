@@ -58,7 +58,10 @@ pub(super) async fn watch<K: Kept>(
     let shared = Arc::new(Shared { context: context.clone(), failures });
     let running = controller
         .with_config(Config::default().concurrency(CONCURRENCY))
-        .owns(scoped::<Job>(client, namespace), of_runs.clone())
+        .watches(scoped::<Job>(client, namespace), of_runs.clone(), {
+            let context = context.clone();
+            move |job: Job| context.leftovers.note(&job)
+        })
         .watches(scoped::<Pod>(client, namespace), of_runs, {
             let kind = kind.clone();
             move |pod: Pod| resource_of(&pod, &kind)

@@ -23,7 +23,7 @@ use super::backoff::Backoff;
 use super::jobs;
 use super::make::{MakeError, make_all};
 use super::pods::Owner;
-use super::{Context, watched};
+use super::{Context, leftovers, watched};
 use crate::api::Backup;
 
 pub(super) use history::is_history;
@@ -55,11 +55,15 @@ pub(super) struct Scope {
 
 /// Brings one Backup a step further.
 pub(super) async fn reconcile(backup: &Backup, scope: &Scope) -> Result<Action, BackupError> {
-    if backup.metadata.deletion_timestamp.is_some() || decide::is_over(backup) {
+    let is_over = decide::is_over(backup);
+    if backup.metadata.deletion_timestamp.is_some() || is_over {
         scope.context.refusals.forget(&key(backup));
+        if is_over {
+            leftovers::end(&scope.context, backup).await.map_err(BackupError::Stop)?;
+        }
         return Ok(Action::await_change());
     }
-    let Context { client, settings, telemetry, recorder, refusals } = &*scope.context;
+    let Context { client, settings, telemetry, recorder, refusals, leftovers: _ } = &*scope.context;
     let uid = key(backup);
     let all = scope.backups.state();
     let ahead = match queue::has_begun(backup) {

@@ -13,6 +13,10 @@ use crate::controller::attempts::Start;
 /// How long a pod stays on a node that does not answer, in seconds: its replacement starts after it.
 const UNREACHABLE_SECONDS: i64 = 30;
 
+/// How long a Job and its pod are kept after their end, for their logs: a night that went wrong before a weekend is
+/// looked at on Monday. What they have said is in the resource's status by then, and stays there.
+const KEPT_SECONDS: i64 = 3 * 24 * 3600;
+
 /// The user of the image.
 const USER: i64 = 65_532;
 
@@ -104,6 +108,7 @@ pub(in super::super) fn job(of: JobOf<'_>) -> Job {
         "metadata": owner.metadata(&name, annotations),
         "spec": {
             "backoffLimit": 0,
+            "ttlSecondsAfterFinished": KEPT_SECONDS,
             "template": {"metadata": {"labels": pod_labels, "annotations": pod_annotations}, "spec": pod},
         },
     }))
@@ -146,7 +151,9 @@ mod tests {
         });
         let owners = job.metadata.owner_references.clone().unwrap();
         assert_eq!((owners.len(), &*owners[0].uid, owners[0].controller), (1, "u-1", Some(true)));
-        let template = job.spec.unwrap().template;
+        let spec = job.spec.unwrap();
+        assert_eq!(spec.ttl_seconds_after_finished, Some(259_200), "its logs are there after a weekend");
+        let template = spec.template;
         let metadata = template.metadata.unwrap();
         let (labels, annotations) = (metadata.labels.unwrap(), metadata.annotations.unwrap());
         assert_eq!((&*labels[UID], &*labels["team"]), ("u-1", "shop"));

@@ -16,6 +16,7 @@ use kube::runtime::controller::Action;
 
 use super::Context;
 use super::jobs;
+use super::leftovers;
 use super::make::{MakeError, make_all};
 use super::pods::Owner;
 use super::watch::Kept;
@@ -53,8 +54,12 @@ impl Kept for Restore {
 /// Brings one Restore a step further.
 async fn reconcile(restore: &Restore, context: &Arc<Context>) -> Result<Action, RestoreError> {
     let uid = restore.uid().unwrap_or_default();
-    if restore.metadata.deletion_timestamp.is_some() || decide::is_over(restore) {
+    let is_over = decide::is_over(restore);
+    if restore.metadata.deletion_timestamp.is_some() || is_over {
         context.refusals.forget(&uid);
+        if is_over {
+            leftovers::end(context, restore).await.map_err(RestoreError::Delete)?;
+        }
         return Ok(Action::await_change());
     }
     // Needs the client.
