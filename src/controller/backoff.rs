@@ -4,6 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use kube::ResourceExt;
+use kube::runtime::controller::Action;
+
 /// After the first error of an object.
 const FIRST: Duration = Duration::from_secs(1);
 /// The longest: an object that fails for good costs one try in so long.
@@ -17,7 +20,7 @@ pub(super) struct Backoff(Mutex<HashMap<String, u32>>);
 
 impl Backoff {
     /// One more failure of `key`: how long to wait.
-    pub(super) fn next(&self, key: &str) -> Duration {
+    fn next(&self, key: &str) -> Duration {
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if failures.len() >= MOST {
             failures.clear();
@@ -28,8 +31,18 @@ impl Backoff {
         wait
     }
 
+    /// What follows an error with `object`: the same again, later each time.
+    pub(super) fn again(&self, object: &impl ResourceExt) -> Action {
+        Action::requeue(self.next(&object.uid().unwrap_or_default()))
+    }
+
+    /// `object` went well.
+    pub(super) fn went_well(&self, object: &impl ResourceExt) {
+        self.forget(&object.uid().unwrap_or_default());
+    }
+
     /// `key` went well.
-    pub(super) fn forget(&self, key: &str) {
+    fn forget(&self, key: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 }

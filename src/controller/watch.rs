@@ -91,11 +91,7 @@ struct Shared {
 /// The same again, later each time.
 #[allow(clippy::needless_pass_by_value, reason = "kube-runtime's signature")]
 fn after_error<K: Kept>(guarded: Arc<DeserializeGuard<K>>, _error: &K::Error, shared: Arc<Shared>) -> Action {
-    Action::requeue(shared.failures.next(&key(&guarded)))
-}
-
-fn key<K: Kept>(guarded: &DeserializeGuard<K>) -> String {
-    guarded.0.as_ref().ok().and_then(|object| object.meta().uid.clone()).unwrap_or_default()
+    shared.failures.again(&*guarded)
 }
 
 async fn step<K: Kept>(guarded: Arc<DeserializeGuard<K>>, shared: Arc<Shared>) -> Result<Action, K::Error> {
@@ -105,7 +101,7 @@ async fn step<K: Kept>(guarded: Arc<DeserializeGuard<K>>, shared: Arc<Shared>) -
             let done = object.step(&shared.context).instrument(span(object)).await;
             counted.ended(done.is_ok());
             if done.is_ok() {
-                shared.failures.forget(&key(&guarded));
+                shared.failures.went_well(&*guarded);
             }
             done
         }

@@ -97,7 +97,7 @@ pub(super) async fn reconcile(backup: &Backup, scope: &Scope) -> Result<Action, 
     }
     let made = make_all(client, &Owner::of(&written), built).await;
     let again = refusals.remember(&uid, made)?;
-    scope.failures.forget(&uid);
+    scope.failures.went_well(backup);
     let again = [plan.again_after, again].into_iter().flatten().min();
     Ok(again.map_or_else(Action::await_change, Action::requeue))
 }
@@ -118,6 +118,5 @@ pub(super) fn after_error(
     _error: &BackupError,
     scope: Arc<Scope>,
 ) -> Action {
-    let key = backup.0.as_ref().map(key).unwrap_or_default();
-    Action::requeue(scope.failures.next(&key))
+    scope.failures.again(&*backup)
 }

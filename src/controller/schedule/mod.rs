@@ -13,7 +13,6 @@ mod reasons;
 mod status;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::StreamExt;
 use jiff::Timestamp;
@@ -26,6 +25,7 @@ use kube::runtime::watcher;
 use kube::{Api, ResourceExt};
 use tracing::Instrument;
 
+use super::backoff::Backoff;
 use super::make::{MakeError, make_all};
 use super::pods::Owner;
 use super::watched::{Watch, chain, span};
@@ -70,8 +70,11 @@ pub enum ScheduleError {
     Status(#[source] kube::Error),
 }
 
-/// Waits between two tries after an error.
-const AFTER_ERROR: Duration = Duration::from_secs(5);
+/// What reconciling schedules of one scope shares.
+struct Scope {
+    context: Arc<Context>,
+    failures: Backoff,
+}
 
 /// The BackupSchedules of one namespace, or of all, until `stop` ends.
 pub async fn control(
@@ -87,13 +90,14 @@ pub async fn control(
     let controller = Controller::new(schedules, watcher::Config::default());
     let watch = Watch::begin(&context.telemetry, "BackupSchedule", namespace);
     let store = controller.store();
+    let scope = Arc::new(Scope { context: context.clone(), failures: Backoff::default() });
     let running = controller
         .with_config(Config::default().concurrency(CONCURRENCY))
         .watches(scoped::<DeserializeGuard<Backup>>(client, namespace), made, |guarded| schedule_of(&guarded))
         // Of Jobs nothing is heard: one without a pod is looked at every minute.
         .watches(scoped::<Pod>(client, namespace), of_prunes, |pod: Pod| resource_of(&pod, "BackupSchedule"))
         .graceful_shutdown_on(stop.clone())
-        .run(guarded, after_error, context.clone())
+        .run(guarded, after_error, scope)
         .for_each(|done| {
             match done {
                 Ok((object, _)) => tracing::debug!(schedule = %object, "reconciled"),
@@ -131,13 +135,16 @@ fn schedule_of(guarded: &DeserializeGuard<Backup>) -> Option<ObjectRef<Deseriali
 
 async fn guarded(
     guarded: Arc<DeserializeGuard<BackupSchedule>>,
-    context: Arc<Context>,
+    scope: Arc<Scope>,
 ) -> Result<Action, ScheduleError> {
     match &guarded.0 {
         Ok(schedule) => {
-            let counted = context.telemetry.metrics.reconciling("BackupSchedule");
-            let done = reconcile(schedule, &context).instrument(span(schedule)).await;
+            let counted = scope.context.telemetry.metrics.reconciling("BackupSchedule");
+            let done = reconcile(schedule, &scope.context).instrument(span(schedule)).await;
             counted.ended(done.is_ok());
+            if done.is_ok() {
+                scope.failures.went_well(&*guarded);
+            }
             done
         }
         Err(error) => {
@@ -182,12 +189,55 @@ async fn reconcile(schedule: &BackupSchedule, context: &Arc<Context>) -> Result<
     Ok(context.refusals.remember(&owner.uid, made)?.map_or(again, Action::requeue))
 }
 
-/// What follows an error.
+/// What follows an error: the same again, later each time.
 #[allow(clippy::needless_pass_by_value, reason = "kube-runtime's signature")]
 fn after_error(
-    _schedule: Arc<DeserializeGuard<BackupSchedule>>,
+    schedule: Arc<DeserializeGuard<BackupSchedule>>,
     _error: &ScheduleError,
-    _context: Arc<Context>,
+    scope: Arc<Scope>,
 ) -> Action {
-    Action::requeue(AFTER_ERROR)
+    scope.failures.again(&*schedule)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use kube::Client;
+
+    use super::*;
+    use crate::controller::{Settings, Telemetry, leftovers, refusals};
+
+    #[tokio::test]
+    async fn a_schedule_that_fails_is_tried_again_less_and_less_often() {
+        // Nobody answers there, and nobody is asked.
+        let nowhere = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+        let client = Client::try_from(nowhere).unwrap();
+        let context = Context {
+            recorder: events::recorder(client.clone()),
+            client,
+            settings: Settings { image: "vouchsafe".into(), namespaces: Vec::new() },
+            telemetry: Telemetry::new(Default::default()),
+            refusals: refusals::Refusals::default(),
+            leftovers: leftovers::Leftovers::default(),
+        };
+        let scope = Arc::new(Scope { context: Arc::new(context), failures: Backoff::default() });
+        let of = |uid: &str| {
+            let schedule = serde_json::from_value(serde_json::json!({
+                "apiVersion": "vouchsafe.dev/v1alpha1", "kind": "BackupSchedule",
+                "metadata": {"name": uid, "namespace": "shop", "uid": uid},
+                "spec": {"schedule": "0 * * * *", "template": {"spec": {"storeRef": {"name": "orders"},
+                    "collection": "shop", "source": {"postgres": {"database": "shop", "endpoints": []}}}}},
+            }));
+            Arc::new(DeserializeGuard(Ok::<BackupSchedule, _>(schedule.unwrap())))
+        };
+        let error = ScheduleError::Status(kube::Error::LinesCodecMaxLineLengthExceeded);
+        for seconds in [1, 2, 4, 8] {
+            let again = after_error(of("u-1"), &error, scope.clone());
+            assert_eq!(again, Action::requeue(Duration::from_secs(seconds)));
+        }
+        assert_eq!(after_error(of("u-2"), &error, scope.clone()), Action::requeue(Duration::from_secs(1)));
+        scope.failures.went_well(&*of("u-1"));
+        assert_eq!(after_error(of("u-1"), &error, scope), Action::requeue(Duration::from_secs(1)));
+    }
 }
