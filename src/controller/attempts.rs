@@ -1,5 +1,6 @@
 //! The attempts of a run's processes: which Job is to be made next, and what the newest ones said. Pure.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use jiff::Timestamp;
 
 use super::jobs::{JobState, ObservedJob};
 use super::process::Process;
-use super::reasons::ControllerReason as Reason;
+use super::reasons::{ControllerReason as Reason, cut};
 use crate::api::{Failure, LastWord, ProcessState, ProcessStatus};
 
 /// Attempts of a worker, verifier or prober for one order. Its receipts, or the bucket, are its checkpoint, so an
@@ -18,6 +19,16 @@ pub const ATTEMPTS: u32 = 6;
 pub const FIRST_PAUSE: Duration = Duration::from_secs(2);
 /// The longest pause between two attempts.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// The longest pause before it is looked again whether somebody is still in the way of whom nothing is known here: a
+/// command line, or another cluster. Each look costs a pod.
+pub const LONGEST_HELD: Duration = Duration::from_secs(600);
+
+/// A process that does not run after this time, and does not say why, is looked at again.
+pub const NOT_STARTED: Duration = Duration::from_secs(15);
+
+/// Between two looks at a resource that waits for another one: the end of the other does not wake it.
+pub const BETWEEN_LOOKS: Duration = Duration::from_secs(10);
 
 /// One Job to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +77,10 @@ pub struct Attempts<'a> {
     pub again_after: Option<Duration>,
     /// Whether nothing is to be started for now.
     pub held: bool,
+    /// Who may be in the way and is known here: UIDs of resources that are at work, with how they are called.
+    pub at_work: BTreeMap<String, String>,
+    /// Whether a person asked for its end: then nobody else's is waited for.
+    pub canceled: bool,
 }
 
 /// One Job to take away.
@@ -113,6 +128,8 @@ impl<'a> Attempts<'a> {
             hindrance: None,
             again_after: None,
             held: false,
+            at_work: BTreeMap::new(),
+            canceled: false,
         }
     }
 
@@ -172,45 +189,78 @@ impl<'a> Attempts<'a> {
                 (ProcessState::Running, node.clone(), None)
             }
             JobState::Ended { node, word, how, at, .. } => {
-                let silent = || {
-                    Finality::Again(Reason::ProcessFailed.failure(
-                        format!("{name}, attempt {}, left no word: {how}", job.attempt),
-                        "kubectl logs and kubectl describe pod say more",
-                    ))
-                };
-                let (failure, is_last, held) = match word.as_ref().map_or_else(silent, finality) {
-                    Finality::Final => {
-                        let state = (ProcessState::Done, node.clone(), None);
-                        self.note(&name, order, (&job.name, job.attempt), state);
-                        // A word is all that is final.
-                        return word.clone().map_or(Followed::Goes, Followed::Said);
-                    }
-                    Finality::Again(failure) => (failure, job.attempt >= attempts, false),
-                    Finality::NotYet(failure) => (failure, false, true),
-                    Finality::Hopeless(failure) => (failure, true, false),
-                };
-                if is_last {
-                    let state = (ProcessState::Failed, node.clone(), Some(failure.clone()));
-                    self.note(&name, order, (&job.name, job.attempt), state);
-                    return Followed::GivenUp(failure);
+                let word = word.as_ref().map_or_else(
+                    || {
+                        Finality::Again(Reason::ProcessFailed.failure(
+                            format!("{name}, attempt {}, left no word: {how}", job.attempt),
+                            "kubectl logs and kubectl describe pod say more",
+                        ))
+                    },
+                    finality,
+                );
+                let (followed, ended) = self.after(&process, order, attempts, job, (word, *at));
+                if let Some((state, failure)) = ended {
+                    self.note(&name, order, (&job.name, job.attempt), (state, node.clone(), failure));
                 }
-                let pause = FIRST_PAUSE.saturating_mul(1 << job.attempt.min(10)).min(LONGEST_PAUSE);
-                let due = at.map_or(self.now, |at| at + pause);
-                if due <= self.now {
-                    self.begin(process, order, job.attempt + 1);
-                    return Followed::Goes;
-                }
-                let left = Duration::try_from(due.duration_since(self.now)).unwrap_or(pause);
-                self.look_again(left);
-                self.waits.push(format!("before attempt {} of {name}: {}", job.attempt + 1, failure.message));
-                if held {
-                    self.hindrance.get_or_insert_with(|| failure.clone());
-                }
-                (ProcessState::Waiting, node.clone(), Some(failure))
+                return followed;
             }
         };
         self.note(&name, order, (&job.name, job.attempt), (state, node, failure));
         Followed::Goes
+    }
+
+    /// What follows when `job`, the newest attempt, has ended, and what is noted of it; `None` if another was begun,
+    /// which is noted already.
+    fn after(
+        &mut self,
+        process: &Process,
+        order: &str,
+        attempts: u32,
+        job: &ObservedJob,
+        (word, at): (Finality, Option<Timestamp>),
+    ) -> (Followed, Option<(ProcessState, Option<Failure>)>) {
+        let given_up = |failure: Failure| {
+            (Followed::GivenUp(failure.clone()), Some((ProcessState::Failed, Some(failure))))
+        };
+        let waits = |failure: Failure| (Followed::Goes, Some((ProcessState::Waiting, Some(failure))));
+        let next = job.attempt + 1;
+        let (mut failure, longest, held) = match word {
+            Finality::Final(word) => return (Followed::Said(word), Some((ProcessState::Done, None))),
+            Finality::Again(failure) if job.attempt >= attempts => return given_up(failure),
+            Finality::Hopeless(failure) => return given_up(failure),
+            Finality::Again(failure) => (failure, LONGEST_PAUSE, false),
+            Finality::NotYet(failure) => (failure, LONGEST_PAUSE, true),
+            // An earlier attempt of its own still shows signs of life: not for long.
+            Finality::Held { owner, failure } if self.canceled || owner == self.uid => {
+                (failure, LONGEST_PAUSE, true)
+            }
+            Finality::Held { owner, failure } => match self.at_work.get(&owner) {
+                None => (failure, LONGEST_HELD, true),
+                // No pod need ask whether it has ended: that is seen here.
+                Some(other) => {
+                    let failure = until_its_end(failure, other);
+                    self.look_again(BETWEEN_LOOKS);
+                    self.waits.push(format!("before attempt {next} of {process}: {}", failure.message));
+                    self.hindrance.get_or_insert_with(|| failure.clone());
+                    return waits(failure);
+                }
+            },
+        };
+        let pause = FIRST_PAUSE.saturating_mul(1 << job.attempt.min(10)).min(longest);
+        let due = at.map_or(self.now, |at| at + pause);
+        if due <= self.now {
+            self.begin(process.clone(), order, next);
+            return (Followed::Goes, None);
+        }
+        self.look_again(Duration::try_from(due.duration_since(self.now)).unwrap_or(pause));
+        if longest == LONGEST_HELD {
+            failure.message = cut(format!("{}; it is tried again at {due:.0}", failure.message));
+        }
+        self.waits.push(format!("before attempt {next} of {process}: {}", failure.message));
+        if held {
+            self.hindrance.get_or_insert_with(|| failure.clone());
+        }
+        waits(failure)
     }
 
     /// Takes every pod away that is left, for as long as the resource is suspended; says which Jobs go.
@@ -270,19 +320,27 @@ impl<'a> Attempts<'a> {
 /// Whether its process has left a word that no other attempt would change.
 fn has_said(job: &ObservedJob) -> bool {
     let JobState::Ended { word: Some(word), .. } = &job.state else { return false };
-    matches!(finality(word), Finality::Final)
+    matches!(finality(word), Finality::Final(_))
 }
 
 /// What a last word says about further attempts.
 enum Finality {
     /// Another attempt would say no more.
-    Final,
+    Final(LastWord),
     /// Another attempt may do better; not for ever.
     Again(Failure),
     /// Another attempt does better once something is there, or out of the way; as long as it takes.
     NotYet(Failure),
+    /// Another attempt does better once the run of this owner is decided.
+    Held { owner: String, failure: Failure },
     /// Another attempt would fail alike.
     Hopeless(Failure),
+}
+
+/// What is said while the end of `other` is waited for.
+fn until_its_end(failure: Failure, other: &str) -> Failure {
+    let hint = format!("it goes on when {other} has ended: look at that one, or cancel it");
+    Failure { message: cut(format!("{}; it waits for {other} to end", failure.message)), hint, ..failure }
 }
 
 fn finality(word: &LastWord) -> Finality {
@@ -294,11 +352,14 @@ fn finality(word: &LastWord) -> Finality {
         | LastWord::Restored { .. }
         | LastWord::Canceled { .. }
         | LastWord::Pruned { .. }
-        | LastWord::Probed { .. } => Finality::Final,
+        | LastWord::Probed { .. } => Finality::Final(word.clone()),
         LastWord::LeftOpen { failure } | LastWord::Failed { failure, again: true } => {
             Finality::Again(failure.clone())
         }
-        LastWord::NotYet { failure } | LastWord::Held { failure, .. } => Finality::NotYet(failure.clone()),
+        LastWord::NotYet { failure } => Finality::NotYet(failure.clone()),
+        LastWord::Held { owner, failure, run: _, alive: _ } => {
+            Finality::Held { owner: owner.clone(), failure: failure.clone() }
+        }
         LastWord::Failed { failure, again: false } => Finality::Hopeless(failure.clone()),
     }
 }

@@ -93,6 +93,8 @@ pub fn decide(backup: &Backup, observed: &Observed, image: &str, now: Timestamp)
         return draft.stalls(lost);
     }
     draft.attempts.held = draft.is_suspended();
+    draft.attempts.at_work = observed.at_work.clone();
+    draft.attempts.canceled = backup.spec.cancel == Some(true);
     let mut draft = match draft.coordinator(observed) {
         ControlFlow::Continue(draft) => draft,
         ControlFlow::Break(ended) => return ended,
@@ -127,7 +129,7 @@ fn orphan(observed: &Observed) -> Option<String> {
         return None;
     };
     let is_uid = owner.len() == 36 && owner.bytes().all(|it| it == b'-' || it.is_ascii_hexdigit());
-    (is_uid && !observed.at_work.contains(owner)).then(|| owner.clone())
+    (is_uid && !observed.at_work.contains_key(owner)).then(|| owner.clone())
 }
 
 enum Unready {

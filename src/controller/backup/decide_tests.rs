@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use serde_json::json;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::super::build::objects;
 use super::super::observe::Observed;
@@ -75,7 +75,7 @@ impl World {
             frozen: None,
             jobs: Vec::new(),
             ahead: 0,
-            at_work: BTreeSet::new(),
+            at_work: BTreeMap::new(),
             refused: None,
         };
         Self { backup: backup(extra), observed, seconds: 0 }

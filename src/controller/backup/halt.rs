@@ -1,17 +1,13 @@
 //! Backups that do not go on: queued, suspended, canceled, or history. Pure.
 
 use std::ops::ControlFlow;
-use std::time::Duration;
 
 use super::super::observe::Observed;
 use super::{Draft, Given, Plan};
 use crate::api::{BackupPhase, Failure};
-use crate::controller::attempts::LONGEST_PAUSE;
+use crate::controller::attempts::{BETWEEN_LOOKS, LONGEST_PAUSE};
 use crate::controller::jobs::JobState;
 use crate::controller::reasons::ControllerReason as Reason;
-
-/// Between two looks of a Backup that waits for its turn: the end of another one does not wake it.
-const BETWEEN_LOOKS: Duration = Duration::from_secs(10);
 
 impl Draft<'_> {
     pub(super) fn has_begun(&self) -> bool {

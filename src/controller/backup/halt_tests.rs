@@ -164,27 +164,106 @@ fn a_run_keeps_its_image() {
     assert_eq!(later.status.resolved.unwrap().image.as_deref(), Some("vouchsafe:1"));
 }
 
-/// A run that was left open by a Backup that is gone is voided by the next one; while it is there, it is waited for.
+/// The UID of another Backup.
+const OWNER: &str = "036e323a-fa2c-4562-989b-d028d0942073";
+
+/// A Backup whose coordinator found a run of `owner` in its way, with other Backups at work.
+fn held_by(owner: &str, alive: bool, at_work: &[&str]) -> World {
+    let mut world = World::new(&json!({}));
+    world.observed.at_work = at_work.iter().map(|it| ((*it).to_owned(), "Backup other".to_owned())).collect();
+    world.step();
+    let failure = failure("RunHeldByAnother");
+    world.ends("coordinator", Some(LastWord::Held { run: 1, owner: owner.into(), alive, failure }));
+    world.step();
+    assert_eq!((world.phase(), world.reason()), (BackupPhase::Pending, "RunHeldByAnother".into()));
+    world
+}
+
+fn said(world: &World) -> String {
+    world.backup.status.as_ref().unwrap().failure.clone().unwrap().message
+}
+
+/// A run that was left open by a Backup that is gone is voided by the next one.
 #[test]
 fn a_run_in_the_way_is_voided_only_if_its_owner_is_gone() {
-    let owner = "036e323a-fa2c-4562-989b-d028d0942073";
-    let held = |owner: &str, alive: bool| {
-        Some(LastWord::Held { run: 1, owner: owner.into(), alive, failure: failure("RunHeldByAnother") })
-    };
-    let orphan = |owner_of_run: &str, alive: bool, there: &[&str]| {
-        let mut world = World::new(&json!({}));
-        world.observed.at_work = there.iter().map(|it| (*it).to_owned()).collect();
-        world.step();
-        world.ends("coordinator", held(owner_of_run, alive));
-        world.step();
-        assert_eq!((world.phase(), world.reason()), (BackupPhase::Pending, "RunHeldByAnother".into()));
+    let orphan = |owner: &str, alive: bool| {
+        let mut world = held_by(owner, alive, &[]);
+        assert!(said(&world).contains("it is tried again at "), "{}", said(&world));
         world.seconds += 61;
         let plan = world.step();
         assert_eq!(plan.start.len(), 1, "it is tried again, whoever is in the way");
         plan.orphan
     };
-    assert_eq!(orphan(owner, false, &[]).as_deref(), Some(owner));
-    assert_eq!(orphan(owner, false, &[owner]), None);
-    assert_eq!(orphan(owner, true, &[]), None);
-    assert_eq!(orphan(&"a".repeat(64), false, &[]), None);
+    assert_eq!(orphan(OWNER, false).as_deref(), Some(OWNER));
+    assert_eq!(orphan(OWNER, true), None);
+    assert_eq!(orphan(&"a".repeat(64), false), None);
+}
+
+/// A pod a minute that asks whether the other has ended would be for nothing: that is seen here.
+#[test]
+fn the_end_of_a_backup_in_the_way_is_waited_for_without_a_pod() {
+    let mut world = held_by(OWNER, true, &[OWNER]);
+    assert!(said(&world).contains("waits for Backup other to end"), "{}", said(&world));
+    for _ in 0..100 {
+        world.seconds += 600;
+        let plan = world.step();
+        assert!(plan.start.is_empty() && plan.again_after.is_some_and(|it| it.as_secs() <= 10), "{plan}");
+    }
+    world.observed.at_work.clear();
+    let plan = world.step();
+    assert_eq!((plan.start.len(), plan.orphan), (1, None), "it was seen alive, and may have sealed");
+    world.runs("coordinator");
+    world.step();
+    assert_eq!(world.reason(), "");
+
+    // A coordinator has to see that it is canceled, and to void what an earlier one may have claimed.
+    let mut canceled = held_by(OWNER, true, &[OWNER]);
+    canceled.runs("coordinator");
+    let held =
+        LastWord::Held { run: 1, owner: OWNER.into(), alive: true, failure: failure("RunHeldByAnother") };
+    canceled.step();
+    canceled.ends("coordinator", Some(held));
+    canceled.backup.spec.cancel = Some(true);
+    canceled.seconds += 61;
+    assert_eq!(canceled.step().start.len(), 1);
+
+    // It never goes on of itself if what it waits for never ends.
+    let mut late = World::new(&json!({"deadline": "1h"}));
+    late.observed.at_work = [(OWNER.to_owned(), "Backup other".to_owned())].into();
+    late.step();
+    let failure = failure("RunHeldByAnother");
+    late.ends("coordinator", Some(LastWord::Held { run: 1, owner: OWNER.into(), alive: false, failure }));
+    late.step();
+    late.seconds = 3600 + 301;
+    late.step();
+    assert_eq!(late.phase(), BackupPhase::Failed);
+    assert!(said(&late).contains("waits for Backup other to end"), "{}", said(&late));
+}
+
+/// Of a run of which nobody here knows whose it is, it is asked less and less often.
+#[test]
+fn a_run_of_somebody_unknown_is_looked_at_less_and_less_often() {
+    let mut world = held_by(&"a".repeat(64), true, &[OWNER]);
+    let mut pauses = Vec::new();
+    for _ in 0..12 {
+        let pause = world.step().again_after.expect("a pause").as_secs();
+        pauses.push(pause);
+        world.seconds += i64::try_from(pause).unwrap();
+        assert_eq!(world.step().start.len(), 1);
+        let failure = failure("RunHeldByAnother");
+        let word = LastWord::Held { run: 1, owner: "a".repeat(64), alive: true, failure };
+        world.ends("coordinator", Some(word));
+    }
+    assert_eq!(pauses, [4, 8, 16, 32, 64, 128, 256, 512, 600, 600, 600, 600]);
+
+    // An earlier attempt of its own is dead soon.
+    let mut own = held_by("u-1", true, &["u-1"]);
+    for _ in 0..12 {
+        let pause = own.step().again_after.expect("a pause").as_secs();
+        assert!(pause <= 60, "{pause}");
+        own.seconds += i64::try_from(pause).unwrap();
+        assert_eq!(own.step().start.len(), 1);
+        let failure = failure("CollectionBusy");
+        own.ends("coordinator", Some(LastWord::Held { run: 1, owner: "u-1".into(), alive: true, failure }));
+    }
 }

@@ -70,8 +70,7 @@ pub(super) async fn reconcile(backup: &Backup, scope: &Scope) -> Result<Action, 
         true => 0,
         false => queue::ahead(backup, all.iter().filter_map(|it| it.0.as_ref().ok())),
     };
-    let others = all.iter().filter_map(|it| it.0.as_ref().ok()).filter(|it| !decide::is_over(it));
-    let at_work = others.filter_map(|it| it.metadata.uid.clone()).collect();
+    let at_work = queue::at_work(backup, all.iter().filter_map(|it| it.0.as_ref().ok()));
     // Needs the client.
     let mut observed = observe::observe(client, backup).await?;
     observed.ahead = ahead;

@@ -1,6 +1,6 @@
 //! What there is in the cluster of one Backup. Needs the client.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client, ResourceExt};
@@ -21,8 +21,8 @@ pub struct Observed {
     pub jobs: Vec<ObservedJob>,
     /// Backups of its store that are at work, or were there first.
     pub ahead: usize,
-    /// UIDs of all Backups that are not over.
-    pub at_work: BTreeSet<String>,
+    /// UIDs of all Backups that are not over, with how they are called here.
+    pub at_work: BTreeMap<String, String>,
     /// What the API server refused to make the last time.
     pub refused: Option<Failure>,
 }
@@ -37,5 +37,5 @@ pub(super) async fn observe(client: &Client, backup: &Backup) -> Result<Observed
     let frozen = config_maps.get_opt(&objects_name(&uid)).await.map_err(BackupError::Observe)?;
     let frozen = frozen.filter(|it| is_owned(it, &uid)).and_then(|it| it.data?.remove(OBJECTS_KEY));
     let jobs = jobs::of_resource(client, &namespace, &uid).await.map_err(BackupError::Observe)?;
-    Ok(Observed { store, frozen, jobs, ahead: 0, at_work: BTreeSet::new(), refused: None })
+    Ok(Observed { store, frozen, jobs, ahead: 0, at_work: BTreeMap::new(), refused: None })
 }

@@ -1,5 +1,7 @@
 //! How many Backups of a store may be at work, and whose turn it is. Pure.
 
+use std::collections::BTreeMap;
+
 use crate::api::Backup;
 
 use super::decide::is_over;
@@ -17,6 +19,26 @@ pub(super) fn ahead<'a>(backup: &Backup, all: impl Iterator<Item = &'a Backup>) 
             && (has_begun(other) || (place(other) < own && waits(other)))
     })
     .count()
+}
+
+/// UIDs of the other Backups that are not over, with how they are called seen from this one. Those that are history
+/// never go on with a run of theirs.
+pub(super) fn at_work<'a>(
+    backup: &Backup,
+    all: impl Iterator<Item = &'a Backup>,
+) -> BTreeMap<String, String> {
+    let others = all.filter(|it| it.metadata.uid != backup.metadata.uid);
+    let others = others.filter(|it| !is_over(it) && !super::history::is_history(it));
+    let called = |other: &Backup| {
+        let name = other.metadata.name.as_deref().unwrap_or_default();
+        match other.metadata.namespace.as_deref() {
+            Some(namespace) if other.metadata.namespace != backup.metadata.namespace => {
+                format!("Backup {namespace}/{name}")
+            }
+            _ => format!("Backup {name}"),
+        }
+    };
+    others.filter_map(|it| Some((it.metadata.uid.clone()?, called(it)))).collect()
 }
 
 /// Whether its run was begun: it keeps its turn until it is over.
