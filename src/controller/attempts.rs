@@ -178,9 +178,11 @@ impl<'a> Attempts<'a> {
         let (state, node, failure) = match &job.state {
             JobState::Waiting(failure) => {
                 if let Some(failure) = failure {
-                    self.waits.push(format!("for {name}: {}", failure.message));
+                    self.waits.push(format!("for {name}: {}: {}", failure.reason, failure.message));
                     self.hindrance.get_or_insert_with(|| failure.clone());
                 }
+                // That a pod is refused wakes nobody.
+                self.look_again(if failure.is_some() { LONGEST_PAUSE } else { NOT_STARTED });
                 (ProcessState::Waiting, None, failure.clone())
             }
             JobState::Running { node } => {

@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
+use k8s_openapi::api::events::v1::Event;
 use kube::api::{DeleteParams, ListParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
 
@@ -13,6 +14,9 @@ use crate::api::{Failure, LastWord};
 
 /// How long after the end of its grace a pod is given up that is still there.
 const GONE_AFTER: SignedDuration = SignedDuration::from_secs(30);
+
+/// A Job that has no pod after this time is asked about. Most have one in less than a second.
+const POD_EXPECTED: SignedDuration = SignedDuration::from_secs(5);
 
 /// One Job, with its pod.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,8 +72,55 @@ pub(super) async fn of_resource(
     let labelled = ListParams::default().labels(&format!("{UID}={uid}"));
     let jobs = Api::<Job>::namespaced(client.clone(), namespace).list(&labelled).await?;
     let pods = Api::<Pod>::namespaced(client.clone(), namespace).list(&labelled).await?;
-    let jobs = jobs.items.iter().filter(|job| is_owned(*job, uid));
-    Ok(jobs.filter_map(|job| observed(job, &pods.items)).collect())
+    let mut all = Vec::new();
+    for job in jobs.items.iter().filter(|job| is_owned(*job, uid)) {
+        let Some(mut job_seen) = observed(job, &pods.items) else { continue };
+        if job_seen.state == JobState::Waiting(None) && lacks_pod(job, &pods.items) {
+            job_seen.state = JobState::Waiting(refusal(client, namespace, &job_seen.uid).await?);
+        }
+        all.push(job_seen);
+    }
+    Ok(all)
+}
+
+/// Whether a Job has no pod though there was time for one.
+fn lacks_pod(job: &Job, pods: &[Pod]) -> bool {
+    let age = job.creation_timestamp().map(|made| Timestamp::now().duration_since(made.0));
+    let uid = job.uid().unwrap_or_default();
+    age.is_some_and(|age| age > POD_EXPECTED) && !pods.iter().any(|pod| is_owned(pod, &uid))
+}
+
+/// Why the pod of this Job is refused. Kubernetes' Job controller tells it in an event, and nowhere else.
+async fn refusal(client: &Client, namespace: &str, job: &str) -> Result<Option<Failure>, kube::Error> {
+    let of_job = ListParams::default().fields(&format!("regarding.uid={job},reason=FailedCreate"));
+    let events = match Api::<Event>::namespaced(client.clone(), namespace).list(&of_job).await {
+        Ok(events) => events.items,
+        // A role of an older release: nothing is said then, and nothing else fails.
+        Err(kube::Error::Api(status)) if status.code == 403 => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let newest = events.into_iter().max_by_key(told_at);
+    Ok(newest.and_then(|event| event.note).map(|note| {
+        Reason::PodRefused.failure(
+            words_of_refusal(&note),
+            "make room in the quota, or let the named policy permit it; Kubernetes tries again",
+        )
+    }))
+}
+
+/// When an event was told the last time.
+fn told_at(event: &Event) -> Option<Timestamp> {
+    let last = event.series.as_ref().map(|series| series.last_observed_time.0);
+    let last = last.or_else(|| event.deprecated_last_timestamp.as_ref().map(|time| time.0));
+    last.or_else(|| event.event_time.as_ref().map(|time| time.0))
+}
+
+/// A refusal without the pod's name, which is another one at each try: a status that has it would change each time.
+fn words_of_refusal(note: &str) -> &str {
+    let note = note.strip_prefix("(combined from similar events): ").unwrap_or(note);
+    let note = note.strip_prefix("Error creating: ").unwrap_or(note);
+    let named = note.strip_prefix("pods \"").and_then(|rest| rest.split_once("\" is forbidden: "));
+    named.map_or(note, |(_name, why)| why)
 }
 
 /// Whether `object` is controlled by the resource with this UID: a name alone proves nothing.
@@ -209,3 +260,7 @@ fn refused(job: &Job) -> Option<Failure> {
         "a quota or an admission policy refused the pod: kubectl describe job says which",
     ))
 }
+
+#[cfg(test)]
+#[path = "jobs_tests.rs"]
+mod tests;

@@ -88,7 +88,7 @@ fn of_the_controller_in_a_users_namespace() {
     core/configmaps: get create
     core/pods: get list watch
     core/serviceaccounts: get create
-    events.k8s.io/events: create patch
+    events.k8s.io/events: create patch list
     rbac.authorization.k8s.io/rolebindings: get create
     rbac.authorization.k8s.io/roles: get create
     vouchsafe.dev/backups/finalizers: update

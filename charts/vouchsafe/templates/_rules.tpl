@@ -29,6 +29,7 @@ itself what it grants to the coordinator or restorer of a run, to read its own r
   resources: [roles, rolebindings]
   verbs: [get, create]
 - apiGroups: [events.k8s.io]
+  # list: why the pod of a Job is refused is told there alone, by Kubernetes' Job controller.
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create, patch, list]
 {{- end }}

@@ -408,12 +408,21 @@ impl<'a> Draft<'a> {
         if !(self.left()? + late).is_negative() {
             return None;
         }
-        let waited = self.attempts.waits.join("; ");
+        let waited = match (&*self.attempts.waits, self.said_before()) {
+            // Its pods went first, and with them what they waited for.
+            ([], Some(said)) => format!("for {}: {}", said.reason, said.message),
+            (waits, _) => waits.join("; "),
+        };
         let (reason, message) = match never_began {
             true => (Reason::DeadlineExceeded, format!("no run was begun in time: waited {waited}")),
             false => (Reason::OutcomeUnknown, format!("the run was not decided in time: waited {waited}")),
         };
         Some((never_began, reason.failure(message, "look at its pods, and make a Backup anew")))
+    }
+
+    /// What the last look found in the way.
+    fn said_before(&self) -> Option<&Failure> {
+        self.backup.status.as_ref()?.failure.as_ref()
     }
 
     fn goes_on(mut self, given: Given, orphan: Option<String>, refused: Option<Failure>) -> Plan {
@@ -428,6 +437,7 @@ impl<'a> Draft<'a> {
             }
             self.attempts.start.clear();
             self.attempts.look_again(LONGEST_PAUSE);
+            self.status.failure = self.status.failure.or_else(|| self.backup.status.clone()?.failure);
             let mut plan = self.plan("too late: its pods go");
             plan.stop = left;
             return plan;

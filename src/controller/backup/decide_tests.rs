@@ -349,6 +349,7 @@ fn nothing_is_read_back_while_a_worker_is_left() {
 fn a_process_that_was_killed_is_started_anew_and_not_for_ever() {
     let mut world = World::new(&json!({}));
     world.export();
+    world.ends("worker-eu", Some(LastWord::Settled));
     for attempt in 1..ATTEMPTS {
         world.ends("worker-us", None);
         let pause = world.step().again_after.expect("a pause");
@@ -451,6 +452,21 @@ fn a_locality_without_a_node_is_named_and_fails_at_the_deadline() {
     world.step();
     world.step();
     assert_eq!((world.phase(), world.reason()), (BackupPhase::Failed, "DeadlineExceeded".into()));
+    let message = world.backup.status.unwrap().failure.unwrap().message;
+    assert!(message.contains("Unschedulable: 0/3 nodes are available"), "{message}");
+}
+
+/// That a pod is refused wakes nobody: neither the refusal nor its end.
+#[test]
+fn a_pod_that_does_not_start_is_looked_at_again() {
+    let mut world = World::new(&json!({}));
+    world.step();
+    assert!(world.step().again_after.is_some_and(|after| after.as_secs() <= 15));
+    let refused = Failure { message: "exceeded quota: few".into(), ..failure("PodRefused") };
+    world.job("coordinator").state = JobState::Waiting(Some(refused));
+    assert!(world.step().again_after.is_some_and(|after| after.as_secs() <= 60));
+    assert_eq!((world.phase(), world.reason()), (BackupPhase::Pending, "PodRefused".into()));
+    assert!(world.holds("Reconciling"));
 }
 
 #[test]
