@@ -4,6 +4,7 @@
 pub mod attempts;
 mod backoff;
 pub mod backup;
+mod begun;
 mod conditions;
 pub mod events;
 pub mod jobs;

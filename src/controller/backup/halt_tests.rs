@@ -6,6 +6,7 @@ use super::super::queue::ahead;
 use super::tests::{World, at, backup, failure, sealed};
 use super::*;
 use crate::api::marks::SCHEDULED_AT;
+use crate::controller::begun::BEGUN_AS;
 
 /// A run that was suspended goes on with another attempt of each process, and never with what the earlier one has
 /// published.
@@ -84,15 +85,23 @@ fn a_run_that_was_begun_is_canceled_by_a_coordinator_only() {
 
 #[test]
 fn history_is_not_run_again() {
-    for (annotation, value) in [(history::BEGUN_AS, "u-0".to_owned()), (SCHEDULED_AT, at(-3601).to_string())]
-    {
+    for (annotation, value) in [(BEGUN_AS, "u-0".to_owned()), (SCHEDULED_AT, at(-3601).to_string())] {
         let mut world = World::new(&json!({}));
         let annotations = world.backup.metadata.annotations.get_or_insert_default();
         annotations.insert(annotation.into(), value);
         assert!(world.step().start.is_empty(), "{annotation}");
         assert_eq!((world.phase(), world.reason()), (BackupPhase::Pending, "HistoryLost".into()));
         assert!(world.holds("Stalled") && !world.holds("Reconciling") && !world.holds("Failed"));
+        assert!(world.step().start.is_empty(), "{annotation}: nor later");
     }
+    // Its Jobs are long gone, and somebody wiped its status; what its pods were given is still there.
+    let mut wiped = World::new(&json!({}));
+    wiped.export();
+    wiped.backup.metadata.annotations.get_or_insert_default().insert(BEGUN_AS.into(), "u-1".into());
+    wiped.backup.status = None;
+    wiped.observed.jobs.clear();
+    assert!(wiped.observed.frozen.is_some() && wiped.step().start.is_empty());
+    assert_eq!(wiped.reason(), "HistoryLost");
     let mut due = World::new(&json!({}));
     let annotations = due.backup.metadata.annotations.get_or_insert_default();
     annotations.insert(SCHEDULED_AT.into(), at(-60).to_string());

@@ -5,11 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::observe::Observed;
 use crate::api::marks::SCHEDULED_AT;
 use crate::api::{Backup, Failure};
-use crate::controller::reasons::ControllerReason as Reason;
-
-/// The annotation that a Backup carries once its run was begun: its UID then. It travels with the object where a
-/// status does not: `kubectl get -o yaml`, Velero.
-pub(super) const BEGUN_AS: &str = "vouchsafe.dev/begun-as";
+use crate::controller::begun;
 
 /// How long after a schedule decided it a Backup may be seen for the first time: both are this controller's doing, a
 /// moment apart, so one that is older lay somewhere else meanwhile.
@@ -17,13 +13,13 @@ const FIRST_SEEN_WITHIN: SignedDuration = SignedDuration::from_hours(1);
 
 /// Why this Backup must not be run: it was, or its time has passed. `None` for one that is new, or on its way.
 pub(super) fn lost(backup: &Backup, observed: &Observed, now: Timestamp) -> Option<Failure> {
-    let known = backup.status.as_ref().is_some_and(|status| !status.processes.is_empty());
-    if known || !observed.jobs.is_empty() || observed.frozen.is_some() {
+    let processes = backup.status.as_ref().map(|status| &*status.processes);
+    if begun::is_known(processes, &observed.jobs) {
         return None;
     }
     let annotations = backup.metadata.annotations.as_ref()?;
-    let message = if annotations.contains_key(BEGUN_AS) {
-        "its run was begun before, and what became of it is not in its status any more".to_owned()
+    let message = if begun::is_marked(&backup.metadata) {
+        begun::NO_STATUS.to_owned()
     } else {
         if backup.status.as_ref().is_some_and(|status| status.phase.is_some()) && !is_history(backup) {
             return None;
@@ -36,13 +32,10 @@ pub(super) fn lost(backup: &Backup, observed: &Observed, now: Timestamp) -> Opti
         }
         format!("its schedule started it at {decided}, and nobody has seen it since")
     };
-    let hint =
-        "it is not run again: vouchsafe list shows what is in the bucket; delete it, or make a new Backup";
-    Some(Reason::HistoryLost.failure(message, hint))
+    Some(begun::lost(message, "vouchsafe list shows what is in the bucket; delete it, or make a new Backup"))
 }
 
 /// Whether it was found to be history before.
 pub(in crate::controller) fn is_history(backup: &Backup) -> bool {
-    let failure = backup.status.as_ref().and_then(|status| status.failure.as_ref());
-    failure.is_some_and(|failure| failure.reason == Reason::HistoryLost.reason())
+    begun::says_lost(backup.status.as_ref().and_then(|status| status.failure.as_ref()))
 }

@@ -23,7 +23,7 @@ use super::backoff::Backoff;
 use super::jobs;
 use super::make::{MakeError, make_all};
 use super::pods::Owner;
-use super::{Context, leftovers, watched};
+use super::{Context, begun, leftovers, watched};
 use crate::api::Backup;
 
 pub(super) use history::is_history;
@@ -89,7 +89,7 @@ pub(super) async fn reconcile(backup: &Backup, scope: &Scope) -> Result<Action, 
     watched::tell(client, telemetry, recorder, backup, &written).await;
     let written = match plan.start.is_empty() {
         true => written,
-        false => status::mark_as_begun(client, &written).await?,
+        false => begun::mark(client, &written).await.map_err(BackupError::Status)?,
     };
     for stop in &plan.stop {
         jobs::stop(client, &Owner::of(&written).namespace, stop).await.map_err(BackupError::Stop)?;

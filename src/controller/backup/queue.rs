@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::api::Backup;
+use crate::controller::begun;
 
 use super::decide::is_over;
 
@@ -49,9 +50,7 @@ pub(super) fn has_begun(backup: &Backup) -> bool {
 /// Whether it would begin if it could: one that is held back by its user keeps nobody waiting, nor does one whose run
 /// was begun elsewhere.
 fn waits(backup: &Backup) -> bool {
-    let begun =
-        backup.metadata.annotations.as_ref().is_some_and(|it| it.contains_key(super::history::BEGUN_AS));
-    let history = begun || super::history::is_history(backup);
+    let history = begun::is_marked(&backup.metadata) || super::history::is_history(backup);
     backup.spec.suspend != Some(true) && backup.spec.cancel != Some(true) && !history
 }
 

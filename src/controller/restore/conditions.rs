@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use crate::api::{RestorePhase, RestoreStatus};
+use crate::controller::begun;
 use crate::controller::conditions::{Wanted, merged, told};
 
 /// Whether a phase is the last one.
@@ -12,6 +13,8 @@ pub(super) const fn is_last(phase: RestorePhase) -> bool {
 
 /// Sets every condition of `status`; one that says what it said keeps its time.
 pub(super) fn set(status: &mut RestoreStatus, suspended: bool, generation: Option<i64>, now: Timestamp) {
+    // It was begun before, and is not begun again.
+    let lost = begun::says_lost(status.failure.as_ref());
     let phase = status.phase.unwrap_or(RestorePhase::Pending);
     let over = is_last(phase);
     let succeeded = phase == RestorePhase::Succeeded;
@@ -23,8 +26,8 @@ pub(super) fn set(status: &mut RestoreStatus, suspended: bool, generation: Optio
         ("Complete", succeeded),
         ("Failed", over && !succeeded),
         // kstatus: Reconciling while there is more to come, Stalled where there is not and it should have been.
-        ("Reconciling", !over),
-        ("Stalled", over && !succeeded),
+        ("Reconciling", !over && !lost),
+        ("Stalled", (over && !succeeded) || lost),
     ];
     let wanted = wanted.map(|(type_, holds)| Wanted {
         type_,

@@ -15,6 +15,7 @@ use crate::api::{
     RestoreSpec, RestoreStatus, RunStatus, ValidatedBackupStore, ValidatedRestore, parse_documents,
 };
 use crate::controller::attempts::{ATTEMPTS, Attempts, FIRST_PAUSE, Followed, LONGEST_PAUSE, Start, Stop};
+use crate::controller::begun;
 use crate::controller::jobs::JobState;
 use crate::controller::process::Process;
 use crate::controller::reasons::ControllerReason as Reason;
@@ -82,6 +83,9 @@ pub fn is_over(restore: &Restore) -> bool {
 #[must_use]
 pub fn decide(restore: &Restore, observed: &Observed, now: Timestamp) -> Plan {
     let mut draft = Draft::new(restore, observed, now);
+    if let Some(lost) = lost(restore, observed) {
+        return draft.stalls(lost);
+    }
     // Said at once, and not only once the backup is there.
     match checked(restore) {
         Ok(checked) => draft.limit = checked.deadline,
@@ -102,6 +106,13 @@ pub fn decide(restore: &Restore, observed: &Observed, now: Timestamp) -> Plan {
         return draft.rests();
     }
     draft.restorer(given)
+}
+
+/// Why this Restore must not be run: it was, and where that is not known any more. Its database may be in use.
+fn lost(restore: &Restore, observed: &Observed) -> Option<Failure> {
+    let processes = restore.status.as_ref().map(|status| &*status.processes);
+    let lost = begun::is_marked(&restore.metadata) && !begun::is_known(processes, &observed.jobs);
+    lost.then(|| begun::lost(begun::NO_STATUS, "look at its target; delete it, or make a new Restore"))
 }
 
 /// The spec by itself, whatever its `from` turns out to be.
@@ -199,6 +210,13 @@ impl<'a> Draft<'a> {
         self.attempts.again_after = None;
         self.end_all();
         self.plan(said)
+    }
+
+    /// It was begun before: nothing is started, and nothing is waited for.
+    fn stalls(mut self, failure: Failure) -> Plan {
+        let waits = failure.message.clone();
+        self.status.failure = Some(failure);
+        self.plan(waits)
     }
 
     fn fails(mut self, failure: Failure) -> Plan {

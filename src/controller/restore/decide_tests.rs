@@ -145,6 +145,39 @@ fn failure(reason: &str) -> Failure {
     Failure { reason: reason.into(), message: "why".into(), hint: "what to do".into() }
 }
 
+/// Applied again from its own YAML, or with its status wiped when its Jobs were gone: its database may be in use.
+#[test]
+fn a_restore_that_was_begun_and_has_no_status_is_not_run_again() {
+    let mark = |world: &mut World, uid: &str| {
+        let annotations = world.restore.metadata.annotations.get_or_insert_default();
+        annotations.insert(begun::BEGUN_AS.into(), uid.into());
+    };
+    let mut copied = World::of_run();
+    mark(&mut copied, "u-0");
+    let mut wiped = World::of_run();
+    wiped.step();
+    mark(&mut wiped, "u-1");
+    wiped.restore.status = None;
+    wiped.observed.jobs.clear();
+    assert!(wiped.observed.frozen.is_some());
+    for world in [&mut copied, &mut wiped] {
+        for _ in 0..2 {
+            let plan = world.step();
+            assert!(plan.start.is_empty() && plan.again_after.is_none(), "{plan}");
+            assert_eq!(world.said(), (RestorePhase::Pending, "HistoryLost".into()));
+            assert!(world.holds("Stalled") && !world.holds("Reconciling") && !world.holds("Failed"));
+        }
+    }
+    // One that is on its way goes on: its status tells, or its Job.
+    let mut goes = World::of_run();
+    goes.step();
+    mark(&mut goes, "u-1");
+    goes.restore.status = None;
+    goes.ends(Some(restored(MANIFEST)));
+    goes.step();
+    assert_eq!(goes.said(), (RestorePhase::Succeeded, String::new()));
+}
+
 #[test]
 fn a_restore_runs_through_and_succeeds_by_what_was_compared() {
     let mut world = World::of_run();

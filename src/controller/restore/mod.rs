@@ -15,6 +15,7 @@ use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
 use super::Context;
+use super::begun;
 use super::jobs;
 use super::leftovers;
 use super::make::{MakeError, make_all};
@@ -70,9 +71,14 @@ async fn reconcile(restore: &Restore, context: &Arc<Context>) -> Result<Action, 
     let plan = decide::decide(restore, &observed, Timestamp::now());
     tracing::info!(restore = %restore.name_any(), %plan, "decided");
     let built = build::build(restore, &plan, &context.settings);
-    // Needs the client. The status before the Jobs: what an attempt is must be known before it runs.
+    // Needs the client. The status before the Jobs: what an attempt is must be known before it runs. And before the
+    // mark: a Restore that is marked and has no status is history, also if this process ended in between.
     let written =
         status::write(&context.client, restore, &plan.status).await.map_err(RestoreError::Status)?;
+    let written = match plan.start.is_empty() {
+        true => written,
+        false => begun::mark(&context.client, &written).await.map_err(RestoreError::Status)?,
+    };
     let owner = Owner::of(&written);
     jobs::stop_each(&context.client, &owner.namespace, &plan.end).await.map_err(RestoreError::Delete)?;
     let made = make_all(&context.client, &owner, built).await;
