@@ -478,5 +478,9 @@ mod seal;
 mod halt_tests;
 
 #[cfg(test)]
+#[path = "seal_tests.rs"]
+mod seal_tests;
+
+#[cfg(test)]
 #[path = "decide_tests.rs"]
 mod tests;
