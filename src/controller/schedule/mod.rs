@@ -6,6 +6,7 @@ mod conditions;
 pub mod decide;
 mod facts;
 mod following;
+mod made;
 mod observe;
 mod prune;
 mod pruner;
@@ -15,23 +16,26 @@ mod status;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use kube::core::DeserializeGuard;
-use kube::runtime::Controller;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::{Action, Config};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
+use kube::runtime::{Controller, WatchStreamExt};
 use kube::{Api, ResourceExt};
 use tracing::Instrument;
 
 use super::make::{MakeError, make_all};
 use super::pods::Owner;
 use super::watched::{Watch, chain, span};
-use super::{CONCURRENCY, Context, MANAGED_BY, events, jobs, resource_of, scoped};
+use super::{CONCURRENCY, Context, MANAGED_BY, cache, events, jobs, resource_of, scoped};
 use crate::api::{Backup, BackupPhase, BackupSchedule};
 use crate::telemetry::levels::Levels;
+
+use made::Made;
+use observe::Observed;
 
 pub use build::schedule_label;
 pub use reasons::ScheduleReason;
@@ -95,19 +99,28 @@ pub async fn control(
 ) {
     let client = &context.client;
     let schedules: Api<DeserializeGuard<BackupSchedule>> = scoped(client, namespace);
-    let made = watcher::Config::default().labels(SCHEDULE);
+    let labelled = watcher::Config::default().labels(SCHEDULE);
     let of_prunes = format!("{}={},app.kubernetes.io/component=pruner", MANAGED_BY.0, MANAGED_BY.1);
     let of_prunes = watcher::Config::default().labels(&of_prunes);
-    let controller = Controller::new(schedules, watcher::Config::default());
+    let (schedules, store) = cache::watched(schedules, cache::whole);
+    let shared = Arc::new(Shared { context: context.clone(), made: Made::new() });
+    let taking = shared.clone();
+    let backups = watcher(scoped::<DeserializeGuard<Backup>>(client, namespace), labelled)
+        // Before it wakes anybody.
+        .inspect_ok(move |event| taking.made.take(event))
+        .touched_objects();
+    let controller = Controller::for_stream(schedules, store.clone());
     let watch = Watch::begin(&context.telemetry, "BackupSchedule", namespace);
-    let store = controller.store();
     let running = controller
         .with_config(Config::default().concurrency(CONCURRENCY))
-        .watches(scoped::<DeserializeGuard<Backup>>(client, namespace), made, |guarded| schedule_of(&guarded))
+        .watches_stream(backups, |guarded| schedule_of(&guarded))
+        .reconcile_all_on(shared.made.listings())
         // Of Jobs nothing is heard: one without a pod is looked at every minute.
-        .watches(scoped::<Pod>(client, namespace), of_prunes, |pod: Pod| resource_of(&pod, "BackupSchedule"))
+        .watches(scoped::<PartialObjectMeta<Pod>>(client, namespace), of_prunes, |pod| {
+            resource_of(&pod, "BackupSchedule")
+        })
         .graceful_shutdown_on(stop.clone())
-        .run(guarded, after_error, context.clone())
+        .run(guarded, after_error, shared.clone())
         .for_each(|done| {
             match done {
                 Ok((object, _)) => tracing::debug!(schedule = %object, "reconciled"),
@@ -118,8 +131,18 @@ pub async fn control(
             }
             std::future::ready(())
         });
-    tokio::join!(running, watch.tell(store, Levels::schedule));
+    let telling = async {
+        shared.made.is_listed().await;
+        watch.tell(store, Levels::schedule).await;
+    };
+    tokio::join!(running, telling);
     watch.ended(&stop);
+}
+
+/// What the reconcilers of one watch share.
+struct Shared {
+    context: Arc<Context>,
+    made: Made,
 }
 
 /// The schedule that a Backup's event is of interest to. Its steps between the first and the last are of none: a
@@ -145,12 +168,12 @@ fn schedule_of(guarded: &DeserializeGuard<Backup>) -> Option<ObjectRef<Deseriali
 
 async fn guarded(
     guarded: Arc<DeserializeGuard<BackupSchedule>>,
-    context: Arc<Context>,
+    shared: Arc<Shared>,
 ) -> Result<Action, ScheduleError> {
     match &guarded.0 {
         Ok(schedule) => {
-            let counted = context.telemetry.metrics.reconciling("BackupSchedule");
-            let done = reconcile(schedule, &context).instrument(span(schedule)).await;
+            let counted = shared.context.telemetry.metrics.reconciling("BackupSchedule");
+            let done = reconcile(schedule, &shared).instrument(span(schedule)).await;
             counted.ended(done.is_ok());
             done
         }
@@ -162,9 +185,23 @@ async fn guarded(
 }
 
 /// Brings one BackupSchedule a step further.
-async fn reconcile(schedule: &BackupSchedule, context: &Arc<Context>) -> Result<Action, ScheduleError> {
+async fn reconcile(schedule: &BackupSchedule, shared: &Shared) -> Result<Action, ScheduleError> {
+    let Shared { context, made } = shared;
+    // Pure. What the watches know is enough to see that there is nothing to do, and almost always there is nothing:
+    // what they don't know yet wakes it again. Before all is listed, the end of the listing does.
+    let Some(backups) = made.by(schedule) else { return Ok(Action::await_change()) };
+    if schedule.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let known = Observed { backups, ..Observed::default() };
+    let plan = decide::decide(schedule, &known, Timestamp::now());
+    if plan.changes_nothing() && !status::differs(schedule, &plan.status) {
+        tracing::debug!(schedule = %schedule.name_any(), %plan, "nothing to do");
+        context.refusals.forget(&schedule.uid().unwrap_or_default());
+        return Ok(plan.again_after.map_or_else(Action::await_change, Action::requeue));
+    }
     // Needs the client: the schedule itself too, since what a cache holds may be older than our own last write.
-    let Some((schedule, mut observed)) = observe::observe(&context.client, schedule).await? else {
+    let Some((schedule, mut observed)) = observe::observe(&context.client, made, schedule).await? else {
         return Ok(Action::await_change());
     };
     let now = Timestamp::now();
@@ -201,7 +238,7 @@ async fn reconcile(schedule: &BackupSchedule, context: &Arc<Context>) -> Result<
 fn after_error(
     _schedule: Arc<DeserializeGuard<BackupSchedule>>,
     _error: &ScheduleError,
-    _context: Arc<Context>,
+    _shared: Arc<Shared>,
 ) -> Action {
     Action::requeue(AFTER_ERROR)
 }
