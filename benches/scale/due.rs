@@ -42,8 +42,8 @@ pub(crate) async fn all_have_jobs(
     assert!(Timestamp::now() < instant, "it took too long to write down what is due");
     let left = Duration::try_from(instant.duration_since(Timestamp::now())).unwrap();
     let at = Instant::now() + left;
-    let of_coordinators = watcher::Config::default().labels("app.kubernetes.io/component=coordinator");
-    let mut seen = pin!(watcher(jobs, of_coordinators).default_backoff().applied_objects());
+    let of_runs = watcher::Config::default().labels("app.kubernetes.io/managed-by=vouchsafe");
+    let mut seen = pin!(watcher(jobs, of_runs).default_backoff().applied_objects());
     let mut missing = wanted;
     while !missing.is_empty() {
         let job = seen.try_next().await.unwrap().unwrap();
