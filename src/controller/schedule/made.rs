@@ -72,6 +72,14 @@ fn name(object: &impl ResourceExt) -> Name {
     (object.namespace().unwrap_or_default(), object.name_any())
 }
 
+/// The Backup that was made, changed or deleted. Those of a listing wake nobody one by one: [`Made::listings`] does.
+pub(super) fn changed(event: Event<DeserializeGuard<Backup>>) -> Option<DeserializeGuard<Backup>> {
+    match event {
+        Event::Apply(backup) | Event::Delete(backup) => Some(backup),
+        Event::Init | Event::InitApply(_) | Event::InitDone => None,
+    }
+}
+
 impl Made {
     pub(super) fn new() -> Self {
         Self { known: Mutex::default(), listed: watch::Sender::new(0) }

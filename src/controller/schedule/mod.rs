@@ -20,10 +20,10 @@ use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::runtime::Controller;
 use kube::runtime::controller::{Action, Config};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
-use kube::runtime::{Controller, WatchStreamExt};
 use kube::{Api, ResourceExt};
 use tracing::Instrument;
 
@@ -35,7 +35,7 @@ use crate::api::{Backup, BackupPhase, BackupSchedule};
 use crate::telemetry::levels::Levels;
 
 use made::Made;
-use observe::Observed;
+use observe::{Observed, ObservedBackup};
 
 pub use build::schedule_label;
 pub use reasons::ScheduleReason;
@@ -108,7 +108,7 @@ pub async fn control(
     let backups = watcher(scoped::<DeserializeGuard<Backup>>(client, namespace), labelled)
         // Before it wakes anybody.
         .inspect_ok(move |event| taking.made.take(event))
-        .touched_objects();
+        .try_filter_map(|event| std::future::ready(Ok(made::changed(event))));
     let controller = Controller::for_stream(schedules, store.clone());
     let watch = Watch::begin(&context.telemetry, "BackupSchedule", namespace);
     let running = controller
@@ -172,8 +172,10 @@ async fn guarded(
 ) -> Result<Action, ScheduleError> {
     match &guarded.0 {
         Ok(schedule) => {
+            // Before all Backups are listed nothing can be decided; the end of the listing wakes every schedule.
+            let Some(backups) = shared.made.by(schedule) else { return Ok(Action::await_change()) };
             let counted = shared.context.telemetry.metrics.reconciling("BackupSchedule");
-            let done = reconcile(schedule, &shared).instrument(span(schedule)).await;
+            let done = reconcile(schedule, backups, &shared).instrument(span(schedule)).await;
             counted.ended(done.is_ok());
             done
         }
@@ -185,11 +187,14 @@ async fn guarded(
 }
 
 /// Brings one BackupSchedule a step further.
-async fn reconcile(schedule: &BackupSchedule, shared: &Shared) -> Result<Action, ScheduleError> {
+async fn reconcile(
+    schedule: &BackupSchedule,
+    backups: Vec<ObservedBackup>,
+    shared: &Shared,
+) -> Result<Action, ScheduleError> {
     let Shared { context, made } = shared;
     // Pure. What the watches know is enough to see that there is nothing to do, and almost always there is nothing:
-    // what they don't know yet wakes it again. Before all is listed, the end of the listing does.
-    let Some(backups) = made.by(schedule) else { return Ok(Action::await_change()) };
+    // what they don't know yet wakes it again.
     if schedule.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
