@@ -134,8 +134,13 @@ pub async fn control(
     let telling = async {
         shared.made.is_listed().await;
         watch.tell(store, Levels::schedule).await;
+        std::future::pending::<()>().await;
     };
-    tokio::join!(running, telling);
+    // A controller may be stopped before everything is listed.
+    tokio::select! {
+        () = running => {}
+        () = telling => {}
+    }
     watch.ended(&stop);
 }
 
