@@ -5,6 +5,7 @@ pub mod attempts;
 mod backoff;
 pub mod backup;
 mod begun;
+mod cache;
 mod conditions;
 pub mod events;
 pub mod jobs;
@@ -28,7 +29,7 @@ use std::time::Duration;
 use futures::{FutureExt, StreamExt};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
-use kube::core::{DeserializeGuard, NamespaceResourceScope};
+use kube::core::{DeserializeGuard, NamespaceResourceScope, PartialObjectMeta};
 use kube::runtime::Controller;
 use kube::runtime::controller::{Action, Config};
 use kube::runtime::events::Recorder;
@@ -118,14 +119,12 @@ async fn of_scope(
 ) {
     let client = &context.client;
     let of_runs = watcher::Config::default().labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
-    // A Backup that can't be read (made by a newer release, say) must not end the watch of all others.
-    let backups: Api<DeserializeGuard<Backup>> = scoped(client, namespace);
-    let controller = Controller::new(backups, watcher::Config::default());
+    let (backups, store) = cache::watched(scoped(client, namespace), cache::finished);
+    let controller = Controller::for_stream(backups, store.clone());
     let watch = Watch::begin(&context.telemetry, "Backup", namespace);
-    let store = controller.store();
     let scope = backup::Scope {
         context: context.clone(),
-        backups: controller.store(),
+        backups: store.clone(),
         failures: backoff::Backoff::default(),
     };
     let running = controller
@@ -134,7 +133,9 @@ async fn of_scope(
             let context = context.clone();
             move |job: Job| context.leftovers.note(&job)
         })
-        .watches(scoped::<Pod>(client, namespace), of_runs, |pod: Pod| resource_of(&pod, "Backup"))
+        .watches(scoped::<PartialObjectMeta<Pod>>(client, namespace), of_runs, |pod| {
+            resource_of(&pod, "Backup")
+        })
         .graceful_shutdown_on(stop.clone())
         .run(reconcile, backup::after_error, Arc::new(scope))
         .for_each(|done| {
@@ -152,7 +153,7 @@ async fn of_scope(
 }
 
 /// The resource of `kind` that a pod is of.
-fn resource_of<K>(pod: &Pod, kind: &str) -> Option<ObjectRef<K>>
+fn resource_of<K>(pod: &PartialObjectMeta<Pod>, kind: &str) -> Option<ObjectRef<K>>
 where
     K: Resource<Scope = NamespaceResourceScope>,
     K::DynamicType: Default,

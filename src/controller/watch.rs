@@ -6,17 +6,17 @@ use std::sync::Arc;
 use futures::StreamExt;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
-use kube::core::{DeserializeGuard, NamespaceResourceScope};
+use kube::Resource;
+use kube::core::{DeserializeGuard, NamespaceResourceScope, PartialObjectMeta};
 use kube::runtime::Controller;
 use kube::runtime::controller::{Action, Config};
 use kube::runtime::watcher;
-use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tracing::Instrument;
 
 use super::backoff::Backoff;
 use super::watched::{Watch, chain, span};
-use super::{CONCURRENCY, Context, MANAGED_BY, resource_of, scoped};
+use super::{CONCURRENCY, Context, MANAGED_BY, cache, resource_of, scoped};
 use crate::telemetry::levels::Levels;
 
 /// A kind that the controller looks after.
@@ -49,22 +49,21 @@ pub(super) async fn watch<K: Kept>(
     let client = &context.client;
     let of_runs = watcher::Config::default().labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
     let kind = K::kind(&());
-    // One that can't be read (made by a newer release, say) must not end the watch of all others.
-    let objects: Api<DeserializeGuard<K>> = scoped(client, namespace);
-    let controller = Controller::new(objects, watcher::Config::default());
+    let (objects, store) = cache::watched(scoped(client, namespace), cache::whole::<K>);
+    let controller = Controller::for_stream(objects, store.clone());
     let told = Watch::begin(&context.telemetry, K::KIND, namespace);
-    let store = controller.store();
     let failures = Arc::new(Backoff::default());
     let shared = Arc::new(Shared { context: context.clone(), failures });
     let running = controller
         .with_config(Config::default().concurrency(CONCURRENCY))
+        // Of pods it is enough that something has changed: what, is read when it is decided.
         .watches(scoped::<Job>(client, namespace), of_runs.clone(), {
             let context = context.clone();
             move |job: Job| context.leftovers.note(&job)
         })
-        .watches(scoped::<Pod>(client, namespace), of_runs, {
+        .watches(scoped::<PartialObjectMeta<Pod>>(client, namespace), of_runs, {
             let kind = kind.clone();
-            move |pod: Pod| resource_of(&pod, &kind)
+            move |pod| resource_of(&pod, &kind)
         })
         .graceful_shutdown_on(stop.clone())
         .run(step::<K>, after_error::<K>, shared)

@@ -6,7 +6,7 @@ pub mod decide;
 mod history;
 mod observe;
 mod places;
-mod queue;
+pub(super) mod queue;
 pub(super) mod readiness;
 mod resolved;
 mod status;

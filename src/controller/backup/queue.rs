@@ -10,7 +10,7 @@ use super::decide::is_over;
 /// Backups of the same store that are at work, or were there first.
 ///
 /// The order is by creation, then by name: the same for every controller, so that none starts one too many.
-pub(super) fn ahead<'a>(backup: &Backup, all: impl Iterator<Item = &'a Backup>) -> usize {
+pub(in crate::controller) fn ahead<'a>(backup: &Backup, all: impl Iterator<Item = &'a Backup>) -> usize {
     let own = place(backup);
     all.filter(|other| {
         other.metadata.namespace == backup.metadata.namespace

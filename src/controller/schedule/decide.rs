@@ -62,6 +62,14 @@ pub struct Forget {
     pub why: &'static str,
 }
 
+impl Plan {
+    /// Whether nothing is made, deleted or looked at; the status may still say something else than the one before.
+    #[must_use]
+    pub const fn changes_nothing(&self) -> bool {
+        self.start.is_none() && self.forget.is_empty() && !self.looks_for_prune
+    }
+}
+
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(ScheduledRun { name, .. }) = &self.start {

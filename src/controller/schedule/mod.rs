@@ -6,6 +6,7 @@ mod conditions;
 pub mod decide;
 mod facts;
 mod following;
+mod made;
 mod observe;
 mod prune;
 mod pruner;
@@ -14,10 +15,10 @@ mod status;
 
 use std::sync::Arc;
 
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use kube::core::DeserializeGuard;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::Controller;
 use kube::runtime::controller::{Action, Config};
 use kube::runtime::reflector::ObjectRef;
@@ -29,9 +30,12 @@ use super::backoff::Backoff;
 use super::make::{MakeError, make_all};
 use super::pods::Owner;
 use super::watched::{Watch, chain, span};
-use super::{CONCURRENCY, Context, MANAGED_BY, events, jobs, resource_of, scoped};
+use super::{CONCURRENCY, Context, MANAGED_BY, cache, events, jobs, resource_of, scoped};
 use crate::api::{Backup, BackupPhase, BackupSchedule, marks};
 use crate::telemetry::levels::Levels;
+
+use made::Made;
+use observe::{Observed, ObservedBackup};
 
 pub use reasons::ScheduleReason;
 
@@ -70,12 +74,6 @@ pub enum ScheduleError {
     Status(#[source] kube::Error),
 }
 
-/// What reconciling schedules of one scope shares.
-struct Scope {
-    context: Arc<Context>,
-    failures: Backoff,
-}
-
 /// The BackupSchedules of one namespace, or of all, until `stop` ends.
 pub async fn control(
     context: &Arc<Context>,
@@ -84,20 +82,28 @@ pub async fn control(
 ) {
     let client = &context.client;
     let schedules: Api<DeserializeGuard<BackupSchedule>> = scoped(client, namespace);
-    let made = watcher::Config::default().labels(marks::SCHEDULE);
+    let labelled = watcher::Config::default().labels(marks::SCHEDULE);
     let of_prunes = format!("{}={},app.kubernetes.io/component=pruner", MANAGED_BY.0, MANAGED_BY.1);
     let of_prunes = watcher::Config::default().labels(&of_prunes);
-    let controller = Controller::new(schedules, watcher::Config::default());
+    let (schedules, store) = cache::watched(schedules, cache::whole);
+    let shared = Arc::new(Shared { context: context.clone(), made: Made::new(), failures: Backoff::default() });
+    let taking = shared.clone();
+    let backups = watcher(scoped::<DeserializeGuard<Backup>>(client, namespace), labelled)
+        // Before it wakes anybody.
+        .inspect_ok(move |event| taking.made.take(event))
+        .try_filter_map(|event| std::future::ready(Ok(made::changed(event))));
+    let controller = Controller::for_stream(schedules, store.clone());
     let watch = Watch::begin(&context.telemetry, "BackupSchedule", namespace);
-    let store = controller.store();
-    let scope = Arc::new(Scope { context: context.clone(), failures: Backoff::default() });
     let running = controller
         .with_config(Config::default().concurrency(CONCURRENCY))
-        .watches(scoped::<DeserializeGuard<Backup>>(client, namespace), made, |guarded| schedule_of(&guarded))
+        .watches_stream(backups, |guarded| schedule_of(&guarded))
+        .reconcile_all_on(shared.made.listings())
         // Of Jobs nothing is heard: one without a pod is looked at every minute.
-        .watches(scoped::<Pod>(client, namespace), of_prunes, |pod: Pod| resource_of(&pod, "BackupSchedule"))
+        .watches(scoped::<PartialObjectMeta<Pod>>(client, namespace), of_prunes, |pod| {
+            resource_of(&pod, "BackupSchedule")
+        })
         .graceful_shutdown_on(stop.clone())
-        .run(guarded, after_error, scope)
+        .run(guarded, after_error, shared.clone())
         .for_each(|done| {
             match done {
                 Ok((object, _)) => tracing::debug!(schedule = %object, "reconciled"),
@@ -108,8 +114,24 @@ pub async fn control(
             }
             std::future::ready(())
         });
-    tokio::join!(running, watch.tell(store, Levels::schedule));
+    let telling = async {
+        shared.made.is_listed().await;
+        watch.tell(store, Levels::schedule).await;
+        std::future::pending::<()>().await;
+    };
+    // A controller may be stopped before everything is listed.
+    tokio::select! {
+        () = running => {}
+        () = telling => {}
+    }
     watch.ended(&stop);
+}
+
+/// What the reconcilers of one watch share.
+struct Shared {
+    context: Arc<Context>,
+    made: Made,
+    failures: Backoff,
 }
 
 /// The schedule that a Backup's event is of interest to. Its steps between the first and the last are of none: a
@@ -135,15 +157,17 @@ fn schedule_of(guarded: &DeserializeGuard<Backup>) -> Option<ObjectRef<Deseriali
 
 async fn guarded(
     guarded: Arc<DeserializeGuard<BackupSchedule>>,
-    scope: Arc<Scope>,
+    shared: Arc<Shared>,
 ) -> Result<Action, ScheduleError> {
     match &guarded.0 {
         Ok(schedule) => {
-            let counted = scope.context.telemetry.metrics.reconciling("BackupSchedule");
-            let done = reconcile(schedule, &scope.context).instrument(span(schedule)).await;
+            // Before all Backups are listed nothing can be decided; the end of the listing wakes every schedule.
+            let Some(backups) = shared.made.by(schedule) else { return Ok(Action::await_change()) };
+            let counted = shared.context.telemetry.metrics.reconciling("BackupSchedule");
+            let done = reconcile(schedule, backups, &shared).instrument(span(schedule)).await;
             counted.ended(done.is_ok());
             if done.is_ok() {
-                scope.failures.went_well(&*guarded);
+                shared.failures.went_well(&*guarded);
             }
             done
         }
@@ -155,9 +179,26 @@ async fn guarded(
 }
 
 /// Brings one BackupSchedule a step further.
-async fn reconcile(schedule: &BackupSchedule, context: &Arc<Context>) -> Result<Action, ScheduleError> {
+async fn reconcile(
+    schedule: &BackupSchedule,
+    backups: Vec<ObservedBackup>,
+    shared: &Shared,
+) -> Result<Action, ScheduleError> {
+    let Shared { context, made } = shared;
+    // Pure. What the watches know is enough to see that there is nothing to do, and almost always there is nothing:
+    // what they don't know yet wakes it again.
+    if schedule.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let known = Observed { backups, ..Observed::default() };
+    let plan = decide::decide(schedule, &known, Timestamp::now());
+    if plan.changes_nothing() && !status::differs(schedule, &plan.status) {
+        tracing::debug!(schedule = %schedule.name_any(), %plan, "nothing to do");
+        context.refusals.forget(&schedule.uid().unwrap_or_default());
+        return Ok(plan.again_after.map_or_else(Action::await_change, Action::requeue));
+    }
     // Needs the client: the schedule itself too, since what a cache holds may be older than our own last write.
-    let Some((schedule, mut observed)) = observe::observe(&context.client, schedule).await? else {
+    let Some((schedule, mut observed)) = observe::observe(&context.client, made, schedule).await? else {
         return Ok(Action::await_change());
     };
     let now = Timestamp::now();
@@ -194,9 +235,9 @@ async fn reconcile(schedule: &BackupSchedule, context: &Arc<Context>) -> Result<
 fn after_error(
     schedule: Arc<DeserializeGuard<BackupSchedule>>,
     _error: &ScheduleError,
-    scope: Arc<Scope>,
+    shared: Arc<Shared>,
 ) -> Action {
-    scope.failures.again(&*schedule)
+    shared.failures.again(&*schedule)
 }
 
 #[cfg(test)]
@@ -221,7 +262,7 @@ mod tests {
             refusals: refusals::Refusals::default(),
             leftovers: leftovers::Leftovers::default(),
         };
-        let scope = Arc::new(Scope { context: Arc::new(context), failures: Backoff::default() });
+        let scope = Arc::new(Shared { context: Arc::new(context), made: Made::new(), failures: Backoff::default() });
         let of = |uid: &str| {
             let schedule = serde_json::from_value(serde_json::json!({
                 "apiVersion": "vouchsafe.dev/v1alpha1", "kind": "BackupSchedule",

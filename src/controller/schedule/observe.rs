@@ -1,12 +1,12 @@
 //! What there is in the cluster of one BackupSchedule. Needs the client.
 
 use jiff::Timestamp;
-use kube::api::ListParams;
 use kube::core::DeserializeGuard;
 use kube::{Api, Client, ResourceExt};
 
 use super::ScheduleError;
-use crate::api::marks::{SCHEDULE, SCHEDULE_UID, schedule_label};
+use super::made::Made;
+use crate::api::marks::SCHEDULE_UID;
 use crate::api::{
     Backup, BackupPhase, BackupSchedule, BackupSpec, BackupStore, ConditionStatus, DeletionPolicy, Failure,
     ScheduledRunState,
@@ -175,8 +175,13 @@ impl ObservedBackup {
 }
 
 /// Looks; `None` if there is no such schedule any more.
+///
+/// The schedule itself is asked for, and the Backup that its status names: what a watch tells may be older than our own
+/// last write. For the rest, what the watch tells is enough, and a listing is not: the API server reads every Backup of
+/// the namespace for it, also for the few with a label.
 pub(super) async fn observe(
     client: &Client,
+    made: &Made,
     schedule: &BackupSchedule,
 ) -> Result<Option<(BackupSchedule, Observed)>, ScheduleError> {
     let namespace = schedule.namespace().unwrap_or_default();
@@ -185,20 +190,20 @@ pub(super) async fn observe(
     let same =
         |found: &BackupSchedule| found.uid() == schedule.uid() && found.metadata.deletion_timestamp.is_none();
     let Some(schedule) = found.filter(same) else { return Ok(None) };
-    let uid = schedule.uid().unwrap_or_default();
-    let backups: Api<DeserializeGuard<Backup>> = Api::namespaced(client.clone(), &namespace);
-    let label = schedule_label(&schedule.name_any());
-    let labelled = ListParams::default().labels(&format!("{SCHEDULE}={label}"));
-    let listed = backups.list(&labelled).await.map_err(ScheduleError::Observe)?;
-    let own = listed.items.iter().filter(|guarded| is_of(*guarded, &uid));
-    let own: Vec<ObservedBackup> = own.map(observed).collect();
-    let mut observed = Observed { backups: own, taken: false, prune: None };
-    if let Some(name) = starting(&schedule).filter(|name| !observed.backups.iter().any(|it| it.name == *name))
+    let Some(backups) = made.by(&schedule) else { return Ok(None) };
+    let mut all = Observed { backups, taken: false, prune: None };
+    if let Some((name, state)) =
+        under_way(&schedule).filter(|(name, _)| !all.backups.iter().any(|it| it.name == *name))
     {
-        let found = backups.get_opt(&name).await.map_err(ScheduleError::Observe)?;
-        observed.taken = found.is_some_and(|found| !is_of(&found, &uid));
+        let backups: Api<DeserializeGuard<Backup>> = Api::namespaced(client.clone(), &namespace);
+        let uid = schedule.uid().unwrap_or_default();
+        match backups.get_opt(&name).await.map_err(ScheduleError::Observe)? {
+            Some(found) if is_of(&found, &uid) => all.backups.push(observed(&found)),
+            Some(_) => all.taken = state == ScheduledRunState::Starting,
+            None => {}
+        }
     }
-    Ok(Some((schedule, observed)))
+    Ok(Some((schedule, all)))
 }
 
 /// Looks at what matters to a prune.
@@ -221,17 +226,19 @@ pub(super) async fn prune(
     })
 }
 
-fn observed(guarded: &DeserializeGuard<Backup>) -> ObservedBackup {
+/// What a Backup says of itself, if it can be read.
+pub(super) fn observed(guarded: &DeserializeGuard<Backup>) -> ObservedBackup {
     match &guarded.0 {
         Ok(backup) => ObservedBackup::of(backup),
         Err(_) => ObservedBackup::of_metadata(guarded),
     }
 }
 
-/// The Backup that the status says is to be made.
-fn starting(schedule: &BackupSchedule) -> Option<String> {
+/// The Backup that the status says is to be made, or goes on.
+fn under_way(schedule: &BackupSchedule) -> Option<(String, ScheduledRunState)> {
     let run = schedule.status.as_ref()?.last_run.as_ref()?;
-    (run.state == ScheduledRunState::Starting).then(|| run.name.clone())
+    let goes = matches!(run.state, ScheduledRunState::Starting | ScheduledRunState::Started);
+    goes.then(|| (run.name.clone(), run.state))
 }
 
 /// Whether an object was made by the schedule with this UID.

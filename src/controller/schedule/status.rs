@@ -38,7 +38,7 @@ pub(super) async fn write(
 }
 
 /// Whether `status` says something else than the resource, of what is this writer's to say: a test's result is not.
-fn differs(schedule: &BackupSchedule, status: &BackupScheduleStatus) -> bool {
+pub(super) fn differs(schedule: &BackupSchedule, status: &BackupScheduleStatus) -> bool {
     let mut known = schedule.status.clone().unwrap_or_default();
     known.restore_test = None;
     known != *status

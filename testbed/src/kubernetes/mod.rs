@@ -25,6 +25,14 @@ const ADMIN_TOKEN: &str = "testbed-admin";
 /// What the controller manager shows it.
 const CONTROLLER_MANAGER_TOKEN: &str = "testbed-controller-manager";
 
+/// Who asked for what and when, without the objects; of a watch when it begins, of all else when it ends.
+const AUDIT_POLICY: &str = "
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules: [{level: Metadata}]
+";
+
 /// An API server of its own on an etcd of its own: RBAC, the admission plugins that are on by default, no nodes,
 /// and no controllers unless [`Self::start_controllers`] starts them. So nothing makes pods of Jobs, nothing
 /// collects garbage, nothing finishes the deletion of a namespace, and no role is aggregated.
@@ -37,6 +45,7 @@ pub struct ApiServer {
     /// Atomic because the first ones may turn out to be taken.
     port: AtomicU16,
     etcd_port: AtomicU16,
+    audited: bool,
     etcd: Mutex<Option<Running>>,
     server: Mutex<Option<Running>>,
     controllers: Mutex<Option<Running>>,
@@ -56,6 +65,19 @@ impl ApiServer {
     /// With the log of the one that doesn't start.
     #[must_use]
     pub fn start() -> Self {
+        Self::start_with(false)
+    }
+
+    /// As [`Self::start`] does, with every answered request written down: see [`Self::audit_log`].
+    ///
+    /// # Panics
+    /// With the log of the one that doesn't start.
+    #[must_use]
+    pub fn start_audited() -> Self {
+        Self::start_with(true)
+    }
+
+    fn start_with(audited: bool) -> Self {
         let folder = scratch::new_folder("kubernetes");
         let certificates = tls::make(&folder);
         run(Command::new("openssl")
@@ -69,11 +91,13 @@ impl ApiServer {
                  {CONTROLLER_MANAGER_TOKEN},system:kube-controller-manager,controller-manager\n"
             ),
         );
+        write(&folder.join("audit.yaml"), AUDIT_POLICY);
         let server = Self {
             folder,
             certificates,
             port: AtomicU16::new(0),
             etcd_port: AtomicU16::new(0),
+            audited,
             etcd: Mutex::new(None),
             server: Mutex::new(None),
             controllers: Mutex::new(None),
@@ -175,6 +199,16 @@ impl ApiServer {
         String::from_utf8_lossy(&log).into_owned()
     }
 
+    /// The file with one `audit.k8s.io/v1` Event for each request, in JSON and one to a line, in the order of their
+    /// ends. A watch has a line of the stage `ResponseStarted` too.
+    ///
+    /// # Panics
+    /// Of a server that was not started by [`Self::start_audited`].
+    pub fn audit_log(&self) -> PathBuf {
+        assert!(self.audited, "this server writes no request down");
+        self.log_file("audit")
+    }
+
     fn log_file(&self, program: &str) -> PathBuf {
         self.folder.join(format!("{program}.log"))
     }
@@ -209,6 +243,10 @@ impl ApiServer {
             ("--service-account-signing-key-file", accounts),
         ] {
             command.arg(flag).arg(file);
+        }
+        if self.audited {
+            command.arg("--audit-policy-file").arg(self.folder.join("audit.yaml"));
+            command.arg("--audit-log-path").arg(self.log_file("audit"));
         }
         let authority = self.authority().display().to_string();
         let (header, url) =
