@@ -9,7 +9,7 @@ use kube::{Api, Client, ResourceExt};
 use super::attempts::Stop;
 use super::pods::{ATTEMPT, ORDER, PROCESS, UID};
 use super::reasons::ControllerReason as Reason;
-use crate::api::{Failure, LastWord};
+use crate::api::{Failure, LastWord, ProcessState, ProcessStatus};
 
 /// How long after the end of its grace a pod is given up that is still there.
 const GONE_AFTER: SignedDuration = SignedDuration::from_secs(30);
@@ -102,6 +102,27 @@ pub(super) async fn stop_each(client: &Client, namespace: &str, stops: &[Stop]) 
         stop(client, namespace, one).await?;
     }
     Ok(())
+}
+
+/// Takes away what a resource that is over has left at work: its status is written first, and whoever wrote it may
+/// have ended before the Jobs were gone. `processes` as that status has them: if none was at work, nothing is looked
+/// for.
+///
+/// # Errors
+/// What the API server answers.
+pub(super) async fn stop_left(
+    client: &Client,
+    namespace: &str,
+    uid: &str,
+    processes: &[ProcessStatus],
+) -> Result<(), kube::Error> {
+    let at_work = |it: &ProcessStatus| matches!(it.state, ProcessState::Waiting | ProcessState::Running);
+    if !processes.iter().any(at_work) {
+        return Ok(());
+    }
+    let jobs = of_resource(client, namespace, uid).await?;
+    let left = jobs.iter().filter(|job| !matches!(job.state, JobState::Ended { .. }));
+    stop_each(client, namespace, &left.map(Stop::of).collect::<Vec<_>>()).await
 }
 
 fn observed(job: &Job, pods: &[Pod]) -> Option<ObservedJob> {

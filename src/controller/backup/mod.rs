@@ -55,12 +55,18 @@ pub(super) struct Scope {
 
 /// Brings one Backup a step further.
 pub(super) async fn reconcile(backup: &Backup, scope: &Scope) -> Result<Action, BackupError> {
-    if backup.metadata.deletion_timestamp.is_some() || decide::is_over(backup) {
-        scope.context.refusals.forget(&key(backup));
-        return Ok(Action::await_change());
-    }
     let Context { client, settings, telemetry, recorder, refusals } = &*scope.context;
     let uid = key(backup);
+    let is_over = decide::is_over(backup);
+    if backup.metadata.deletion_timestamp.is_some() || is_over {
+        refusals.forget(&uid);
+        if let Some(status) = backup.status.as_ref().filter(|_| is_over) {
+            let namespace = backup.namespace().unwrap_or_default();
+            let stopped = jobs::stop_left(client, &namespace, &uid, &status.processes);
+            stopped.await.map_err(BackupError::Stop)?;
+        }
+        return Ok(Action::await_change());
+    }
     let all = scope.backups.state();
     let ahead = match queue::has_begun(backup) {
         true => 0,

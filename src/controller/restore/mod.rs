@@ -53,8 +53,14 @@ impl Kept for Restore {
 /// Brings one Restore a step further.
 async fn reconcile(restore: &Restore, context: &Arc<Context>) -> Result<Action, RestoreError> {
     let uid = restore.uid().unwrap_or_default();
-    if restore.metadata.deletion_timestamp.is_some() || decide::is_over(restore) {
+    let is_over = decide::is_over(restore);
+    if restore.metadata.deletion_timestamp.is_some() || is_over {
         context.refusals.forget(&uid);
+        if let Some(status) = restore.status.as_ref().filter(|_| is_over) {
+            let namespace = restore.namespace().unwrap_or_default();
+            let stopped = jobs::stop_left(&context.client, &namespace, &uid, &status.processes);
+            stopped.await.map_err(RestoreError::Delete)?;
+        }
         return Ok(Action::await_change());
     }
     // Needs the client.

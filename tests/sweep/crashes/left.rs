@@ -64,10 +64,13 @@ impl Left {
         let names = names(cluster, objects.iter().chain(&jobs_there));
         let mut lines: Vec<String> = made.keys().map(|job| format!("made: {job}")).collect();
         for (kind, mut object) in objects {
-            // The Job's controller tells of it when it comes to it, and the kubelet is played.
+            // Kubernetes' own controllers tell of them when they come to it, and a pod is what its Job says.
             if kind == "Job" || kind == "Pod" {
                 object["status"] = Value::Null;
                 object["metadata"]["finalizers"] = Value::Null;
+            }
+            if kind == "Pod" {
+                object["spec"] = Value::Null;
             }
             strip(&mut object);
             let name = format!("{kind} {}", object["metadata"]["name"].as_str().unwrap_or_default());

@@ -147,18 +147,24 @@ async fn stopped(scenario: Scenario, clean: &Clean, case: &Case) -> Result<(), S
     }
 }
 
-/// Every stop at every write of an undisturbed pass. A sample has one write of each kind, and the stops in turns.
+/// Every stop at every write of an undisturbed pass. A sample has one write of each kind, and the stops in turns; and
+/// every delete that never arrives, which nothing would repeat but a controller that looks for it.
 fn cases(extent: &Extent, scenario: Scenario, writes: &[Write], of: impl Fn(&Write) -> bool) -> Vec<Case> {
     let all = writes.iter().filter(|write| of(write));
     let all = all.flat_map(|write| Stop::ALL.map(|stop| Case { write: write.clone(), stop }));
     let Extent::Sample { seed } = extent else { return extent.choose(all.collect(), Case::to_string) };
     let kinds: BTreeSet<&String> = writes.iter().map(|write| &write.kind).collect();
+    let is_delete = |case: &Case| case.write.kind == "delete Job";
     let turn = |case: &Case| {
+        if is_delete(case) {
+            return case.stop == Stop::KilledBefore;
+        }
         let kind = kinds.iter().position(|kind| **kind == case.write.kind).unwrap();
         let stop = (kind as u64 + scenario as u64 + seed) % Stop::ALL.len() as u64;
         Stop::ALL[stop as usize] == case.stop
     };
-    extent.choose(all.filter(turn).collect(), |case| case.write.kind.clone())
+    let group = |case: &Case| if is_delete(case) { case.to_string() } else { case.write.kind.clone() };
+    extent.choose(all.filter(turn).collect(), group)
 }
 
 async fn sweep(name: &str, scenario: Scenario, end: End, of: impl Fn(&Write) -> bool) {
