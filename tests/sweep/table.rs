@@ -14,10 +14,25 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/sweep")
 }
 
-/// `piece 2 of 8`, by the name of its file.
-fn piece(file: &Path) -> Option<String> {
-    let (_, piece) = file.file_stem()?.to_str()?.rsplit_once('.')?;
-    Some(format!("piece {}", piece.replace("-of-", " of ")))
+/// Which sweep, and which piece of how many, by the name of its file.
+fn piece(file: &Path) -> Option<(String, usize, usize)> {
+    let (sweep, piece) = file.file_stem()?.to_str()?.rsplit_once('.')?;
+    let (number, of) = piece.split_once("-of-")?;
+    Some((sweep.to_owned(), number.parse().ok()?, of.parse().ok()?))
+}
+
+/// What was run, in words.
+fn said(files: &[PathBuf]) -> String {
+    let pieces: BTreeSet<_> = files.iter().filter_map(|file| piece(file)).collect();
+    let whole = |(sweep, _, of): &(String, usize, usize)| {
+        pieces.iter().filter(|it| (&it.0, it.2) == (sweep, *of)).count() == *of
+    };
+    if pieces.iter().all(whole) {
+        return "Run: the whole of each".to_owned();
+    }
+    let names: BTreeSet<String> =
+        pieces.iter().map(|(_, number, of)| format!("piece {number} of {of}")).collect();
+    format!("Run so far, of the whole: {}", names.into_iter().collect::<Vec<_>>().join(", "))
 }
 
 /// How often a kind of request met a fault, and how it ended.
@@ -71,10 +86,7 @@ impl Tally {
         let text = std::fs::read_to_string(&document).unwrap();
         let (before, rest) = text.split_once(BEGIN).unwrap();
         let (_, after) = rest.split_once(STOP).unwrap();
-        let pieces: BTreeSet<String> = files.iter().filter_map(|file| piece(file)).collect();
-        let pieces = pieces.into_iter().collect::<Vec<_>>().join(", ");
-        let note =
-            format!("Run so far, of the whole: {pieces}. P: proven, F: failed and named, U: undecided.");
+        let note = format!("{}. P: proven, F: failed and named, U: undecided.", said(&files));
         let made = format!("{before}{BEGIN}\n\n{note}\n\n{}{STOP}{after}", Self::read(&files).text());
         std::fs::write(document, made).unwrap();
         eprintln!("{DOCUMENT}: written from {} files in {}", files.len(), folder().display());
