@@ -40,6 +40,8 @@ pub enum JobState {
     Running {
         /// Where.
         node: Option<String>,
+        /// When it is given up, if it is still there: it was deleted, and its node says nothing.
+        given_up_at: Option<Timestamp>,
     },
     /// Its pod has ended, or is gone.
     Ended {
@@ -114,12 +116,12 @@ fn observed(job: &Job, pods: &[Pod]) -> Option<ObservedJob> {
         process: annotations.get(PROCESS)?.clone(),
         order: annotations.get(ORDER)?.clone(),
         attempt: annotations.get(ATTEMPT)?.parse().ok()?,
-        state: state(job, pod),
+        state: state(job, pod, Timestamp::now()),
         uid,
     })
 }
 
-fn state(job: &Job, pod: Option<&Pod>) -> JobState {
+fn state(job: &Job, pod: Option<&Pod>, now: Timestamp) -> JobState {
     let over = job.status.as_ref().is_some_and(|status| {
         let over = |type_: &str| {
             let conditions = status.conditions.iter().flatten();
@@ -156,13 +158,13 @@ fn state(job: &Job, pod: Option<&Pod>) -> JobState {
         return JobState::Ended { pod: Some(pod.name_any()), node, word: None, how, at: None };
     }
     // It was to be gone by now: its node does not answer, and says nothing of it any more.
-    let overdue = |until: Timestamp| Timestamp::now().duration_since(until) > GONE_AFTER;
-    if pod.metadata.deletion_timestamp.as_ref().is_some_and(|time| overdue(time.0)) {
+    let given_up_at = pod.metadata.deletion_timestamp.as_ref().map(|time| time.0 + GONE_AFTER);
+    if given_up_at.is_some_and(|at| at <= now) {
         let how = "its pod was deleted, and its node does not answer".to_owned();
         return JobState::Ended { pod: Some(pod.name_any()), node, word: None, how, at: None };
     }
     if container.is_some_and(|it| it.state.as_ref().is_some_and(|state| state.running.is_some())) {
-        return JobState::Running { node };
+        return JobState::Running { node, given_up_at };
     }
     JobState::Waiting(hindered(pod))
 }
@@ -203,4 +205,32 @@ fn refused(job: &Job) -> Option<Failure> {
         failed.message.clone().unwrap_or_default(),
         "a quota or an admission policy refused the pod: kubectl describe job says which",
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A pod of a node that does not answer is deleted, and stays: running, as far as anybody was told.
+    #[test]
+    fn a_deleted_pod_runs_until_its_node_has_had_its_time() {
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": {"name": "p", "deletionTimestamp": "2026-11-22T06:00:30Z"},
+            "spec": {"nodeName": "b", "containers": []},
+            "status": {"phase": "Running", "containerStatuses": [{
+                "name": "vouchsafe", "image": "", "imageID": "", "ready": true, "restartCount": 0,
+                "state": {"running": {"startedAt": "2026-11-22T05:00:00Z"}},
+            }]},
+        }))
+        .unwrap();
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let state = |now: &str| state(&Job::default(), Some(&pod), at(now));
+        let given_up_at = Some(at("2026-11-22T06:01:00Z"));
+        let running = JobState::Running { node: Some("b".into()), given_up_at };
+        assert_eq!(state("2026-11-22T06:00:00Z"), running);
+        assert_eq!(state("2026-11-22T06:00:59Z"), running);
+        assert!(matches!(state("2026-11-22T06:01:00Z"), JobState::Ended { word: None, .. }));
+    }
 }
