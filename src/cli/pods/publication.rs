@@ -39,6 +39,9 @@ pub(super) trait Published:
     /// Whether a person asked for its end.
     fn is_canceled(&self) -> bool;
 
+    /// What is published of its run.
+    fn published(&self) -> Option<&RunStatus>;
+
     /// `run.step` of a stage; `None` for a stage that is part of another.
     fn step(stage: Stage) -> Option<&'static str>;
 }
@@ -49,6 +52,10 @@ impl Published for Backup {
 
     fn is_canceled(&self) -> bool {
         self.spec.cancel == Some(true)
+    }
+
+    fn published(&self) -> Option<&RunStatus> {
+        self.status.as_ref()?.run.as_ref()
     }
 
     fn step(stage: Stage) -> Option<&'static str> {
@@ -72,6 +79,10 @@ impl Published for Restore {
         self.spec.cancel == Some(true)
     }
 
+    fn published(&self) -> Option<&RunStatus> {
+        self.status.as_ref()?.run.as_ref()
+    }
+
     fn step(stage: Stage) -> Option<&'static str> {
         match stage {
             // The backup is read back before anything is touched.
@@ -90,6 +101,19 @@ const BETWEEN_WRITES: Duration = Duration::from_secs(2);
 
 /// How long a write is tried again, when the API server does not answer.
 const WRITE_PATIENCE: Duration = Duration::from_secs(120);
+
+/// Writes that another one came in between of, before it is left to the next try.
+const CONFLICTS: u32 = 8;
+
+/// Why something was not published.
+#[derive(Debug, thiserror::Error)]
+enum Unwritten {
+    /// A newer attempt has published something. This one was taken for dead, and what it says would hide the other's.
+    #[error("attempt {0} goes on with it")]
+    Overtaken(i64),
+    #[error(transparent)]
+    Refused(#[from] kube::Error),
+}
 
 /// The status of one resource, as its pod writes and watches it.
 #[derive(Debug)]
@@ -154,11 +178,19 @@ impl<K: Published> Publication<K> {
         loop {
             match self.write().await {
                 Ok(()) => return Ok(()),
-                Err(error) if tokio::time::Instant::now() < until && is_transient(&error) => {
+                Err(Unwritten::Overtaken(newer)) => {
+                    let run = self.run.lock().unwrap_or_else(PoisonError::into_inner).number;
+                    let run = run.and_then(|run| u32::try_from(run).ok()).unwrap_or_default();
+                    tracing::warn!(newer, "a newer attempt goes on");
+                    return Err(EngineError::LostTurn { run, attempt: self.attempt });
+                }
+                Err(Unwritten::Refused(error))
+                    if tokio::time::Instant::now() < until && is_transient(&error) =>
+                {
                     tracing::warn!(%error, "the status was not written; it is tried again");
                     tokio::time::sleep(BETWEEN_WRITES).await;
                 }
-                Err(error) => {
+                Err(Unwritten::Refused(error)) => {
                     let message =
                         format!("the status of {} {} can't be written: {error}", K::kind(&()), self.name);
                     return Err(EngineError::Task(message));
@@ -167,7 +199,7 @@ impl<K: Published> Publication<K> {
         }
     }
 
-    async fn write(&self) -> Result<(), kube::Error> {
+    async fn write(&self) -> Result<(), Unwritten> {
         self.dirty.store(false, Ordering::Relaxed);
         let run = self.run.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -183,7 +215,21 @@ impl<K: Published> Publication<K> {
             patch["status"]["progress"] = json!({"ticketsSettled": 0});
         }
         let parameters = PatchParams::apply(K::MANAGER).force();
-        self.api.patch_status(&self.name, &parameters, &Patch::Apply(&patch)).await.map(drop)
+        let mut left = CONFLICTS;
+        loop {
+            // Written only as it was looked at: between the two, a newer attempt may have begun.
+            let own = self.api.get(&self.name).await?;
+            let newer = own.published().and_then(|run| run.attempt);
+            if let Some(newer) = newer.filter(|newer| *newer > i64::from(self.attempt)) {
+                return Err(Unwritten::Overtaken(newer));
+            }
+            patch["metadata"]["resourceVersion"] = json!(own.meta().resource_version);
+            match self.api.patch_status(&self.name, &parameters, &Patch::Apply(&patch)).await {
+                Ok(_) => return Ok(()),
+                Err(kube::Error::Api(status)) if status.code == 409 && left > 0 => left -= 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// Waits until the watched resource answers `question`.
