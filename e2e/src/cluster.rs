@@ -130,7 +130,7 @@ impl Cluster {
 
     /// Waits until no other test uses the cluster, and keeps them out: for cutting nodes off.
     pub async fn alone(&'static self) -> Alone {
-        Alone { cluster: self, cut: Mutex::new(vec![]), _guard: WHOLE.write().await }
+        Alone { cluster: self, undo: Mutex::new(vec![]), _guard: WHOLE.write().await }
     }
 
     /// Name of the node of a zone.
@@ -148,12 +148,21 @@ impl Cluster {
     }
 }
 
-/// The right to cut nodes off. What is still cut when it goes, is mended.
+/// The right to do things to nodes. What is not undone when it goes, is undone then.
 #[derive(Debug)]
 pub struct Alone {
     cluster: &'static Cluster,
-    cut: Mutex<Vec<String>>,
+    /// What is still to be undone: of which node, and how.
+    undo: Mutex<Vec<(String, Undo)>>,
     _guard: RwLockWriteGuard<'static, ()>,
+}
+
+/// How something that was done to a node is undone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Undo {
+    Mend,
+    Wake,
+    Uncordon,
 }
 
 /// Shared use of the cluster.
@@ -173,8 +182,8 @@ impl Alone {
     /// # Errors
     /// When the cluster is not ours to cut.
     pub fn cut(&self, node: &str) -> Result<()> {
-        self.nodes().push(node.to_owned());
-        self.cluster.running.provider.cable("cut", node)
+        self.to_undo().push((node.to_owned(), Undo::Mend));
+        self.cluster.running.provider.node("cut", node)
     }
 
     /// Connects a node again that was cut off.
@@ -182,21 +191,68 @@ impl Alone {
     /// # Errors
     /// When the script fails.
     pub fn mend(&self, node: &str) -> Result<()> {
-        self.cluster.running.provider.cable("mend", node)?;
-        self.nodes().retain(|cut| cut != node);
+        self.undo(node, Undo::Mend)
+    }
+
+    /// Has a node's kubelet stand still: its pods go on, whatever was decided about them.
+    ///
+    /// # Errors
+    /// When the cluster is not ours.
+    pub fn hang(&self, node: &str) -> Result<()> {
+        self.to_undo().push((node.to_owned(), Undo::Wake));
+        self.cluster.running.provider.node("hang", node)
+    }
+
+    /// Has a kubelet go on that stands still.
+    ///
+    /// # Errors
+    /// When the script fails.
+    pub fn wake(&self, node: &str) -> Result<()> {
+        self.undo(node, Undo::Wake)
+    }
+
+    /// Has no new pod come to a node.
+    ///
+    /// # Errors
+    /// When the API server refuses it.
+    pub fn cordon(&self, node: &str) -> Result<()> {
+        self.to_undo().push((node.to_owned(), Undo::Uncordon));
+        self.cluster.run_kubectl(&["cordon", node]).map(drop)
+    }
+
+    /// Lets new pods come to a node again.
+    ///
+    /// # Errors
+    /// When the API server refuses it.
+    pub fn uncordon(&self, node: &str) -> Result<()> {
+        self.undo(node, Undo::Uncordon)
+    }
+
+    fn undo(&self, node: &str, undo: Undo) -> Result<()> {
+        self.carry_out(node, undo)?;
+        self.to_undo().retain(|(of, known)| of != node || *known != undo);
         Ok(())
     }
 
-    fn nodes(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
-        self.cut.lock().unwrap_or_else(PoisonError::into_inner)
+    fn carry_out(&self, node: &str, undo: Undo) -> Result<()> {
+        match undo {
+            Undo::Mend => self.cluster.running.provider.node("mend", node),
+            Undo::Wake => self.cluster.running.provider.node("wake", node),
+            Undo::Uncordon => self.cluster.run_kubectl(&["uncordon", node]).map(drop),
+        }
+    }
+
+    fn to_undo(&self) -> std::sync::MutexGuard<'_, Vec<(String, Undo)>> {
+        self.undo.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Alone {
     fn drop(&mut self) {
-        for node in self.nodes().drain(..) {
-            if let Err(error) = self.cluster.running.provider.cable("mend", &node) {
-                eprintln!("node {node} stays cut off: {error:#}");
+        let left: Vec<_> = self.to_undo().drain(..).collect();
+        for (node, undo) in left {
+            if let Err(error) = self.carry_out(&node, undo) {
+                eprintln!("{undo:?} of node {node} failed: {error:#}");
             }
         }
     }

@@ -25,4 +25,4 @@ pub use job::{Ended, Job};
 pub use namespace::Namespace;
 pub use release::Release;
 pub use shop::{Place, Shop};
-pub use wait::wait_until;
+pub use wait::{until, wait_until};

@@ -78,11 +78,11 @@ impl Provider {
         }
     }
 
-    /// Cuts a node off, or mends what was cut.
-    pub(crate) fn cable(&self, command: &str, node: &str) -> Result<()> {
+    /// Does something to a node, or undoes it: `cut` and `mend`, `hang` and `wake`.
+    pub(crate) fn node(&self, command: &str, node: &str) -> Result<()> {
         match self {
             Self::Given { .. } => {
-                bail!("node {node} can't be cut off: the cluster is {KUBECONFIG}'s; run without it")
+                bail!("{command} of node {node} can't be done: the cluster is {KUBECONFIG}'s; run without it")
             }
             Self::Script(script) => run(Command::new(script).arg(command).arg(node)).map(drop),
         }

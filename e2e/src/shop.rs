@@ -1,24 +1,26 @@
 //! A database with tables of three localities, and a bucket for each: the servers are of this machine, and real.
 
-use std::collections::BTreeMap;
+mod buckets;
+mod restores;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use testbed::{FaultProxy, PASSWORD, PgVersion, Postgres, S3Kind, S3Server};
 use vouchsafe::api::{Backup, BackupPhase, BackupStatus, BackupStore, ProcessState};
-use vouchsafe::controller::pods::PROCESS;
+use vouchsafe::controller::pods::{ATTEMPT, NAME, ORDER, PROCESS};
 
 use crate::cluster::Cluster;
-use crate::image::vouchsafe;
 use crate::namespace::Namespace;
-use crate::wait::wait_until;
+use crate::wait::{until, wait_until};
 
 /// A locality of the cluster, with the destination for it.
 #[derive(Clone, Copy, Debug)]
@@ -27,8 +29,6 @@ pub struct Place {
     pub name: &'static str,
     /// The locality.
     pub locality: &'static str,
-    /// The zone, which is also the node's name on a cluster of ours.
-    pub zone: &'static str,
     /// The table whose rows are there.
     pub table: &'static str,
 }
@@ -36,7 +36,7 @@ pub struct Place {
 /// Name of the BackupStore.
 const STORE: &str = "orders";
 
-/// One shop: a database and three buckets, described by a BackupStore and two Secrets in a namespace.
+/// One shop: a database and a bucket for each place, described by a BackupStore and two Secrets in a namespace.
 pub struct Shop {
     /// Where its resources are.
     pub namespace: Namespace,
@@ -48,25 +48,22 @@ pub struct Shop {
     pub minio: &'static S3Server,
     /// What its pods reach the buckets through.
     pub wire: FaultProxy,
+    places: &'static [Place],
     buckets: BTreeMap<&'static str, String>,
 }
 
 impl Shop {
     /// The three localities of the cluster.
     pub const PLACES: [Place; 3] = [
-        Place { name: "eu", locality: "region=eu-west1", zone: "eu-west1-a", table: "item_eu" },
-        Place {
-            name: "us-a",
-            locality: "region=us-east1,zone=us-east1-a",
-            zone: "us-east1-a",
-            table: "item_us_a",
-        },
-        Place {
-            name: "us-b",
-            locality: "region=us-east1,zone=us-east1-b",
-            zone: "us-east1-b",
-            table: "item_us_b",
-        },
+        Place { name: "eu", locality: "region=eu-west1", table: "item_eu" },
+        Place { name: "us-a", locality: "region=us-east1,zone=us-east1-a", table: "item_us_a" },
+        Place { name: "us-b", locality: "region=us-east1,zone=us-east1-b", table: "item_us_b" },
+    ];
+
+    /// The two regions of the cluster. That of `us` has two nodes, and one can take over what the other did.
+    pub const REGIONS: [Place; 2] = [
+        Place { name: "eu", locality: "region=eu-west1", table: "item_eu" },
+        Place { name: "us", locality: "region=us-east1", table: "item_us" },
     ];
 
     /// Rows of each table.
@@ -78,7 +75,16 @@ impl Shop {
     /// When the database or the resources can't be made.
     pub async fn open(namespace: Namespace) -> Result<Self> {
         let (postgres, _) = servers(namespace.cluster());
-        Self::of(namespace, postgres).await
+        Self::of(namespace, postgres, &Self::PLACES).await
+    }
+
+    /// The same with [`Self::REGIONS`] instead of localities of one node each.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_in_regions(namespace: Namespace) -> Result<Self> {
+        let (postgres, _) = servers(namespace.cluster());
+        Self::of(namespace, postgres, &Self::REGIONS).await
     }
 
     /// The same with a database server of its own, which may be restarted.
@@ -88,14 +94,14 @@ impl Shop {
     pub async fn open_alone(namespace: Namespace) -> Result<Self> {
         let server = Postgres::builder(PgVersion::V15).address(namespace.cluster().host()).start();
         // It ends with this process, like the others.
-        Self::of(namespace, Box::leak(Box::new(server))).await
+        Self::of(namespace, Box::leak(Box::new(server)), &Self::PLACES).await
     }
 
-    async fn of(namespace: Namespace, postgres: &'static Postgres) -> Result<Self> {
+    async fn of(namespace: Namespace, postgres: &'static Postgres, places: &'static [Place]) -> Result<Self> {
         let (_, minio) = servers(namespace.cluster());
         let database = postgres.fresh_database("shop");
         let rows = Self::ROWS;
-        for place in Self::PLACES {
+        for place in places {
             let table = place.table;
             let sql = format!(
                 "CREATE TABLE {table} (id bigint PRIMARY KEY, name text, noise bytea);
@@ -108,7 +114,7 @@ impl Shop {
             postgres.psql(&database, &sql)?;
         }
         let buckets: BTreeMap<_, _> =
-            Self::PLACES.iter().map(|place| (place.name, minio.fresh_bucket(place.name))).collect();
+            places.iter().map(|place| (place.name, minio.fresh_bucket(place.name))).collect();
         namespace.secret("pg", &[("username", "postgres"), ("password", PASSWORD)]).await?;
         let keys = [("AWS_ACCESS_KEY_ID", minio.access_key()), ("AWS_SECRET_ACCESS_KEY", minio.secret_key())];
         namespace.secret("bucket", &keys).await?;
@@ -116,12 +122,12 @@ impl Shop {
             namespace.cluster().host(),
             SocketAddr::from((namespace.cluster().host(), minio.port())),
         );
-        let shop = Self { namespace, postgres, database, minio, wire, buckets };
+        let shop = Self { namespace, postgres, database, minio, wire, places, buckets };
         shop.namespace.create(&shop.store(STORE, &shop.wire.endpoint())?).await?;
         Ok(shop)
     }
 
-    /// A BackupStore of its three buckets, reached at `endpoint`.
+    /// A BackupStore of its buckets, reached at `endpoint`.
     ///
     /// # Errors
     /// Never, as long as the literal fits the API's types.
@@ -134,7 +140,7 @@ impl Shop {
                 "credentialsSecret": {"name": "bucket"},
             })
         };
-        let mut destinations: Vec<Value> = Self::PLACES.iter().map(destination).collect();
+        let mut destinations: Vec<Value> = self.places.iter().map(destination).collect();
         for destination in &mut destinations {
             if destination["default"] == false {
                 destination.as_object_mut().context("an object")?.remove("default");
@@ -158,7 +164,8 @@ impl Shop {
     /// # Errors
     /// When `more` does not fit the API's types.
     pub fn backup(&self, name: &str, more: &Value) -> Result<Backup> {
-        let placement: Vec<Value> = Self::PLACES
+        let placement: Vec<Value> = self
+            .places
             .iter()
             .map(|place| {
                 json!({"name": place.name, "tables": [format!("public.{}", place.table)], "locality": place.locality})
@@ -231,6 +238,31 @@ impl Shop {
         Ok(status)
     }
 
+    /// Waits until a fault has met a request.
+    ///
+    /// # Errors
+    /// If none has within `limit`, with what the namespace is like.
+    pub async fn fired(&self, limit: Duration) -> Result<()> {
+        let fired = || (!self.wire.fired().is_empty()).then_some(());
+        until("met by a fault", limit, fired).await.with_context(|| self.namespace.state())
+    }
+
+    /// Every Job of the namespace's runs is for something that no other is for: its resource, process, order and
+    /// attempt. Returns what they are for.
+    ///
+    /// # Errors
+    /// When two are for the same.
+    pub async fn distinct_jobs(&self) -> Result<BTreeSet<String>> {
+        let jobs = self.namespace.api::<Job>().list(&ListParams::default()).await.context("listing Jobs")?;
+        let mut all = BTreeSet::new();
+        for job in &jobs {
+            let said = [NAME, PROCESS, ORDER, ATTEMPT].map(|it| job.annotations().get(it).cloned());
+            let text = said.into_iter().collect::<Option<Vec<_>>>().context("a Job of nothing")?.join(" ");
+            ensure!(all.insert(text.clone()), "two Jobs are {text}");
+        }
+        Ok(all)
+    }
+
     /// Pods of one process of the namespace's runs: `worker-eu`.
     ///
     /// # Errors
@@ -251,15 +283,31 @@ impl Shop {
             processes.any(|it| it.name == process && it.state == ProcessState::Running)
         };
         self.reaches(backup, &format!("running {process}"), limit, running).await?;
+        self.kill_now(process).await
+    }
+
+    /// Kills the pod of one process that runs already.
+    ///
+    /// # Errors
+    /// If none does.
+    pub async fn kill_now(&self, process: &str) -> Result<()> {
+        let pod = self.running(process).await?;
+        let now = DeleteParams::default().grace_period(0);
+        self.namespace.api::<Pod>().delete(&pod.name_any(), &now).await.context("killing a pod")?;
+        Ok(())
+    }
+
+    /// The pod of one process that runs.
+    ///
+    /// # Errors
+    /// If none does.
+    pub async fn running(&self, process: &str) -> Result<Pod> {
         let alive = |pod: &Pod| {
             let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
             phase == Some("Running") && pod.metadata.deletion_timestamp.is_none()
         };
         let pods = self.pods(process).await?;
-        let pod = pods.iter().find(|pod| alive(pod)).with_context(|| format!("no pod of {process} runs"))?;
-        let now = DeleteParams::default().grace_period(0);
-        self.namespace.api::<Pod>().delete(&pod.name_any(), &now).await.context("killing a pod")?;
-        Ok(())
+        pods.into_iter().find(alive).with_context(|| format!("no pod of {process} runs"))
     }
 
     /// Changes fields of a Backup's spec.
@@ -271,45 +319,6 @@ impl Shop {
         let backups = self.namespace.api::<Backup>();
         backups.patch(name, &PatchParams::default(), &patch).await.context("patching a Backup")?;
         Ok(())
-    }
-
-    /// Keys of the objects in a destination's bucket, asked of the server.
-    ///
-    /// # Errors
-    /// When the server does not answer with a list.
-    pub fn keys(&self, destination: &str) -> Result<Vec<String>> {
-        let path = format!("{}?list-type=2", self.bucket(destination));
-        let answer = self.minio.request("GET", &path, &[], None);
-        ensure!(answer.status == 200, "the bucket's list was answered with {}", answer.status);
-        let body = answer.body;
-        ensure!(body.contains("<IsTruncated>false"), "the list is longer than a page");
-        let keys = body.split("<Key>").skip(1).filter_map(|rest| rest.split("</Key>").next());
-        Ok(keys.map(str::to_owned).collect())
-    }
-
-    /// Runs vouchsafe here on the shop's buckets: what people do who have the buckets and no cluster.
-    ///
-    /// # Errors
-    /// When it fails, with what it wrote.
-    pub fn run(&self, command: &str, more: &[&str]) -> Result<Value> {
-        let mut arguments = vec![command.to_owned(), "--output".into(), "json".into()];
-        for place in Self::PLACES {
-            let bucket = self.bucket(place.name);
-            let url =
-                format!("s3://{bucket}/pg?region={}&endpoint={}", self.minio.region(), self.minio.endpoint());
-            arguments.extend(["--store".into(), format!("{}={url}", place.locality)]);
-        }
-        arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
-        let output = Command::new(vouchsafe()?)
-            .args(&arguments)
-            .env("AWS_ACCESS_KEY_ID", self.minio.access_key())
-            .env("AWS_SECRET_ACCESS_KEY", self.minio.secret_key())
-            .env("PGPASSWORD", PASSWORD)
-            .output()
-            .with_context(|| format!("vouchsafe {arguments:?}"))?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        ensure!(output.status.success(), "{arguments:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_str(&text).with_context(|| text.into_owned())
     }
 }
 

@@ -12,7 +12,7 @@ use kube::runtime::watcher::watch_object;
 use kube::{Api, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 /// Watches the object `name` until `look` finds in it what is wanted; `look` gets none while there is no such object.
 ///
@@ -42,6 +42,26 @@ where
         }
     }
     bail!("{} {name} is not {wanted} after {limit:?}; last seen: {last}", K::kind(&()));
+}
+
+/// Between two looks at what nobody tells of.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+
+/// Looks again and again until there is what is `wanted`: for what can't be watched, as what a proxy has seen.
+///
+/// # Errors
+/// After `limit`, with what was wanted.
+pub async fn until<T>(wanted: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> Result<T> {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(found) = look() {
+            return Ok(found);
+        }
+        if Instant::now() >= deadline {
+            bail!("not {wanted} after {limit:?}");
+        }
+        sleep(BETWEEN_LOOKS).await;
+    }
 }
 
 /// An object as a failure shows it: without what is long and says nothing.

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams};
 use serde_json::json;
-use vouchsafe::api::{Backup, BackupSchedule, Restore, RestorePhase};
+use vouchsafe::api::{Backup, BackupSchedule};
 
 const LIMIT: Duration = Duration::from_secs(240);
 
@@ -36,30 +36,8 @@ async fn a_schedule_backs_up_and_a_restore_brings_it_back() -> Result<()> {
     shop.namespace.kubectl(&[&complete[..], &[&named]].concat())?;
 
     let restored = format!("{}_restored", shop.database);
-    let restore: Restore = serde_json::from_value(json!({
-        "apiVersion": "vouchsafe.dev/v1alpha1", "kind": "Restore", "metadata": {"name": "back"},
-        "spec": {
-            "from": {"schedule": "minutely"},
-            "target": {"postgres": {
-                "host": shop.postgres.address().to_string(), "port": shop.postgres.port(), "database": restored,
-                "credentialsSecret": {"name": "pg"}, "tls": {"mode": "Disable"},
-            }},
-        },
-    }))?;
-    shop.namespace.create(&restore).await?;
-    let over = |restore: Option<&Restore>| {
-        let status = restore?.status.clone()?;
-        let over = [RestorePhase::Succeeded, RestorePhase::Failed, RestorePhase::Canceled];
-        over.contains(&status.phase?).then_some(status)
-    };
-    let status = wait_until(shop.namespace.api::<Restore>(), "back", "over", LIMIT, over).await;
-    let status = status.with_context(|| shop.namespace.state())?;
-    assert_eq!(status.phase, Some(RestorePhase::Succeeded), "{:?}", status.failure);
-    for place in Shop::PLACES {
-        let all =
-            format!("SELECT count(*), md5(string_agg(t::text, '|' ORDER BY id)) FROM {} t", place.table);
-        assert_eq!(shop.postgres.psql(&restored, &all)?, shop.postgres.psql(&shop.database, &all)?);
-    }
+    shop.namespace.create(&shop.restore("back", &json!({"schedule": "minutely"}), &restored)?).await?;
+    shop.restored("back", &restored, LIMIT).await?;
 
     // The schedule and the release go, and what they have made stays.
     shop.namespace.api::<BackupSchedule>().delete("minutely", &DeleteParams::default()).await?;

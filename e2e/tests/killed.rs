@@ -6,7 +6,7 @@ use anyhow::Result;
 use e2e::{Controller, Shop, cluster};
 use serde_json::json;
 use testbed::{WireFault, WireRule};
-use vouchsafe::api::ProcessStatus;
+use vouchsafe::api::{ProcessStatus, RestoreStatus};
 
 const LIMIT: Duration = Duration::from_secs(240);
 
@@ -69,5 +69,35 @@ async fn a_verifier_the_controller_and_the_coordinator_killed_while_reading_back
     assert_eq!(attempts_of(&status.processes, "coordinator"), 2, "{:?}", status.processes);
     assert!(!shop.wire.fired().is_empty(), "nothing was held");
     assert_eq!(shop.run("verify", &["1"])?["proven"], true);
+    Ok(())
+}
+
+/// Its target has been touched when it dies: the next attempt takes back what is there, and begins anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restorer_killed_while_it_loads_rows() -> Result<()> {
+    let shop = Shop::open(cluster().await?.namespace("restorer").await?).await?;
+    let _controller = Controller::start(&shop.namespace)?;
+    shop.namespace.create(&shop.backup("first", &json!({}))?).await?;
+    shop.succeeded("first", LIMIT).await?;
+    // Every object of rows is read once before anything is touched, and once to be loaded.
+    let tables = Shop::PLACES.len() as u64;
+    let held = WireRule::during(tables + 1..u64::MAX, WireFault::Hold).only("GET ").only("/data/");
+    shop.wire.set(vec![held]);
+    let database = format!("{}_restored", shop.database);
+    shop.namespace.create(&shop.restore("back", &json!({"backup": "first"}), &database)?).await?;
+    shop.fired(LIMIT).await?;
+    let loads =
+        |status: &RestoreStatus| status.run.as_ref().and_then(|run| run.step.as_deref()) == Some("Data");
+    shop.restore_reaches("back", "loading", LIMIT, loads).await?;
+    let databases = || shop.postgres.psql("postgres", "SELECT datname FROM pg_database ORDER BY 1");
+    let touched = databases()?;
+    assert!(!touched.lines().any(|it| it == database), "{touched}");
+    shop.kill_now("restorer").await?;
+    shop.wire.heal();
+    let status = shop.restored("back", &database, LIMIT).await?;
+    assert_eq!(attempts_of(&status.processes, "restorer"), 2, "{:?}", status.processes);
+    // Of those that were there while it loaded, one went: its unfinished database has become the wanted one.
+    let left = databases()?;
+    assert_eq!(left.lines().count(), touched.lines().count(), "{touched}{left}");
     Ok(())
 }

@@ -1,8 +1,11 @@
 //! Vouchsafe's image on a real Kubernetes cluster. Run by `./dev e2e`, or with everything else by `./dev test`.
 
 mod backup;
+mod cut;
+mod gone;
 mod ground;
 mod halted;
 mod installed;
 mod killed;
+mod leaders;
 mod lies;

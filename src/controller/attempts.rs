@@ -185,9 +185,10 @@ impl<'a> Attempts<'a> {
                 self.look_again(if failure.is_some() { LONGEST_PAUSE } else { NOT_STARTED });
                 (ProcessState::Waiting, None, failure.clone())
             }
-            JobState::Running { node } => {
-                // A node that is cut off tells nobody.
-                self.look_again(LONGEST_PAUSE);
+            JobState::Running { node, given_up_at } => {
+                // A node that is cut off tells nobody, not even that time has passed.
+                let left = given_up_at.map(|at| Duration::try_from(at.duration_since(self.now)));
+                self.look_again(left.and_then(Result::ok).unwrap_or(LONGEST_PAUSE).min(LONGEST_PAUSE));
                 (ProcessState::Running, node.clone(), None)
             }
             JobState::Ended { node, word, how, at, .. } => {

@@ -44,6 +44,8 @@ pub enum JobState {
     Running {
         /// Where.
         node: Option<String>,
+        /// When it is given up, if it is still there: it was deleted, and its node says nothing.
+        given_up_at: Option<Timestamp>,
     },
     /// Its pod has ended, or is gone.
     Ended {
@@ -176,12 +178,12 @@ fn observed(job: &Job, pods: &[Pod]) -> Option<ObservedJob> {
         process: annotations.get(PROCESS)?.clone(),
         order: annotations.get(ORDER)?.clone(),
         attempt: annotations.get(ATTEMPT)?.parse().ok()?,
-        state: state(job, pod),
+        state: state(job, pod, Timestamp::now()),
         uid,
     })
 }
 
-fn state(job: &Job, pod: Option<&Pod>) -> JobState {
+fn state(job: &Job, pod: Option<&Pod>, now: Timestamp) -> JobState {
     let over = is_over(job);
     let Some(pod) = pod else {
         if over || job.metadata.deletion_timestamp.is_some() {
@@ -212,13 +214,13 @@ fn state(job: &Job, pod: Option<&Pod>) -> JobState {
         return JobState::Ended { pod: Some(pod.name_any()), node, word: None, how, at: None };
     }
     // It was to be gone by now: its node does not answer, and says nothing of it any more.
-    let overdue = |until: Timestamp| Timestamp::now().duration_since(until) > GONE_AFTER;
-    if pod.metadata.deletion_timestamp.as_ref().is_some_and(|time| overdue(time.0)) {
+    let given_up_at = pod.metadata.deletion_timestamp.as_ref().map(|time| time.0 + GONE_AFTER);
+    if given_up_at.is_some_and(|at| at <= now) {
         let how = "its pod was deleted, and its node does not answer".to_owned();
         return JobState::Ended { pod: Some(pod.name_any()), node, word: None, how, at: None };
     }
     if container.is_some_and(|it| it.state.as_ref().is_some_and(|state| state.running.is_some())) {
-        return JobState::Running { node };
+        return JobState::Running { node, given_up_at };
     }
     JobState::Waiting(hindered(pod))
 }

@@ -122,3 +122,24 @@ async fn whoever_refuses_a_pod_is_named_with_the_words() {
         }
     }
 }
+
+/// A pod of a node that does not answer is deleted, and stays: running, as far as anybody was told.
+#[test]
+fn a_deleted_pod_runs_until_its_node_has_had_its_time() {
+    let pod: Pod = serde_json::from_value(json!({
+        "metadata": {"name": "p", "deletionTimestamp": "2026-11-22T06:00:30Z"},
+        "spec": {"nodeName": "b", "containers": []},
+        "status": {"phase": "Running", "containerStatuses": [{
+            "name": "vouchsafe", "image": "", "imageID": "", "ready": true, "restartCount": 0,
+            "state": {"running": {"startedAt": "2026-11-22T05:00:00Z"}},
+        }]},
+    }))
+    .unwrap();
+    let at = |text: &str| text.parse::<Timestamp>().unwrap();
+    let state = |now: &str| state(&Job::default(), Some(&pod), at(now));
+    let given_up_at = Some(at("2026-11-22T06:01:00Z"));
+    let running = JobState::Running { node: Some("b".into()), given_up_at };
+    assert_eq!(state("2026-11-22T06:00:00Z"), running);
+    assert_eq!(state("2026-11-22T06:00:59Z"), running);
+    assert!(matches!(state("2026-11-22T06:01:00Z"), JobState::Ended { word: None, .. }));
+}

@@ -12,7 +12,7 @@ use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -51,6 +51,9 @@ pub enum WireFault {
     FlipBit(u64),
     /// The answer comes later than it was given.
     Delay(Duration),
+    /// The whole request is kept until [`FaultProxy::heal`], and carried out then, whether its client still waits for
+    /// an answer or not: what a peer that was taken for dead has sent.
+    Hold,
 }
 
 /// Which requests a fault meets, counted from 0 over all connections.
@@ -129,11 +132,15 @@ struct Shared {
     upstream: SocketAddr,
     stopping: AtomicBool,
     state: Mutex<State>,
+    /// Told whenever the rules change, and at the end.
+    changed: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     rules: Vec<Armed>,
+    /// How often the rules were changed.
+    changes: u64,
     requests: Vec<String>,
     /// Status of the answer to each request, 0 if it got none.
     statuses: Vec<u16>,
@@ -211,7 +218,12 @@ impl FaultProxy {
             TcpListener::bind((address, 0)).unwrap_or_else(|cause| panic!("no port for the proxy: {cause}"));
         let address =
             listener.local_addr().unwrap_or_else(|cause| panic!("the proxy has no address: {cause}"));
-        let shared = Arc::new(Shared { upstream, stopping: AtomicBool::new(false), state: Mutex::default() });
+        let shared = Arc::new(Shared {
+            upstream,
+            stopping: AtomicBool::new(false),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        });
         let accepting = Arc::clone(&shared);
         thread::Builder::new()
             .name("fault-proxy".to_owned())
@@ -233,10 +245,20 @@ impl FaultProxy {
         state.requests.clear();
         state.statuses.clear();
         state.fired.clear();
+        state.changes += 1;
+        self.shared.changed.notify_all();
     }
 
     /// Takes the rules away: the fault has healed. Counts go on.
     pub fn heal(&self) {
+        let mut state = self.shared.state();
+        state.rules.clear();
+        state.changes += 1;
+        self.shared.changed.notify_all();
+    }
+
+    /// Takes the rules away like [`heal`](Self::heal), but what is held stays held until then.
+    pub fn disarm(&self) {
         self.shared.state().rules.clear();
     }
 
@@ -261,7 +283,12 @@ impl FaultProxy {
 
 impl Drop for FaultProxy {
     fn drop(&mut self) {
-        self.shared.stopping.store(true, Ordering::SeqCst);
+        {
+            // Under the lock, or one who is about to wait would never hear of it.
+            let _state = self.shared.state();
+            self.shared.stopping.store(true, Ordering::SeqCst);
+            self.shared.changed.notify_all();
+        }
         for (_, connection) in self.shared.state().connections.drain() {
             // It may be closed already.
             let _ = connection.shutdown(Shutdown::Both);
@@ -302,6 +329,16 @@ impl Shared {
         }
     }
 
+    /// Waits until the rules change; says whether the request is still to be carried out.
+    fn hold(&self) -> bool {
+        let state = self.state();
+        let before = state.changes;
+        let stopping = || self.stopping.load(Ordering::SeqCst);
+        let waits = |state: &mut State| state.changes == before && !stopping();
+        drop(self.changed.wait_while(state, waits).unwrap_or_else(PoisonError::into_inner));
+        !stopping()
+    }
+
     fn fire(&self, rule: usize, number: u64, request: &Request, fault: WireFault) {
         self.state().fired.push(WireFired { rule, request: number, line: request.line(), fault });
     }
@@ -323,7 +360,8 @@ fn fits(fault: WireFault, request: &Request) -> bool {
         | WireFault::AccessDenied
         | WireFault::ClockSkewed
         | WireFault::LostAcknowledgement
-        | WireFault::Delay(_) => true,
+        | WireFault::Delay(_)
+        | WireFault::Hold => true,
     }
 }
 
@@ -376,6 +414,12 @@ fn serve(client: &TcpStream, shared: &Shared) -> io::Result<End> {
             (&mut &*client).write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
         }
         let body = http::read_body(&mut reader, &request.head)?;
+        if fault == Some(WireFault::Hold) {
+            fire(WireFault::Hold);
+            if !shared.hold() {
+                return Ok(End::Closed);
+            }
+        }
         let answer = match fault {
             Some(fault) if reaches_no_server(fault) => {
                 fire(fault);

@@ -136,7 +136,8 @@ fn as_required(fault: WireFault, line: &str, outcome: &Result<(), (Step, StoreEr
         | WireFault::InternalError
         | WireFault::LostAcknowledgement
         | WireFault::OkWithError
-        | WireFault::Delay(_) => kind.is_none(),
+        | WireFault::Delay(_)
+        | WireFault::Hold => kind.is_none(),
         // The answer to a HEAD has no body to say why.
         WireFault::ClockSkewed if line.starts_with("HEAD") || line.starts_with("DELETE") => {
             matches!(kind, Some(StoreErrorKind::Forbidden | StoreErrorKind::ClockSkew))

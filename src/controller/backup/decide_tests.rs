@@ -136,7 +136,7 @@ impl World {
     }
 
     pub(super) fn runs(&mut self, process: &str) {
-        self.job(process).state = JobState::Running { node: Some("node-1".into()) };
+        self.job(process).state = JobState::Running { node: Some("node-1".into()), given_up_at: None };
     }
 
     pub(super) fn ends(&mut self, process: &str, word: Option<LastWord>) {

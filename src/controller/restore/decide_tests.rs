@@ -112,7 +112,7 @@ impl World {
     }
 
     fn runs(&mut self) {
-        self.newest().state = JobState::Running { node: Some("node-1".into()) };
+        self.newest().state = JobState::Running { node: Some("node-1".into()), given_up_at: None };
     }
 
     fn ends(&mut self, word: Option<LastWord>) {

@@ -134,7 +134,7 @@ impl World {
                     process: start.process.to_string(),
                     order: start.order.clone(),
                     attempt: start.attempt,
-                    state: JobState::Running { node: None },
+                    state: JobState::Running { node: None, given_up_at: None },
                 });
                 self.pruners.push((name, plan.prune.runs.clone()));
             }

@@ -216,7 +216,8 @@ pub(super) fn answer(fault: WireFault, request: &Request) -> Message {
         | WireFault::StallInResponse
         | WireFault::LostAcknowledgement
         | WireFault::FlipBit(_)
-        | WireFault::Delay(_) => unreachable!("{fault:?} has no answer of its own"),
+        | WireFault::Delay(_)
+        | WireFault::Hold => unreachable!("{fault:?} has no answer of its own"),
     };
     let kind = if fault == WireFault::OkWithPage { "text/html" } else { "application/xml" };
     message(status, &format!("Content-Type: {kind}\r\n"), &body, request)

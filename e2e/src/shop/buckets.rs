@@ -1,0 +1,77 @@
+//! What lies in the buckets of a shop, as those see it who have no cluster.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use testbed::PASSWORD;
+
+use super::Shop;
+use crate::image::vouchsafe;
+
+impl Shop {
+    /// Keys of the objects in a destination's bucket, asked of the server.
+    ///
+    /// # Errors
+    /// When the server does not answer with a list.
+    pub fn keys(&self, destination: &str) -> Result<Vec<String>> {
+        Ok(self.objects(destination)?.into_keys().collect())
+    }
+
+    /// The same with each object's entity tag.
+    ///
+    /// # Errors
+    /// As [`Self::keys`].
+    pub fn objects(&self, destination: &str) -> Result<BTreeMap<String, String>> {
+        let path = format!("{}?list-type=2", self.bucket(destination));
+        let answer = self.minio.request("GET", &path, &[], None);
+        ensure!(answer.status == 200, "the bucket's list was answered with {}", answer.status);
+        let body = answer.body;
+        ensure!(body.contains("<IsTruncated>false"), "the list is longer than a page");
+        let text = |entry: &str, name: &str| {
+            let (_, rest) = entry.split_once(&format!("<{name}>"))?;
+            Some(rest.split_once(&format!("</{name}>"))?.0.to_owned())
+        };
+        let entries = body.split("<Contents>").skip(1);
+        let objects = entries.map(|entry| text(entry, "Key").zip(text(entry, "ETag")));
+        objects.collect::<Option<_>>().context("a list without keys or tags")
+    }
+
+    /// Runs vouchsafe here on the shop's buckets: what people do who have the buckets and no cluster.
+    ///
+    /// # Errors
+    /// When it fails, with what it wrote.
+    pub fn run(&self, command: &str, more: &[&str]) -> Result<Value> {
+        self.run_in("", command, more)
+    }
+
+    /// The same for a collection that has a name of its own.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_in(&self, collection: &str, command: &str, more: &[&str]) -> Result<Value> {
+        let below = if collection.is_empty() { String::new() } else { format!("/{collection}") };
+        let mut arguments = vec![command.to_owned(), "--output".into(), "json".into()];
+        for place in self.places {
+            let bucket = self.bucket(place.name);
+            let url = format!(
+                "s3://{bucket}/pg{below}?region={}&endpoint={}",
+                self.minio.region(),
+                self.minio.endpoint()
+            );
+            arguments.extend(["--store".into(), format!("{}={url}", place.locality)]);
+        }
+        arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
+        let output = Command::new(vouchsafe()?)
+            .args(&arguments)
+            .env("AWS_ACCESS_KEY_ID", self.minio.access_key())
+            .env("AWS_SECRET_ACCESS_KEY", self.minio.secret_key())
+            .env("PGPASSWORD", PASSWORD)
+            .output()
+            .with_context(|| format!("vouchsafe {arguments:?}"))?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        ensure!(output.status.success(), "{arguments:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_str(&text).with_context(|| text.into_owned())
+    }
+}
