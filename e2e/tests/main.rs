@@ -1,6 +1,7 @@
 //! Vouchsafe's image on a real Kubernetes cluster. Run by `./dev e2e`, or with everything else by `./dev test`.
 
 mod backup;
+mod deleted;
 mod ground;
 mod halted;
 mod installed;

@@ -11,6 +11,7 @@ pub mod lease;
 pub mod make;
 pub mod pods;
 mod process;
+mod prunable;
 mod reasons;
 mod refusals;
 pub mod restore;

@@ -14,6 +14,7 @@ pub(super) fn ahead<'a>(backup: &Backup, all: impl Iterator<Item = &'a Backup>) 
             && other.metadata.uid != backup.metadata.uid
             && other.spec.store_ref.name == backup.spec.store_ref.name
             && !is_over(other)
+            && other.metadata.deletion_timestamp.is_none()
             && (has_begun(other) || (place(other) < own && waits(other)))
     })
     .count()
