@@ -119,7 +119,7 @@ async fn an_open_run_is_voided_if_it_is_its_own_and_waited_for_if_not() {
     let claimed = register.claim(ONE, RunKind::Backup, Sha256Digest::of(&collection), plan).await.unwrap();
     assert!(matches!(claimed, Claimed::New(ref turn) if turn.run == 2));
     let key = Key::data(2, &plan, 1, 1, &vouchsafe::format::Nonce::from_random(9));
-    store.create(&key, b"a piece of it".as_slice().into()).await.unwrap();
+    let _created = store.create(&key, b"a piece of it".as_slice().into()).await.unwrap();
     let before = left(&store, 1).await;
     // This very process is at it, as far as anybody can see.
     let refused = delete(&destinations, OTHER).await;

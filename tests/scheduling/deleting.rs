@@ -1,6 +1,8 @@
 //! Backups with `deletionPolicy: Delete`: when they have a finalizer, what is made when they are deleted, and that
 //! nothing holds them for ever. Pods are told, as there is no kubelet; everything else is the API server's.
 
+use std::time::Duration;
+
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -85,7 +87,6 @@ impl Space {
     /// The one Job of `process` of the object with this UID, once there is one.
     async fn job(&self, uid: &str, process: &str) -> Job {
         let jobs: Api<Job> = Api::namespaced(self.client.clone(), &self.name);
-        let labels = format!("vouchsafe.dev/uid={uid},app.kubernetes.io/component={process}");
         let labelled = ListParams::default().labels(&format!("vouchsafe.dev/uid={uid}"));
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
@@ -93,11 +94,11 @@ impl Space {
             let of = |job: &Job| job.annotations()["vouchsafe.dev/process"].starts_with(process);
             let mut own = listed.into_iter().filter(of);
             if let Some(job) = own.next() {
-                assert!(own.next().is_none(), "{labels}: more than one");
+                assert!(own.next().is_none(), "more than one {process} of {uid}");
                 return job;
             }
-            assert!(tokio::time::Instant::now() < deadline, "no Job {labels}");
-            tokio::task::yield_now().await;
+            assert!(tokio::time::Instant::now() < deadline, "no {process} of {uid}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
