@@ -23,6 +23,7 @@ mod engine {
     mod page;
     mod places;
     mod prune;
+    mod prune_owned;
     mod prune_pod;
     mod prune_store;
     mod round;

@@ -1,6 +1,9 @@
-//! The schedule's controller against a real API server: its definitions, its server-side apply, its watches, and a
+//! The controller against a real API server: its definitions, its server-side apply, its watches, its finalizer, and a
 //! clock that nobody turns.
 #![allow(clippy::unwrap_used, reason = "a scenario of one test, and its parts")]
+
+#[path = "scheduling/deleting.rs"]
+mod deleting;
 
 use std::process::Command;
 use std::sync::OnceLock;

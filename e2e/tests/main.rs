@@ -2,6 +2,7 @@
 
 mod backup;
 mod cut;
+mod deleted;
 mod gone;
 mod ground;
 mod halted;

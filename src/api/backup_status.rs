@@ -44,7 +44,7 @@ pub struct BackupStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<BackupPhase>,
     /// Queued, Suspended, Uploaded, ManifestVerified, FilesVerified, RestoreTested, Complete, Failed,
-    /// Reconciling, Stalled.
+    /// Reconciling, Stalled, Deleting.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 32),
@@ -79,7 +79,7 @@ pub struct BackupStatus {
     /// Its pods, as the controller sees them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
-        length(max = 65),
+        length(max = 66),
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
     pub processes: Vec<ProcessStatus>,

@@ -19,7 +19,7 @@ use crate::controller::ControllerReason;
 use crate::controller::restore::RestoreReason;
 use crate::controller::schedule::ScheduleReason;
 use crate::controller::store::StoreReason;
-use crate::engine::{EngineError, backups, register};
+use crate::engine::{EngineError, backups, prune, register};
 use crate::source::SourceError;
 use crate::source::target::TargetError;
 use crate::store::StoreErrorKind;
@@ -35,7 +35,7 @@ pub fn reasons() -> BTreeSet<&'static str> {
         TargetError::REASONS,
         Refused::REASONS,
         ControllerReason::REASONS,
-        &[backups::UNLOCKED, register::OWNER_GONE, register::DEAD_PRUNE],
+        &[backups::UNLOCKED, register::OWNER_GONE, register::DEAD_PRUNE, prune::BACKUP_DELETED],
         ClusterReason::REASONS,
         ScheduleReason::REASONS,
         RestoreReason::REASONS,

@@ -137,6 +137,9 @@ enum Command {
     /// Retire and delete for one BackupSchedule, as a pod that the controller started
     #[command(hide = true)]
     Pruner(pods::pruner::Pruner),
+    /// Delete what one Backup has stored, as a pod that the controller started
+    #[command(hide = true)]
+    Deleter(pods::deleter::Deleter),
     /// Read one destination back, as a pod that the controller started
     #[command(hide = true)]
     Verifier(pods::verifier::Verifier),
@@ -224,6 +227,7 @@ impl Arguments {
             Command::Coordinator(command) => command.execute(output).await,
             Command::Worker(command) => command.execute(output).await,
             Command::Pruner(command) => command.execute(output).await,
+            Command::Deleter(command) => command.execute(output).await,
             Command::Verifier(command) => command.execute(output).await,
             Command::Restorer(command) => command.execute(output).await,
             Command::Prober(command) => command.execute(output).await,

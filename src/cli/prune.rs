@@ -118,6 +118,7 @@ impl Prune {
             retention: rules.iter().any(Option::is_some).then_some(retention),
             zone: self.time_zone.clone(),
             minimum,
+            owner: None,
         }
     }
 }

@@ -6,6 +6,8 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client, Resource, ResourceExt};
 
 use crate::api::{Backup, BackupPhase, BackupSchedule, BackupStatus, Failure, LastPrune, marks};
+use crate::controller::backup::leaving::{self, LetGo};
+use crate::controller::reasons::ControllerReason;
 use crate::telemetry::transition::{Transition, is_terminal};
 
 /// The name under which events are told.
@@ -148,14 +150,97 @@ pub fn of_prune(before: Option<&LastPrune>, now: Option<&LastPrune>) -> Option<T
 pub async fn tell_of_prune(recorder: &Recorder, before: &BackupSchedule, written: &BackupSchedule) {
     let last = |it: &BackupSchedule| it.status.as_ref().and_then(|status| status.last_prune.clone());
     if let Some(told) = of_prune(last(before).as_ref(), last(written).as_ref()) {
-        let event = Event {
-            type_: if told.warning { EventType::Warning } else { EventType::Normal },
-            reason: told.reason.to_owned(),
-            note: Some(told.note),
-            action: told.action.to_owned(),
-            secondary: None,
+        publish(recorder, &told.event(), &written.object_ref(&())).await;
+    }
+}
+
+/// What is to be told of a Backup whose data is being deleted: what hinders it, once for each reason.
+#[must_use]
+pub fn of_deletion(before: &BackupStatus, now: &BackupStatus) -> Option<Told> {
+    let (reason, message) = leaving::condition(now)?;
+    let is_new = leaving::condition(before).is_none_or(|(known, _)| known != reason);
+    let going = reason == ControllerReason::DeletingData.reason();
+    match (is_new, going) {
+        (false, _) => None,
+        (true, true) => Some(normal("DeletingData", "Deleting", message.to_owned(), None)),
+        (true, false) => Some(warning("DeletionWaits", "Deleting", format!("{reason}: {message}"))),
+    }
+}
+
+/// What is to be told of a Backup that is let go.
+#[must_use]
+pub fn of_end(why: LetGo) -> Told {
+    match why {
+        LetGo::Retained => {
+            let note = "deletionPolicy is Retain: what it has stored stays".to_owned();
+            normal("DataKept", "Deleting", note, None)
+        }
+        LetGo::NothingStored => normal("DataDeleted", "Deleting", "nothing was stored".to_owned(), None),
+        LetGo::Deleted { objects, bytes, locked: 0 } => {
+            let note = format!("what it had claimed is gone: {objects} objects, {bytes} bytes");
+            normal("DataDeleted", "Deleting", note, None)
+        }
+        LetGo::Deleted { objects, bytes, locked } => {
+            let note = format!(
+                "{locked} objects are locked in the store, and stay until a prune after the lock; {objects} objects \
+                 are gone, {bytes} bytes"
+            );
+            warning("DataKept", "Deleting", note)
+        }
+        LetGo::NamespaceEnds => {
+            let note = "its namespace is being deleted, and takes no Job that could delete what it has stored: that \
+                        stays in the bucket"
+                .to_owned();
+            warning("DataKept", "Deleting", note)
+        }
+    }
+}
+
+/// Tells of a deletion what `written` says that `before` did not.
+pub async fn tell_of_deletion(recorder: &Recorder, before: &Backup, written: &Backup) {
+    let status = |it: &Backup| it.status.clone().unwrap_or_default();
+    if let Some(told) = of_deletion(&status(before), &status(written)) {
+        publish(recorder, &told.event(), &written.object_ref(&())).await;
+    }
+}
+
+/// Tells how a deletion ended. A namespace that ends takes no event either, so that one is told of the namespace, which
+/// is in none.
+pub async fn tell_of_end(recorder: &Recorder, backup: &Backup, why: LetGo) {
+    let mut told = of_end(why);
+    let mut of = backup.object_ref(&());
+    let (name, run) = (backup.name_any(), backup.status.as_ref().and_then(|it| it.run.as_ref()?.number));
+    if told.warning {
+        tracing::warn!(
+            backup = name,
+            run,
+            store = backup.spec.store_ref.name,
+            note = told.note,
+            "data is left"
+        );
+    }
+    if why == LetGo::NamespaceEnds {
+        told.note = cut(format!("Backup {name}: {}", told.note));
+        of = ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Namespace".to_owned()),
+            name: backup.namespace(),
+            ..ObjectReference::default()
         };
-        publish(recorder, &event, &written.object_ref(&())).await;
+    }
+    publish(recorder, &told.event(), &of).await;
+}
+
+impl Told {
+    /// Without a second object.
+    fn event(&self) -> Event {
+        Event {
+            type_: if self.warning { EventType::Warning } else { EventType::Normal },
+            reason: self.reason.to_owned(),
+            note: Some(self.note.clone()),
+            action: self.action.to_owned(),
+            secondary: None,
+        }
     }
 }
 

@@ -101,3 +101,25 @@ fn a_prune_is_told_once_and_one_that_did_nothing_is_not() {
     let failed = of_prune(Some(&one), Some(&last("2026-11-23T10:00:00Z", 0, true))).unwrap();
     assert!(failed.warning && failed.note.starts_with("SurvivorDamaged: m; do this"), "{failed:?}");
 }
+
+#[test]
+fn a_deletion_is_told_once_for_each_reason_and_says_what_is_left() {
+    let with = |reason: &str| {
+        let condition = serde_json::json!([{"type": "Deleting", "status": "True", "reason": reason, "message": "m",
+                                            "lastTransitionTime": "2026-11-22T10:00:00Z"}]);
+        BackupStatus { conditions: serde_json::from_value(condition).unwrap(), ..BackupStatus::default() }
+    };
+    let words = |before: &BackupStatus, now: &BackupStatus| {
+        of_deletion(before, now).map(|it| (it.warning, it.reason))
+    };
+    let (none, waits, goes) = (BackupStatus::default(), with("StoreNotFound"), with("DeletingData"));
+    assert_eq!(words(&none, &waits), Some((true, "DeletionWaits")));
+    assert_eq!(words(&waits, &waits), None);
+    assert_eq!(words(&waits, &goes), Some((false, "DeletingData")));
+    assert_eq!(words(&goes, &with("Unavailable")), Some((true, "DeletionWaits")));
+    let end = |why| (of_end(why).warning, of_end(why).reason);
+    assert_eq!(end(LetGo::Retained), (false, "DataKept"));
+    assert_eq!(end(LetGo::NamespaceEnds), (true, "DataKept"));
+    assert_eq!(end(LetGo::Deleted { objects: 1, bytes: 1, locked: 0 }), (false, "DataDeleted"));
+    assert_eq!(end(LetGo::Deleted { objects: 1, bytes: 1, locked: 2 }), (true, "DataKept"));
+}

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::PostParams;
 use kube::core::{NamespaceResourceScope, Status};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -130,6 +131,26 @@ where
             None => Err(failed(kube::Error::Api(status))),
         },
         Err(error) => Err(failed(error)),
+    }
+}
+
+/// Whether `namespace` takes nothing new any more, because it is being deleted or is gone. Asked by making nothing (a
+/// dry run): the controller may not read namespaces.
+///
+/// # Errors
+/// If the API server could not be asked.
+pub(super) async fn namespace_ends(client: &Client, namespace: &str) -> Result<bool, kube::Error> {
+    let nothing: ServiceAccount =
+        serde_json::from_value(serde_json::json!({"metadata": {"name": "vouchsafe-asks"}}))
+            .map_err(kube::Error::SerdeError)?;
+    let dry = PostParams { dry_run: true, field_manager: None };
+    match Api::<ServiceAccount>::namespaced(client.clone(), namespace).create(&dry, &nothing).await {
+        Ok(_) => Ok(false),
+        // Whoever else refuses it says nothing about the namespace.
+        Err(kube::Error::Api(status)) if (400..500).contains(&status.code) => {
+            Ok(status.code == 404 || refusal(&status) == Some(Reason::NamespaceTerminating))
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -14,6 +14,7 @@ mod leftovers;
 pub mod make;
 pub mod pods;
 mod process;
+mod prunable;
 mod reasons;
 mod refusals;
 pub mod restore;

@@ -8,7 +8,7 @@ use crate::format::Sha256Digest;
 const NAME_BYTES: usize = 30;
 
 /// One process of a run. Text: `coordinator`, `worker-eu`, `verifier-eu`, `restorer`, `prober-eu`,
-/// `pruner`.
+/// `pruner`, `deleter`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Process {
     /// Plans, and decides.
@@ -23,6 +23,8 @@ pub enum Process {
     Prober(String),
     /// Retires what retention lets go.
     Pruner,
+    /// Deletes what a Backup has stored.
+    Deleter,
 }
 
 impl Process {
@@ -36,6 +38,7 @@ impl Process {
             Self::Restorer => "restorer",
             Self::Prober(_) => "prober",
             Self::Pruner => "pruner",
+            Self::Deleter => "deleter",
         }
     }
 
@@ -60,7 +63,7 @@ impl Process {
 impl fmt::Display for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Coordinator | Self::Restorer | Self::Pruner => f.write_str(self.role()),
+            Self::Coordinator | Self::Restorer | Self::Pruner | Self::Deleter => f.write_str(self.role()),
             Self::Worker(destination) | Self::Verifier(destination) | Self::Prober(destination) => {
                 write!(f, "{}-{destination}", self.role())
             }

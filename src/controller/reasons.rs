@@ -41,6 +41,12 @@ pub enum ControllerReason {
     Suspended,
     /// The user has canceled it before its run was begun.
     Canceled,
+    /// The store has no credentials that may delete.
+    DeleteCredentialsMissing,
+    /// The store is another place than the one that the run was written to.
+    StoreMoved,
+    /// Its data is being deleted, and nothing stands in the way.
+    DeletingData,
 }
 
 impl ControllerReason {
@@ -65,6 +71,9 @@ impl ControllerReason {
             Self::Queued => "Queued",
             Self::Suspended => "Suspended",
             Self::Canceled => "Canceled",
+            Self::DeleteCredentialsMissing => "DeleteCredentialsMissing",
+            Self::StoreMoved => "StoreMoved",
+            Self::DeletingData => "DeletingData",
         }
         passed_on {}
     }

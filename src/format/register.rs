@@ -159,8 +159,10 @@ pub enum Decision {
     },
     /// The prune is sealed: the runs that it names are backups no more, and what is in them may be deleted.
     Pruned {
-        /// The newest backup that stays: every byte of it was read before.
-        survivor: u32,
+        /// The newest backup that stays: every byte of it was read before. Absent where backups were retired because
+        /// their owner asked for it: then nothing need stay.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        survivor: Option<u32>,
         /// The runs that go, in ascending order.
         retired: Vec<Retirement>,
     },

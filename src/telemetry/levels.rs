@@ -146,8 +146,11 @@ impl Levels {
         newest(&mut known.proven, status.last_success.and_then(|it| time(&it.time)));
     }
 
-    /// Takes a Backup in.
+    /// Takes a Backup in; one that is being deleted counts as gone, however long its data takes.
     pub fn backup(&mut self, backup: &Backup) {
+        if backup.metadata.deletion_timestamp.is_some() {
+            return;
+        }
         let status = backup.status.clone().unwrap_or_default();
         let phase = status.phase.unwrap_or(BackupPhase::Pending);
         *self.phases.entry(phase).or_default() += 1;

@@ -143,7 +143,7 @@ fn destinations_inside_one_another(#[case] from: &str, #[case] to: &str, #[case]
 #[case("type: Auto", "type: Incremental", "spec.type", NotBuiltYet)]
 #[case("type: Auto", "type: auto", "spec.type", Invalid)]
 #[case("revisionHistory: false", "revisionHistory: true", "spec.revisionHistory", NotBuiltYet)]
-#[case("deletionPolicy: Retain", "deletionPolicy: Delete", "spec.deletionPolicy", NotBuiltYet)]
+#[case("deletionPolicy: Retain", "deletionPolicy: Keep", "spec.deletionPolicy", Invalid)]
 #[case("deletionPolicy: Retain", "takeOver: a/b/c", "spec.takeOver", NotBuiltYet)]
 #[case(
     "auth: {password: {}}",

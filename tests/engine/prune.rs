@@ -106,7 +106,7 @@ async fn what_was_shown_goes_and_nothing_else() {
     assert_eq!(runs_of(&done["leftovers"]), [1, 2, 4], "{done}");
     let after = contents(&shop);
     assert!(before.iter().all(|(path, digest)| after.get(path) == Some(digest)), "something has gone");
-    assert!(matches!(shop.decision(6).await, Some(Decision::Pruned { survivor: 5, .. })));
+    assert!(matches!(shop.decision(6).await, Some(Decision::Pruned { survivor: Some(5), .. })));
     let expected = ["Retired", "Retired", "Sealed", "Void", "Sealed", "Pruned"].map(str::to_owned);
     assert_eq!(outcomes(&shop).into_values().collect::<Vec<_>>(), expected);
     // A backup no more, by name.

@@ -48,6 +48,7 @@ fn job(destinations: Destinations, runs: &[u32], minimum_age: Duration) -> Prune
             retention: None,
             zone: TimeZone::UTC,
             minimum: 1,
+            owner: None,
         },
         minimum_age,
         parallelism: 2,

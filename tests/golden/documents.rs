@@ -185,7 +185,7 @@ fn check_register() {
     check("outcome-void", &outcome(void));
     let retired =
         vec![Retirement { run: 1, sha256: digest("r") }, Retirement { run: 2, sha256: digest("s") }];
-    check("outcome-pruned", &outcome(Decision::Pruned { survivor: 6, retired }));
+    check("outcome-pruned", &outcome(Decision::Pruned { survivor: Some(6), retired }));
     let reason = "kept by no rule".to_owned();
     check("retired", &Retired { run: 2, outcome: digest("outcome"), prune: 7, reason, written: time() });
 }

@@ -48,6 +48,8 @@ pub struct ValidatedBackupSpec {
     pub suspend: bool,
     /// Whether it is to end now.
     pub cancel: bool,
+    /// Whether deleting the resource deletes its data; no effect without Kubernetes.
+    pub deletes_data: bool,
 }
 
 /// Which kind of layer; incremental ones aren't built yet, so both make a full one.
@@ -76,9 +78,13 @@ impl ValidatedBackup {
     /// The fields that are set and have no effect without Kubernetes, for a notice to the user.
     #[must_use]
     pub fn without_effect_here(&self) -> Vec<&'static str> {
-        let ValidatedBackupSpec { execution_locality, pod_template, .. } = &self.spec;
-        let locality = execution_locality.is_some().then_some("spec.executionLocality");
-        locality.into_iter().chain(pod_template.is_some().then_some("spec.podTemplate")).collect()
+        let ValidatedBackupSpec { execution_locality, pod_template, deletes_data, .. } = &self.spec;
+        let fields = [
+            ("spec.executionLocality", execution_locality.is_some()),
+            ("spec.podTemplate", pod_template.is_some()),
+            ("spec.deletionPolicy", *deletes_data),
+        ];
+        fields.into_iter().filter_map(|(field, is_set)| is_set.then_some(field)).collect()
     }
 }
 
@@ -107,11 +113,6 @@ impl ValidatedBackupSpec {
             "leave it out; the layer's end can be restored",
         );
         refusals.not_built_yet(take_over.is_some(), at("takeOver"), "write into a new collection");
-        refusals.not_built_yet(
-            deletion_policy == Some(DeletionPolicy::Delete),
-            at("deletionPolicy"),
-            "take Retain, and delete the data yourself",
-        );
         let layer = match type_.unwrap_or_default() {
             LayerType::Auto => Some(LayerChoice::Auto),
             LayerType::Full => Some(LayerChoice::Full),
@@ -143,6 +144,7 @@ impl ValidatedBackupSpec {
             deadline: deadline?,
             suspend: suspend.unwrap_or(false),
             cancel: cancel.unwrap_or(false),
+            deletes_data: deletion_policy == Some(DeletionPolicy::Delete),
         })
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::ClusterReason;
 use super::object::{Object, Run};
 use crate::api::{BackupSchedule, BackupStore, Condition, ConditionStatus, Failure};
+use crate::controller::ControllerReason;
 
 /// How long a controller may take to look at a new object: "within seconds", and some for a busy one.
 const SEEN_WITHIN: SignedDuration = SignedDuration::from_secs(30);
@@ -124,6 +125,15 @@ impl Findings<'_> {
     }
 
     fn of_run(&mut self, run: &dyn Run) {
+        if self.object.metadata().deletion_timestamp.is_some() {
+            // Whatever became of it, what counts now is why it is still there.
+            let waits = self.condition("Deleting", ConditionStatus::True);
+            let going = ControllerReason::DeletingData.reason();
+            if let Some(Condition { reason, message, .. }) = waits.filter(|it| it.reason != going) {
+                self.add(false, &reason, &message, None);
+            }
+            return;
+        }
         if let Some(failure) = run.ended_badly() {
             return self.failure(true, &failure);
         }
@@ -175,6 +185,25 @@ mod tests {
         let fresh = backup(&json!({"observedGeneration": -1}));
         assert!(reasons(&fresh, "2026-01-01T00:00:20Z").is_empty());
         assert_eq!(reasons(&fresh, "2026-01-01T00:01:00Z"), [("NotObserved".to_owned(), false)]);
+    }
+
+    #[test]
+    fn one_that_leaves_says_what_holds_it_and_nothing_of_its_run() {
+        let condition = |reason: &str| {
+            json!([{"type": "Deleting", "status": "True", "reason": reason, "message": "m",
+                    "lastTransitionTime": "2026-01-01T00:00:00Z"}])
+        };
+        let failure = json!({"reason": "DamageFound", "message": "m", "hint": "h"});
+        let mut status = json!({"observedGeneration": 1, "phase": "Failed", "failure": failure});
+        let leaving = |status: &Value| {
+            let Object::Backup(mut object) = backup(status) else { unreachable!("a Backup was made") };
+            object.metadata.deletion_timestamp = object.metadata.creation_timestamp.clone();
+            Object::Backup(object)
+        };
+        status["conditions"] = condition("StoreNotFound");
+        assert_eq!(reasons(&leaving(&status), "2026-01-02T00:00:00Z"), [("StoreNotFound".to_owned(), false)]);
+        status["conditions"] = condition("DeletingData");
+        assert_eq!(reasons(&leaving(&status), "2026-01-02T00:00:00Z"), []);
     }
 
     #[test]

@@ -1,11 +1,11 @@
-//! The processes of a run in a cluster: `coordinator`, `worker`, `verifier`, `restorer`, `prober`, `pruner`. Each is a
-//! pod that the controller made, reads its resources from a mounted file, does its part with the same engine as every
-//! other command, and
-//! leaves one last word for the controller.
+//! The processes of a run in a cluster: `coordinator`, `worker`, `verifier`, `restorer`, `prober`, `pruner`,
+//! `deleter`. Each is a pod that the controller made, reads its resources from a mounted file, does its part with the
+//! same engine as every other command, and leaves one last word for the controller.
 
 mod assignment;
 pub(super) mod coordinator;
 mod crew;
+pub(super) mod deleter;
 mod last_word;
 pub(super) mod prober;
 pub(super) mod pruner;

@@ -9,6 +9,7 @@ use clap::Args;
 use super::super::options::{self, ToolArguments};
 use super::super::output::Reason;
 use super::super::run;
+use super::super::run::file::Scope;
 use super::super::run::stores;
 use super::super::{Failure, OutputFormat, output, progress, prune, signals};
 use super::{Given, last_word};
@@ -76,12 +77,7 @@ impl Pruner {
         let store = scope.store(&schedule.template.store, "spec.template.spec.storeRef")?;
         // Without a word on what has no effect elsewhere: here deleteCredentialsSecret has one.
         let store = that_may_delete(run::file::validated("BackupStore", store.clone())?)?;
-        for destination in &store.destinations {
-            if let Some(secret) = &destination.credentials_secret {
-                let field = format!("spec.destinations[{}].deleteCredentialsSecret", destination.name);
-                scope.secret(&field, secret)?;
-            }
-        }
+        must_be_mounted(&store, &scope)?;
         let opened = stores::open(&store, schedule.template.collection.as_deref(), None, &scope).await?;
         let zone = cron::zone(&schedule.time_zone).map_err(|error| {
             Failure::usage(format!("spec.timeZone: {error}"), "take a name such as Europe/Berlin")
@@ -96,7 +92,7 @@ impl Pruner {
             owner: uid,
             destinations: opened.destinations,
             register: opened.register,
-            rule: PruneRule { runs: Some(runs), retention: schedule.retention, zone, minimum },
+            rule: PruneRule { runs: Some(runs), retention: schedule.retention, zone, minimum, owner: None },
             minimum_age: self.minimum_age,
             parallelism: schedule.template.parallelism.get() as usize,
             tools: self.tools.tools(),
@@ -108,7 +104,7 @@ impl Pruner {
 
 /// The store, with each destination opened by what only prunes get. Who has credentials of its own for writing must
 /// give a prune some of its own, too: with the writer's it would either fail, or show that the writer may delete.
-fn that_may_delete(mut store: ValidatedBackupStore) -> Result<ValidatedBackupStore, Failure> {
+pub(super) fn that_may_delete(mut store: ValidatedBackupStore) -> Result<ValidatedBackupStore, Failure> {
     for destination in &mut store.destinations {
         if destination.credentials_secret.is_some() && destination.delete_credentials_secret.is_none() {
             let message = format!(
@@ -124,7 +120,19 @@ fn that_may_delete(mut store: ValidatedBackupStore) -> Result<ValidatedBackupSto
     Ok(store)
 }
 
-fn said(pruned: &Pruned, gone: &[u32]) -> LastWord {
+/// The Secrets of a store that [`that_may_delete`] has answered, by the field that names them.
+pub(super) fn must_be_mounted(store: &ValidatedBackupStore, scope: &Scope<'_>) -> Result<(), Failure> {
+    for destination in &store.destinations {
+        if let Some(secret) = &destination.credentials_secret {
+            let field = format!("spec.destinations[{}].deleteCredentialsSecret", destination.name);
+            scope.secret(&field, secret)?;
+        }
+    }
+    Ok(())
+}
+
+/// The last word of a prune; `gone` is what of the runs asked for is no backup any more.
+pub(super) fn said(pruned: &Pruned, gone: &[u32]) -> LastWord {
     let deleted = &pruned.deleted;
     let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     LastWord::Pruned {
@@ -140,7 +148,7 @@ fn said(pruned: &Pruned, gone: &[u32]) -> LastWord {
 }
 
 /// Whether another attempt may do better: nothing is wrong with the bucket or the request, only with the moment.
-fn may_do_better(error: &EngineError) -> bool {
+pub(super) fn may_do_better(error: &EngineError) -> bool {
     match error {
         EngineError::Store(error) => error.kind().retryable(),
         EngineError::Interrupted

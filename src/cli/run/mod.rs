@@ -220,6 +220,7 @@ pub(super) async fn backup_job(
         deadline: _,
         suspend: _,
         cancel: _,
+        deletes_data: _,
     } = &backup.spec;
     let scope = objects.of(backup.identity.namespace.as_deref());
     let store = validated_store(scope.store(store, "spec.storeRef")?)?;

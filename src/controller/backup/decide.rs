@@ -18,6 +18,7 @@ use crate::api::{
 use crate::controller::attempts::{ATTEMPTS, Attempts, FIRST_PAUSE, Followed, LONGEST_PAUSE, Start, Stop};
 use crate::controller::jobs::{JobState, ObservedJob};
 use crate::controller::process::Process;
+use crate::controller::prunable;
 use crate::controller::reasons::ControllerReason as Reason;
 use crate::controller::store::StoreReason;
 
@@ -162,8 +163,14 @@ fn given(backup: &Backup, observed: &Observed) -> Result<Given, Unready> {
     let backup = ValidatedBackup::try_from(backup).map_err(|refusals| refused(refusals.to_string()))?;
     let store = ValidatedBackupStore::try_from(store).map_err(|refusals| refused(refusals.to_string()))?;
     // What has begun goes on: its own attempts and its deadline say for how long.
-    if !frozen && let Some(failure) = readiness::hindrance(&backup.spec, &store, &raw) {
-        return Err(Unready::Waits(failure));
+    if !frozen {
+        // Before anything is stored that nobody could delete as the user wants it.
+        let undeletable =
+            backup.spec.deletes_data.then(|| prunable::without_credentials(&backup.spec.store, &store));
+        let hindrance = || readiness::hindrance(&backup.spec, &store, &raw);
+        if let Some(failure) = undeletable.flatten().or_else(hindrance) {
+            return Err(Unready::Waits(failure));
+        }
     }
     Ok(Given { text, frozen, backup, store })
 }

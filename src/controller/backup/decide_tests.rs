@@ -103,6 +103,7 @@ impl World {
         );
         self.observed.jobs.retain(|job| !plan.stop.iter().any(|stop| stop.name == job.name));
         for Start { process, order, attempt } in &plan.start {
+            assert_ne!(*process, Process::Deleter, "a run deletes nothing");
             let name = process.job_name("first", "u-1", order, *attempt);
             assert!(!self.observed.jobs.iter().any(|job| job.name == name), "{name} is made twice");
             self.observed.jobs.push(ObservedJob {
@@ -442,4 +443,31 @@ proptest! {
             prop_assert_eq!(named, ["eu", "us"]);
         }
     }
+}
+
+/// Nothing is begun whose data nobody could delete as the user wants it; once the store can, it is.
+#[test]
+fn one_that_is_to_be_deleted_with_its_data_waits_for_credentials_that_may() {
+    let with = |secrets: serde_json::Value| {
+        let mut store = json!(store());
+        for (key, value) in secrets.as_object().unwrap() {
+            store["spec"]["destinations"][0][key] = value.clone();
+        }
+        Some(serde_json::from_value(store).unwrap())
+    };
+    let writer = json!({"credentialsSecret": {"name": "writer"}});
+    let mut world = World::new(&json!({"deletionPolicy": "Delete"}));
+    world.observed.store = with(writer.clone());
+    let plan = world.step();
+    let failure = plan.status.failure.clone().unwrap();
+    assert_eq!((plan.start.len(), failure.reason.as_str()), (0, "DeleteCredentialsMissing"), "{failure:?}");
+    assert_eq!(plan.status.phase, Some(BackupPhase::Pending));
+    world.observed.store = with(
+        json!({"credentialsSecret": {"name": "writer"}, "deleteCredentialsSecret": {"name": "deleter"}}),
+    );
+    assert_eq!(world.step().start.len(), 1);
+    // Who says Retain needs none.
+    let mut world = World::new(&json!({}));
+    world.observed.store = with(writer);
+    assert_eq!(world.step().start.len(), 1);
 }

@@ -3,7 +3,9 @@
 mod build;
 mod conditions;
 pub mod decide;
+mod finalizer;
 mod history;
+pub mod leaving;
 mod observe;
 mod places;
 pub(super) mod queue;
@@ -40,6 +42,9 @@ pub enum BackupError {
     /// A Job could not be taken away.
     #[error("a Job can't be deleted")]
     Stop(#[source] kube::Error),
+    /// The finalizer could not be set, or taken away.
+    #[error("the finalizer can't be written")]
+    Finalizer(#[source] kube::Error),
     /// The status could not be written.
     #[error("the status can't be written")]
     Status(#[source] kube::Error),
@@ -55,14 +60,18 @@ pub(super) struct Scope {
 
 /// Brings one Backup a step further.
 pub(super) async fn reconcile(backup: &Backup, scope: &Scope) -> Result<Action, BackupError> {
-    let is_over = decide::is_over(backup);
-    if backup.metadata.deletion_timestamp.is_some() || is_over {
+    if backup.metadata.deletion_timestamp.is_some() {
+        return leaving::reconcile(backup, scope).await;
+    }
+    // Needs the client. Before anything else, and also of what is over: the policy may be changed then.
+    let kept = finalizer::keep(&scope.context.client, backup).await?;
+    let Some(backup) = kept.as_ref().filter(|kept| !decide::is_over(kept)) else {
         scope.context.refusals.forget(&key(backup));
-        if is_over {
+        if decide::is_over(backup) {
             leftovers::end(&scope.context, backup).await.map_err(BackupError::Stop)?;
         }
         return Ok(Action::await_change());
-    }
+    };
     let Context { client, settings, telemetry, recorder, refusals, leftovers: _ } = &*scope.context;
     let uid = key(backup);
     let all = scope.backups.state();
@@ -107,7 +116,8 @@ fn key(backup: &Backup) -> String {
 
 /// Whether the object was changed by somebody else since it was seen: the change is on its way here.
 pub(super) fn is_conflict(error: &BackupError) -> bool {
-    matches!(error, BackupError::Status(kube::Error::Api(status)) if status.code == 409)
+    let (BackupError::Status(error) | BackupError::Finalizer(error)) = error else { return false };
+    matches!(error, kube::Error::Api(status) if status.code == 409)
 }
 
 /// What follows an error: the same again, later each time.

@@ -33,9 +33,16 @@ pub(super) async fn observe(client: &Client, backup: &Backup) -> Result<Observed
     let uid = backup.uid().unwrap_or_default();
     let stores: Api<BackupStore> = Api::namespaced(client.clone(), &namespace);
     let store = stores.get_opt(&backup.spec.store_ref.name).await.map_err(BackupError::Observe)?;
-    let config_maps: Api<ConfigMap> = Api::namespaced(client.clone(), &namespace);
-    let frozen = config_maps.get_opt(&objects_name(&uid)).await.map_err(BackupError::Observe)?;
-    let frozen = frozen.filter(|it| is_owned(it, &uid)).and_then(|it| it.data?.remove(OBJECTS_KEY));
+    let frozen = frozen(client, backup).await?;
     let jobs = jobs::of_resource(client, &namespace, &uid).await.map_err(BackupError::Observe)?;
     Ok(Observed { store, frozen, jobs, ahead: 0, at_work: BTreeMap::new(), refused: None })
+}
+
+/// What its pods are given, once the first was started.
+pub(super) async fn frozen(client: &Client, backup: &Backup) -> Result<Option<String>, BackupError> {
+    let uid = backup.uid().unwrap_or_default();
+    let config_maps: Api<ConfigMap> =
+        Api::namespaced(client.clone(), &backup.namespace().unwrap_or_default());
+    let found = config_maps.get_opt(&objects_name(&uid)).await.map_err(BackupError::Observe)?;
+    Ok(found.filter(|it| is_owned(it, &uid)).and_then(|it| it.data?.remove(OBJECTS_KEY)))
 }

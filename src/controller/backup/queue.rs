@@ -17,6 +17,7 @@ pub(in crate::controller) fn ahead<'a>(backup: &Backup, all: impl Iterator<Item 
             && other.metadata.uid != backup.metadata.uid
             && other.spec.store_ref.name == backup.spec.store_ref.name
             && !is_over(other)
+            && other.metadata.deletion_timestamp.is_none()
             && (has_begun(other) || (place(other) < own && waits(other)))
     })
     .count()
@@ -29,6 +30,8 @@ pub(super) fn at_work<'a>(
     all: impl Iterator<Item = &'a Backup>,
 ) -> BTreeMap<String, String> {
     let others = all.filter(|it| it.metadata.uid != backup.metadata.uid);
+    // Nobody is at what leaves.
+    let others = others.filter(|it| it.metadata.deletion_timestamp.is_none());
     let others = others.filter(|it| !is_over(it) && !super::history::is_history(it));
     let called = |other: &Backup| {
         let name = other.metadata.name.as_deref().unwrap_or_default();

@@ -75,6 +75,15 @@ impl Owner {
         }
     }
 
+    /// The same, whose objects keep nobody from deleting it: in a deletion that waits for what blocks it
+    /// (`--cascade=foreground`), the collector would take them away as they are made.
+    pub(super) fn not_blocking(mut self) -> Self {
+        if let Some(reference) = &mut self.reference {
+            reference.block_owner_deletion = Some(false);
+        }
+        self
+    }
+
     /// The name of what a run has once: its ConfigMap, ServiceAccount, Role and RoleBinding.
     pub(super) fn objects_name(&self) -> String {
         objects_name(&self.uid)

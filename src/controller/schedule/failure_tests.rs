@@ -106,3 +106,29 @@ fn a_backup_that_somebody_deletes_is_no_failure() {
     assert_eq!((world.last_state(), world.made.len()), (State::Canceled, 1));
     assert_eq!(world.status().consecutive_failures, None);
 }
+
+/// One whose data goes with it is no run that others wait for, and proves nothing, however long that takes.
+#[test]
+fn a_backup_that_leaves_with_its_data_counts_no_more() {
+    let of = |phase: &str, policy: &str, leaves: bool| {
+        let mut value = json!({
+            "apiVersion": "vouchsafe.dev/v1alpha1", "kind": "Backup",
+            "metadata": {"name": "first", "namespace": "shop", "uid": "u-1", "creationTimestamp": "2026-11-22T09:00:00Z"},
+            "spec": {"storeRef": {"name": "orders"}, "deletionPolicy": policy,
+                     "source": {"postgres": {"database": "shop", "endpoints": []}}},
+            "status": {"phase": phase, "run": {"number": 3}, "proof": {"sealedAt": "2026-11-22T09:30:00Z"}},
+        });
+        if leaves {
+            value["metadata"]["deletionTimestamp"] = json!("2026-11-22T10:00:00Z");
+        }
+        ObservedBackup::of(&serde_json::from_value(value).unwrap()).state
+    };
+    for (policy, leaves) in [("Delete", false), ("Retain", true), ("Retain", false)] {
+        assert_eq!(of("Exporting", policy, leaves), BackupState::Active);
+        assert!(matches!(of("Succeeded", policy, leaves), BackupState::Sealed(_)));
+    }
+    let since = "2026-11-22T10:00:00Z".parse().unwrap();
+    assert_eq!(of("Exporting", "Delete", true), BackupState::Canceled { at: Some(since) });
+    assert_eq!(of("Succeeded", "Delete", true), BackupState::Unreadable);
+    assert!(matches!(of("Failed", "Delete", true), BackupState::Failed { .. }));
+}

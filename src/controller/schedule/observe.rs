@@ -156,6 +156,10 @@ impl ObservedBackup {
             ) => BackupState::Active,
         };
         let deletes_data = backup.spec.deletion_policy == Some(DeletionPolicy::Delete);
+        let state = match backup.metadata.deletion_timestamp.as_ref() {
+            Some(leaves) if deletes_data => while_leaving(state, leaves.0),
+            Some(_) | None => state,
+        };
         let place = Some(Place::of(&backup.spec));
         Self { deletes_data, state, place, ..Self::of_metadata(backup) }
     }
@@ -171,6 +175,16 @@ impl ObservedBackup {
             deletes_data: true,
             leaving: object.meta().deletion_timestamp.is_some(),
         }
+    }
+}
+
+/// What counts of a Backup whose data goes, however long that takes: nothing comes of it any more, and nothing that was
+/// proven by it.
+fn while_leaving(state: BackupState, since: Timestamp) -> BackupState {
+    match state {
+        BackupState::Active => BackupState::Canceled { at: Some(since) },
+        BackupState::Sealed(_) | BackupState::Retired(_) => BackupState::Unreadable,
+        over @ (BackupState::Failed { .. } | BackupState::Canceled { .. } | BackupState::Unreadable) => over,
     }
 }
 

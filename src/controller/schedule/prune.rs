@@ -9,18 +9,17 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::conditions::RetentionApplied;
-use super::decide::{Draft, Forget, POLL, Rules, said, text};
+use super::decide::{Draft, Forget, POLL, Rules, text};
 use super::facts;
 use super::observe::{BackupState, Observed, ObservedPrune};
-use super::reasons::ScheduleReason as Reason;
 use crate::api::{
-    AccessMode, BackupSchedule, BackupStore, Failure, LastPrune, LastWord, ProcessState, ProcessStatus,
+    BackupSchedule, BackupStore, Failure, LastPrune, LastWord, ProcessState, ProcessStatus,
     ScheduledRunState, ValidatedBackupStore,
 };
 use crate::controller::attempts::{Attempts, Followed, Start, Stop};
-use crate::controller::backup::readiness;
 use crate::controller::jobs::{JobState, ObservedJob};
 use crate::controller::process::Process;
+use crate::controller::prunable;
 use crate::controller::reasons::ControllerReason;
 use crate::format::Sha256Digest;
 
@@ -133,7 +132,8 @@ impl Draft<'_> {
         let (mine, others): (Vec<&ObservedJob>, Vec<&ObservedJob>) =
             seen.jobs.iter().partition(|job| job.order == order);
         self.prune.end = others.iter().map(|job| Stop::of(job)).collect();
-        let store = usable(self.schedule, seen.store.as_ref());
+        let store_name = &self.schedule.spec.template.spec.store_ref.name;
+        let store = prunable::store(store_name, seen.store.as_ref());
         let uid = self.schedule.uid().unwrap_or_default();
         let processes = std::mem::take(&mut self.status.processes);
         let name = self.schedule.name_any();
@@ -189,7 +189,7 @@ impl Draft<'_> {
     fn unusable(&mut self, failure: Failure) {
         self.waits.push(format!("prunes nothing: {}", failure.message));
         // What only the user can mend is looked at with the next run, so that nobody asks for ever.
-        if failure.reason != Reason::DeleteCredentialsMissing.reason() {
+        if failure.reason != ControllerReason::DeleteCredentialsMissing.reason() {
             self.look_after(AFTER_UNREADY);
         }
         self.applied = RetentionApplied::Failed(failure);
@@ -326,39 +326,4 @@ impl Draft<'_> {
 fn digest(runs: &[u64]) -> String {
     let runs: Vec<String> = runs.iter().map(u64::to_string).collect();
     Sha256Digest::of(runs.join(" ").as_bytes()).to_string()[..16].to_owned()
-}
-
-/// The store, if a prune may be started in it.
-fn usable(
-    schedule: &BackupSchedule,
-    store: Option<&BackupStore>,
-) -> Result<(BackupStore, ValidatedBackupStore), Failure> {
-    let name = &schedule.spec.template.spec.store_ref.name;
-    let Some(store) = store else {
-        let message = format!("there is no BackupStore {name} that this release can read");
-        return Err(ControllerReason::StoreNotFound.failure(message, "create it; it is waited for"));
-    };
-    let refused = |message: String| {
-        ControllerReason::SpecRefused.failure(message, format!("mend BackupStore {name}; it is waited for"))
-    };
-    let valid = ValidatedBackupStore::try_from(store.clone()).map_err(|it| refused(it.to_string()))?;
-    if valid.access_mode == AccessMode::ReadOnly {
-        return Err(refused(format!("BackupStore {name} has accessMode ReadOnly")));
-    }
-    let without = valid
-        .destinations
-        .iter()
-        .find(|it| it.credentials_secret.is_some() && it.delete_credentials_secret.is_none());
-    if let Some(destination) = without {
-        let message = format!(
-            "spec.destinations[{}] of BackupStore {name} has credentialsSecret and no deleteCredentialsSecret",
-            destination.name
-        );
-        let hint = "set deleteCredentialsSecret: only prunes get it; it is looked at again with the next run";
-        return Err(said(Reason::DeleteCredentialsMissing, message, hint));
-    }
-    match valid.destinations.iter().find_map(|it| readiness::unready(&it.name, store)) {
-        Some(failure) => Err(failure),
-        None => Ok((store.clone(), valid)),
-    }
 }

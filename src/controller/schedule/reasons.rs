@@ -23,8 +23,6 @@ pub enum ScheduleReason {
     RunFailed,
     /// The last proven backup is too old.
     RecoveryPointMissed,
-    /// The store has no credentials that a prune may use.
-    DeleteCredentialsMissing,
 }
 
 impl ScheduleReason {
@@ -41,7 +39,6 @@ impl ScheduleReason {
             Self::RunMissed => "RunMissed",
             Self::RunFailed => "RunFailed",
             Self::RecoveryPointMissed => "RecoveryPointMissed",
-            Self::DeleteCredentialsMissing => "DeleteCredentialsMissing",
         }
         passed_on {}
     }

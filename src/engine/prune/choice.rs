@@ -20,6 +20,9 @@ pub struct PruneRule {
     pub zone: TimeZone,
     /// Backups below which nothing is retired, at least 1: the newest always stays.
     pub minimum: u32,
+    /// All runs of this owner go, and no others: its user has deleted it. Nothing else here counts then, and nothing
+    /// need stay.
+    pub owner: Option<String>,
 }
 
 /// What goes, and what stays.
@@ -38,7 +41,10 @@ impl PruneRule {
     /// [`EngineError::NoBackup`] if a run that was asked for by its number alone is no backup, and
     /// [`EngineError::RetentionFloor`] if too little would be left.
     pub(super) fn choose(&self, history: &History) -> Result<Choice, EngineError> {
-        let Self { runs, retention, zone, minimum } = self;
+        let Self { runs, retention, zone, minimum, owner } = self;
+        if let Some(owner) = owner {
+            return Ok(of_owner(history, owner));
+        }
         let floor = (*minimum).max(1) as usize;
         let all: Vec<SealedBackup> = history.sealed.values().copied().collect();
         let layers: Vec<SealedRun> = all.iter().map(full_layer).collect();
@@ -68,6 +74,19 @@ impl PruneRule {
         Ok(choice)
     }
 
+    /// Whether this rule is about `run`, as far as its leftovers go.
+    pub(super) fn is_about(&self, history: &History, run: u32) -> bool {
+        self.owner.as_ref().is_none_or(|owner| history.is_of(run, owner))
+    }
+
+    /// What is left without `goes` must be enough, unless nothing need stay.
+    pub(super) fn check(&self, goes: &Choice, history: &History) -> Result<(), EngineError> {
+        match self.owner {
+            Some(_) => Ok(()),
+            None => goes.check_floor(history, self.minimum as usize),
+        }
+    }
+
     fn must_be_backups(&self, history: &History) -> Result<(), EngineError> {
         for run in self.runs.iter().flatten() {
             if history.sealed.contains_key(run) || history.retired.contains_key(run) {
@@ -82,6 +101,28 @@ impl PruneRule {
         }
         Ok(())
     }
+}
+
+/// The backups of `owner`, but for those that a layer of somebody else's builds on.
+fn of_owner(history: &History, owner: &str) -> Choice {
+    let mut choice = Choice { reason: "its Backup was deleted", ..Choice::default() };
+    for backup in history.sealed.values() {
+        let (run, layer) = (backup.run, full_layer(backup));
+        let needed = history.sealed.values().map(full_layer).find(|it| {
+            let other = u32::try_from(it.number).unwrap_or(u32::MAX);
+            it.chain == layer.chain && other > run && !history.is_of(other, owner)
+        });
+        match needed {
+            _ if !history.is_of(run, owner) => {
+                drop(choice.stays.insert(run, (*backup, "another's".to_owned())));
+            }
+            Some(later) => {
+                drop(choice.stays.insert(run, (*backup, format!("run {} builds on it", later.number))));
+            }
+            None => drop(choice.goes.insert(run, *backup)),
+        }
+    }
+    choice
 }
 
 /// Every backup is a full layer now, and the chain of itself.
@@ -143,7 +184,7 @@ mod tests {
             let retention = limits.map(|[keep_last, keep_daily, keep_weekly, keep_monthly]| ValidatedRetention {
                 keep_last, keep_daily, keep_weekly, keep_monthly, keep_yearly: Some(1), minimum: 1,
             });
-            PruneRule { runs, retention, zone: TimeZone::UTC, minimum }
+            PruneRule { runs, retention, zone: TimeZone::UTC, minimum, owner: None }
         }
     }
 
@@ -164,6 +205,26 @@ mod tests {
                     prop_assert!(rule.runs.is_some() || rule.retention.is_some());
                     history.sealed.remove(run);
                 }
+            }
+        }
+
+        /// A deleted Backup takes what it claimed itself, to the last backup there is, and never another's.
+        #[test]
+        fn an_owner_takes_its_own_runs_alone(mut history in histories(), rule in rules(), owners in vec(0..3_u8, 40)) {
+            for (run, owner) in (1_u32..).zip(owners) {
+                // Of some runs the claim can't be read.
+                if owner > 0 {
+                    history.owners.insert(run, format!("uid-{owner}"));
+                }
+            }
+            let rule = PruneRule { owner: Some("uid-1".into()), ..rule };
+            let choice = rule.choose(&history).unwrap();
+            let own = |run: &u32| history.owners.get(run).is_some_and(|it| it == "uid-1");
+            prop_assert!(choice.goes.keys().all(own));
+            prop_assert!(choice.stays.keys().all(|run| !own(run)), "every layer is a full one");
+            prop_assert_eq!(choice.goes.len() + choice.stays.len(), history.sealed.len());
+            for run in history.sealed.keys().chain(history.void.keys()) {
+                prop_assert_eq!(rule.is_about(&history, *run), own(run));
             }
         }
 

@@ -58,10 +58,10 @@ impl Deleted {
 }
 
 /// Deletes what is due, by the register as it stands now. Of retired backups only with `survivor`, which was verified
-/// in this very prune, and only while that one is a backup itself.
+/// in this very prune, and only while that one is a backup itself; unless their owner was deleted.
 pub(super) async fn delete(job: &PruneJob, survivor: Option<&Verified>) -> Result<Deleted, EngineError> {
     let history = History::read(&job.register).await?;
-    let stands = survivor.is_some_and(|it| history.sealed.contains_key(&it.run));
+    let stands = job.rule.owner.is_some() || survivor.is_some_and(|it| history.sealed.contains_key(&it.run));
     let mut deleted = Deleted::default();
     for leftover in leftovers::of(job, &history).await? {
         let may_go = leftover.due && (stands || matches!(leftover.why, Why::Void { .. }));

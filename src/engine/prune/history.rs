@@ -10,7 +10,7 @@ use super::super::documents::{self, Held};
 use super::super::error::EngineError;
 use super::super::register::Register;
 use super::super::register::retired::retirements;
-use crate::format::{Decision, FormatError, Key, Outcome, Run, Sha256Digest, decode};
+use crate::format::{Decision, FormatError, Key, Outcome, Run, RunKind, Sha256Digest, decode};
 
 /// Runs that are read at once: two small documents each, so latency is all they cost.
 const UNDER_WAY: usize = 16;
@@ -46,6 +46,8 @@ pub(super) struct History {
     pub(super) void: BTreeMap<u32, String>,
     /// Sealed prunes.
     pub(super) prunes: BTreeSet<u32>,
+    /// Who claimed each run that makes a backup, where the claim can be read.
+    pub(super) owners: BTreeMap<u32, String>,
     /// The newest run, if it is open: nothing of it is ever touched.
     pub(super) open: Option<u32>,
 }
@@ -72,6 +74,9 @@ impl History {
         for it in read {
             check_link(register, &it, before)?;
             before = it.outcome.as_ref().map(|outcome| outcome.sha256);
+            if let Some((claim, _)) = it.claim.filter(|(claim, _)| claim.kind == RunKind::Backup) {
+                history.owners.insert(it.run, claim.owner);
+            }
             match it.outcome {
                 Some(outcome) => history.take(&outcome),
                 None => {
@@ -81,6 +86,11 @@ impl History {
             }
         }
         Ok(history)
+    }
+
+    /// Whether `owner` claimed `run`, to make a backup.
+    pub(super) fn is_of(&self, run: u32, owner: &str) -> bool {
+        self.owners.get(&run).is_some_and(|it| it == owner)
     }
 
     fn take(&mut self, held: &Held<Outcome>) {

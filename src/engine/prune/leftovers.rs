@@ -88,7 +88,8 @@ pub(super) async fn size_of(destinations: &Destinations, run: u32) -> Result<Siz
 pub(super) async fn of(job: &PruneJob, history: &History) -> Result<Vec<Leftover>, EngineError> {
     let retired = history.retired.iter().map(|(run, by)| (*run, Why::Retired { prune: by.prune }));
     let void = history.void.iter().map(|(run, reason)| (*run, Why::Void { reason: reason.clone() }));
-    let given_up: Vec<(u32, Why)> = retired.chain(void).collect();
+    let given_up = retired.chain(void).filter(|(run, _)| job.rule.is_about(history, *run));
+    let given_up: Vec<(u32, Why)> = given_up.collect();
     let sized = stream::iter(given_up).map(|(run, why)| async move {
         let size = size_of(&job.destinations, run).await?;
         Ok::<_, EngineError>((run, why, size))

@@ -9,6 +9,7 @@ mod choice;
 mod deleting;
 mod history;
 mod leftovers;
+mod owned;
 mod retiring;
 
 use std::collections::BTreeSet;
@@ -20,6 +21,7 @@ pub use self::deleting::{Deleted, Refused};
 use self::history::History;
 pub use self::history::SealedBackup;
 pub use self::leftovers::{Leftover, Size, Why};
+pub use self::owned::{BACKUP_DELETED, delete_of_owner};
 use super::backups::{self, Verified};
 use super::destinations::Destinations;
 use super::error::EngineError;
@@ -121,14 +123,16 @@ async fn look(job: &PruneJob) -> Result<PrunePlan, EngineError> {
 /// between; what a claim fails with; a store that does not answer. Whatever it was, the same prune may be begun again.
 pub async fn consume(job: &PruneJob, plan: &PrunePlan) -> Result<Pruned, EngineError> {
     kill_point::passed("planned", "prune");
-    let verified = match plan.survivor.filter(|_| plan.takes_of_backups()) {
+    let needs_survivor = job.rule.owner.is_none() && plan.takes_of_backups();
+    let verified = match plan.survivor.filter(|_| needs_survivor) {
         Some(survivor) => Some(job.interrupt.race(verify(job, survivor)).await?),
         None => None,
     };
     kill_point::passed("verified", "survivor");
-    let sealed = match (&verified, plan.retire.is_empty()) {
-        (Some(survivor), false) => Some(retiring::retire(job, &plan.choice, survivor.run).await?),
-        _ => None,
+    let may_retire = !plan.retire.is_empty() && (verified.is_some() || job.rule.owner.is_some());
+    let sealed = match may_retire {
+        true => Some(retiring::retire(job, &plan.choice, verified.as_ref().map(|it| it.run)).await?),
+        false => None,
     };
     let (run, retired) = sealed.map_or((None, Vec::new()), |sealed| (Some(sealed.run), sealed.retired));
     let deleted = job.interrupt.race(deleting::delete(job, verified.as_ref())).await?;

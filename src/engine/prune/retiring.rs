@@ -19,11 +19,12 @@ pub(super) struct SealedPrune {
     pub(super) retired: Vec<u32>,
 }
 
-/// Claims a number and seals it as a prune that retires what `choice` says, and `survivor` not.
+/// Claims a number and seals it as a prune that retires what `choice` says, and `survivor` not. Without one nothing need
+/// stay, and nothing was verified.
 pub(super) async fn retire(
     job: &PruneJob,
     choice: &Choice,
-    survivor: u32,
+    survivor: Option<u32>,
 ) -> Result<SealedPrune, EngineError> {
     let register = job.register.stopped_by(&job.interrupt);
     let collection = documents::get::<Collection>(&**register.store(), &Key::collection()).await?;
@@ -48,23 +49,23 @@ async fn retire_in(
     job: &PruneJob,
     turn: &Turn,
     choice: &Choice,
-    survivor: u32,
+    survivor: Option<u32>,
 ) -> Result<SealedPrune, EngineError> {
     // Every lower run is decided now, and none can be claimed before this one is: what is read here stays so.
     let history = History::read(&job.register).await?;
     let outdated = |why: String| Err(EngineError::PruneOutdated(why));
-    if !history.sealed.contains_key(&survivor) {
+    if let Some(survivor) = survivor.filter(|it| !history.sealed.contains_key(it)) {
         return outdated(format!("run {survivor}, which was verified, was retired meanwhile"));
     }
     let anew = job.rule.choose(&history)?;
     // What was shown and is still to go: a backup that was sealed meanwhile may only save others.
     let goes: Vec<SealedBackup> =
         anew.goes.values().filter(|it| choice.goes.contains_key(&it.run)).copied().collect();
-    if goes.iter().any(|it| it.run == survivor) {
+    if let Some(survivor) = survivor.filter(|survivor| goes.iter().any(|it| it.run == *survivor)) {
         return outdated(format!("run {survivor}, which was verified, would go itself"));
     }
     let left = Choice { goes: goes.iter().map(|it| (it.run, *it)).collect(), ..Choice::default() };
-    left.check_floor(&history, job.rule.minimum as usize)?;
+    job.rule.check(&left, &history)?;
     let mut retired = Vec::new();
     for backup in &goes {
         if job.interrupt.asked().is_some() {
