@@ -96,7 +96,7 @@ enum Command {
     #[command(after_help = examples::DIFF, mut_arg("heartbeat", without_effect))]
     Diff(diff::Diff),
     /// Retire backups that no rule keeps, and delete what was given up long enough ago: shown first, done with --yes
-    #[command(after_help = examples::PRUNE)]
+    #[command(after_help = examples::PRUNE, mut_args(prune::of_mode))]
     Prune(Box<prune::Prune>),
     /// Void an open run that nobody is at
     #[command(after_help = examples::UNLOCK)]
@@ -184,7 +184,13 @@ impl Arguments {
     pub fn log_format(&self) -> Format {
         let is_process = matches!(
             self.command,
-            Command::Controller(_) | Command::Coordinator(_) | Command::Worker(_) | Command::Verifier(_)
+            Command::Controller(_)
+                | Command::Coordinator(_)
+                | Command::Worker(_)
+                | Command::Verifier(_)
+                | Command::Restorer(_)
+                | Command::Prober(_)
+                | Command::Pruner(_)
         );
         match self.log_format {
             Some(OutputFormat::Text) => Format::Text,

@@ -8,6 +8,7 @@ mod facts;
 mod following;
 mod observe;
 mod prune;
+mod prune_plan;
 mod pruner;
 mod reasons;
 mod status;
@@ -34,6 +35,7 @@ use crate::api::{Backup, BackupPhase, BackupSchedule};
 use crate::telemetry::levels::Levels;
 
 pub use build::schedule_label;
+pub use prune_plan::{PlannedRun, PrunePlan, Stays, plan_of};
 pub use reasons::ScheduleReason;
 
 /// The label of a Backup with the schedule that made it: its name, or the name's digest where that is too long for a
@@ -48,6 +50,9 @@ pub const SCHEDULE_NAME: &str = "vouchsafe.dev/schedule-name";
 pub const SCHEDULED_AT: &str = "vouchsafe.dev/scheduled-at";
 /// The annotation of a Backup with the tick of the clock that it is for (RFC 3339, UTC).
 pub const TICK: &str = "vouchsafe.dev/tick";
+/// The annotation of a schedule by which a person asks for a prune: the moment of the question (RFC 3339). Another
+/// moment asks for another prune.
+pub const PRUNE_REQUESTED: &str = "vouchsafe.dev/prune-requested-at";
 
 /// What a reconciliation fails with. All of it is tried again.
 #[derive(Debug, thiserror::Error)]

@@ -25,6 +25,8 @@ pub enum ScheduleReason {
     RecoveryPointMissed,
     /// The store has no credentials that a prune may use.
     DeleteCredentialsMissing,
+    /// Nothing is pruned as long as the schedule is as it is.
+    PruneHeld,
 }
 
 impl ScheduleReason {
@@ -42,6 +44,7 @@ impl ScheduleReason {
             Self::RunFailed => "RunFailed",
             Self::RecoveryPointMissed => "RecoveryPointMissed",
             Self::DeleteCredentialsMissing => "DeleteCredentialsMissing",
+            Self::PruneHeld => "PruneHeld",
         }
         passed_on {}
     }
