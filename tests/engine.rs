@@ -25,6 +25,7 @@ mod engine {
     mod prune;
     mod prune_pod;
     mod prune_store;
+    mod receiver;
     mod round;
     mod said;
     mod sequences;
@@ -33,6 +34,7 @@ mod engine {
     mod signals;
     mod source_faults;
     mod strict;
+    mod traces;
     mod versions;
     mod written;
     mod zombie;

@@ -91,6 +91,11 @@ fn zone(name: &str) -> Result<TimeZone, String> {
 }
 
 impl Prune {
+    /// Whether it is carried out in a cluster, by others.
+    pub(super) const fn is_in_a_cluster(&self) -> bool {
+        self.cluster.is_given()
+    }
+
     pub(super) async fn execute(self, output: OutputFormat) -> Result<(), Failure> {
         if self.cluster.is_given() {
             return self.cluster.execute(self.yes, self.dry_run, output).await;

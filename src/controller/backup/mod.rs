@@ -12,6 +12,7 @@ mod resolved;
 mod status;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -68,6 +69,7 @@ pub(super) async fn reconcile(backup: &Backup, scope: &Scope) -> Result<Action, 
     };
     let others = all.iter().filter_map(|it| it.0.as_ref().ok()).filter(|it| !decide::is_over(it));
     let at_work = others.filter_map(|it| it.metadata.uid.clone()).collect();
+    let began = SystemTime::now();
     // Needs the client.
     let mut observed = observe::observe(client, backup).await?;
     observed.ahead = ahead;
@@ -93,6 +95,7 @@ pub(super) async fn reconcile(backup: &Backup, scope: &Scope) -> Result<Action, 
     }
     let made = make_all(client, &Owner::of(&written), built).await;
     let again = refusals.remember(&uid, made)?;
+    watched::traced(backup, &written, began, (&plan.start, &plan.stop));
     scope.failures.forget(&uid);
     let again = [plan.again_after, again].into_iter().flatten().min();
     Ok(again.map_or_else(Action::await_change, Action::requeue))
