@@ -22,6 +22,14 @@ impl Controller {
     /// # Errors
     /// When the program is missing, or its log can't be written.
     pub fn start(namespace: &Namespace) -> Result<Self> {
+        Self::start_with(namespace, &[])
+    }
+
+    /// Starts one with these variables, too.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(namespace: &Namespace, variables: &[(&str, &str)]) -> Result<Self> {
         let cluster = namespace.cluster();
         let log = tempfile::Builder::new().prefix("controller-").suffix(".log").tempfile()?;
         let (file, log) = log.keep().context("the controller's log can't be kept")?;
@@ -32,6 +40,7 @@ impl Controller {
             .args(["--metrics-address", "127.0.0.1:0", "--health-address", "127.0.0.1:0"])
             .env("KUBECONFIG", cluster.kubeconfig())
             .env("VOUCHSAFE_LOG", "warn,vouchsafe=debug")
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(file)

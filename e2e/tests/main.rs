@@ -6,3 +6,5 @@ mod halted;
 mod installed;
 mod killed;
 mod lies;
+#[path = "../../tests/engine/receiver.rs"]
+mod receiver;
