@@ -26,6 +26,7 @@ mod engine {
     mod prune_owned;
     mod prune_pod;
     mod prune_store;
+    mod receiver;
     mod round;
     mod said;
     mod sequences;
@@ -34,6 +35,7 @@ mod engine {
     mod signals;
     mod source_faults;
     mod strict;
+    mod traces;
     mod versions;
     mod written;
     mod zombie;

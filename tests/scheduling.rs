@@ -55,7 +55,8 @@ struct Controller {
 impl Controller {
     fn start(client: &Client, namespace: &str) -> Self {
         let (stop, stopped) = oneshot::channel();
-        let settings = Settings { image: "vouchsafe".into(), namespaces: vec![namespace.to_owned()] };
+        let settings =
+            Settings { image: "vouchsafe".into(), namespaces: vec![namespace.to_owned()], traces: None };
         let telemetry = controller::Telemetry::new(Default::default());
         let running = controller::run(client.clone(), settings, telemetry, async move {
             let _ = stopped.await;

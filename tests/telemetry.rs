@@ -1,6 +1,12 @@
 //! The controller as others see it: two processes before a real Kubernetes API server, their pages, their logs, and
 //! the events on the object.
 
+#![allow(clippy::unwrap_used, reason = "what helpers of tests unwrap fails the test")]
+#![allow(unreachable_pub, reason = "shared with another test")]
+
+#[path = "engine/receiver.rs"]
+mod receiver;
+
 use std::fmt::Debug;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -8,9 +14,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use receiver::Receiver;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use testbed::{ApiServer, shared_api_server};
+use vouchsafe::telemetry::run_trace::RunTrace;
 
 /// Longer than anything here takes on a busy machine; the longest is a Lease that runs out, of 15 s.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -35,6 +43,11 @@ struct Controller {
 
 impl Controller {
     fn start(server: &ApiServer, namespace: &str, name: &str) -> Self {
+        Self::start_with(server, namespace, name, &[])
+    }
+
+    /// The same with variables of its own.
+    fn start_with(server: &ApiServer, namespace: &str, name: &str, environment: &[(&str, &str)]) -> Self {
         let log = server.kubeconfig().with_file_name(format!("{namespace}-{name}.log"));
         let stderr = std::fs::File::create(&log).expect("a log");
         let process = Command::new(env!("CARGO_BIN_EXE_vouchsafe"))
@@ -45,6 +58,7 @@ impl Controller {
             .env("VOUCHSAFE_LOG", "info")
             .env("HOSTNAME", name)
             .env_remove("VOUCHSAFE_LOG_FORMAT")
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(stderr)
@@ -211,4 +225,39 @@ fn one_that_stood_still_stops_working_when_it_wakes() {
     assert!(second.leads());
     let ended = |line: &Value| line["message"] == "leads no longer";
     assert!(first.lines().iter().any(ended), "{:#?}", first.lines());
+}
+
+#[test]
+fn a_run_is_one_trace_from_its_uid_and_ends_with_the_span_above_all() {
+    let (server, namespace) = ground("traced");
+    let receiver = Receiver::listen(false);
+    let environment =
+        [("OTEL_EXPORTER_OTLP_ENDPOINT", &*receiver.endpoint), ("OTEL_BSP_SCHEDULE_DELAY", "100")];
+    let controller = Controller::start_with(server, &namespace, "first", &environment);
+    kubectl(server, &["apply", "-n", &namespace, "-f", "-"], BACKUP);
+    let get = || {
+        let words = ["get", "backups.vouchsafe.dev", "first", "-n", &namespace, "-o", "json"];
+        serde_json::from_str::<Value>(&kubectl(server, &words, "")).expect("JSON")
+    };
+    until_so("it waits", || get()["status"]["phase"] == "Pending");
+    let cancel = ["patch", "backups.vouchsafe.dev", "first", "-n", &namespace, "--type=merge", "-p"];
+    kubectl(server, &[&cancel[..], &["{\"spec\":{\"cancel\":true}}"]].concat(), "");
+    until_so("it has ended", || get()["status"]["phase"] == "Canceled");
+    let trace = RunTrace::of(get()["metadata"]["uid"].as_str().expect("a UID"));
+    let whole =
+        until("the span of all", || receiver.spans().into_iter().find(|seen| seen.span.name == "backup"));
+    assert_eq!(whole.span.trace_id, trace.trace.to_be_bytes());
+    assert_eq!(whole.span.span_id, trace.root.to_be_bytes());
+    assert!(whole.span.parent_span_id.is_empty() && whole.service == "vouchsafe-controller", "{whole:?}");
+    assert_eq!(whole.field("resource").as_deref(), Some("Backup/first"));
+    let decided: Vec<_> = receiver.spans().into_iter().filter(|seen| seen.span.name == "reconcile").collect();
+    assert!(!decided.is_empty());
+    for seen in &decided {
+        assert_eq!(seen.span.parent_span_id, trace.root.to_be_bytes(), "{seen:?}");
+        assert_eq!(seen.span.trace_id, trace.trace.to_be_bytes(), "{seen:?}");
+    }
+    // Idle looks are not told: the controller looks at it again and again.
+    assert!(decided.len() < 8, "{decided:#?}");
+    // What the controller ends with is sent before it ends.
+    controller.signal(Signal::TERM);
 }

@@ -25,7 +25,15 @@ impl Controller {
     /// # Errors
     /// When the program is missing, or its log can't be written.
     pub fn start(namespace: &Namespace) -> Result<Self> {
-        Self::with(namespace, &[namespace], &[])
+        Self::with(namespace, &[namespace], &[], &[])
+    }
+
+    /// Starts one with these variables, too.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(namespace: &Namespace, variables: &[(&str, &str)]) -> Result<Self> {
+        Self::with(namespace, &[namespace], &[], variables)
     }
 
     /// Starts one that works while it holds the Lease in `namespace`.
@@ -33,7 +41,7 @@ impl Controller {
     /// # Errors
     /// As [`Self::start`].
     pub fn elected(namespace: &Namespace) -> Result<Self> {
-        Self::with(namespace, &[namespace], &["--leader-election-namespace", namespace.name()])
+        Self::with(namespace, &[namespace], &["--leader-election-namespace", namespace.name()], &[])
     }
 
     /// Starts one that looks at several namespaces, and works at once.
@@ -42,10 +50,15 @@ impl Controller {
     /// As [`Self::start`]; when there is no namespace.
     pub fn of_all(namespaces: &[&Namespace]) -> Result<Self> {
         let first = namespaces.first().context("a controller of no namespace looks at all")?;
-        Self::with(first, namespaces, &[])
+        Self::with(first, namespaces, &[], &[])
     }
 
-    fn with(first: &Namespace, namespaces: &[&Namespace], more: &[&str]) -> Result<Self> {
+    fn with(
+        first: &Namespace,
+        namespaces: &[&Namespace],
+        more: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let cluster = first.cluster();
         let name = format!("controller-{}", NEXT.fetch_add(1, Ordering::Relaxed));
@@ -64,6 +77,7 @@ impl Controller {
             // As of a pod: the holder of a Lease is known by it.
             .env("HOSTNAME", &name)
             .env("VOUCHSAFE_LOG", "warn,vouchsafe=debug")
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(file)

@@ -1,6 +1,7 @@
 //! A namespace for one test.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -16,6 +17,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::cluster::{Cluster, Whole};
+use crate::image::vouchsafe;
+use crate::program::run;
 
 /// How many lines of each container's log a failure shows.
 const LOG_LINES: &str = "--tail=50";
@@ -121,6 +124,22 @@ impl Namespace {
     /// With what it wrote when it fails.
     pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
         self.cluster.run_kubectl(&[&["--namespace", &self.name], arguments].concat())
+    }
+
+    /// Runs `kubectl vouchsafe` in it, as kubectl finds it, and returns what it wrote.
+    ///
+    /// # Errors
+    /// With what it wrote when it fails.
+    pub fn plugin(&self, arguments: &[&str]) -> Result<String> {
+        let folder = tempfile::tempdir().context("a folder for the plugin can't be made")?;
+        let plugin = folder.path().join("kubectl-vouchsafe");
+        std::os::unix::fs::symlink(vouchsafe()?, &plugin).context("the plugin can't be linked")?;
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut command = Command::new(testbed::tool("kubectl/kubectl"));
+        command.arg("vouchsafe").args(arguments).args(["--namespace", &self.name]);
+        command.env("KUBECONFIG", self.cluster.kubeconfig());
+        command.env("PATH", format!("{}:{path}", folder.path().display()));
+        run(&mut command)
     }
 
     /// Watches all objects of one kind until `is` finds the list as wanted.

@@ -10,3 +10,5 @@ mod installed;
 mod killed;
 mod leaders;
 mod lies;
+#[path = "../../tests/engine/receiver.rs"]
+mod receiver;

@@ -68,6 +68,10 @@ pub struct BackupScheduleStatus {
     /// What came of the last prune.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_prune: Option<LastPrune>,
+    /// The newest question of the annotation vouchsafe.dev/prune-requested-at that a prune has answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "bounds::time")]
+    pub last_prune_request: Option<String>,
     /// The newest prune's process, as the controller sees it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(

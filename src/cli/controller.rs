@@ -11,6 +11,7 @@ use super::{Failure, signals};
 use crate::controller::lease::{self, Election, Ended, Sign, Stop};
 use crate::controller::{Settings, Telemetry, run};
 use crate::telemetry::health::{Pages, health_router, metrics_router};
+use crate::telemetry::traces::PodTraces;
 
 #[derive(Args, Debug)]
 pub(super) struct Controller {
@@ -23,12 +24,20 @@ pub(super) struct Controller {
     /// The namespace of the Lease that the one controller holds that works; absent: none, and this one works at once
     #[arg(long, value_name = "NAMESPACE")]
     leader_election_namespace: Option<String>,
+    /// The Secret and its key with the headers of traces that pods of runs send, in the namespace of each run
+    #[arg(long, value_name = "NAME/KEY", value_parser = name_and_key)]
+    otlp_headers_secret: Option<(String, String)>,
     /// Where /metrics is served
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     metrics_address: SocketAddr,
     /// Where /healthz and /readyz are served
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8081")]
     health_address: SocketAddr,
+}
+
+fn name_and_key(text: &str) -> Result<(String, String), String> {
+    let (name, key) = text.split_once('/').ok_or("write NAME/KEY")?;
+    Ok((name.to_owned(), key.to_owned()))
 }
 
 impl Controller {
@@ -56,7 +65,8 @@ impl Controller {
             tracing::info!(%address, "{option}");
             served.spawn(listening.serve());
         }
-        let settings = Settings { image: self.image, namespaces: self.namespaces };
+        let traces = PodTraces::of_environment(self.otlp_headers_secret);
+        let settings = Settings { image: self.image, namespaces: self.namespaces, traces };
         let work = |stop: Stop| run(client.clone(), settings.clone(), telemetry.clone(), stop);
         let ended = match self.leader_election_namespace {
             None => {

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::{JsonSchema, Schema, schema_for};
 
 use super::cluster::{
-    BackupsReport, ClusterReason, ClusterShowReport, LogLine, ObjectReport, RestorePlanReport, StatusReport,
-    SwitchReport, TriggerReport,
+    BackupsReport, ClusterReason, ClusterShowReport, LogLine, ObjectReport, PrunePlanReport,
+    RestorePlanReport, StatusReport, SwitchReport, TriggerReport,
 };
 use super::list::ListReport;
 use super::output::{FailureDocument, Reason, VersionReport};
@@ -70,6 +70,7 @@ pub fn documents() -> BTreeMap<&'static str, Schema> {
         ("list in a cluster", of::<BackupsReport>()),
         ("show in a cluster", of::<ClusterShowReport>()),
         ("restore in a cluster", of::<RestorePlanReport>()),
+        ("prune in a cluster", of::<PrunePlanReport>()),
         ("version", of::<VersionReport>()),
         ("demo", of::<demo::Shown>()),
     ])

@@ -134,6 +134,7 @@ pub(super) const PRUNE: &str = concat!(
     "  vouchsafe prune --store file:///backups/shop --keep-last 3 --keep-daily 7\n",
     "  vouchsafe prune --store file:///backups/shop --keep-last 3 --keep-daily 7 --yes\n",
     "  vouchsafe prune --store file:///backups/shop --run 12 --yes\n",
+    "  kubectl vouchsafe prune schedule/shop\n",
     "\n",
     "The newest backup is read to its last row before anything goes; exit code 3 if\n",
     "it is damaged. What is retired is no backup from then on; what is in it is\n",

@@ -30,6 +30,7 @@ use std::io::IsTerminal;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::telemetry::logs::Format;
+use crate::telemetry::{spans, traces};
 pub use cluster::ClusterReason;
 
 pub use documented::{documents, reasons};
@@ -96,7 +97,7 @@ enum Command {
     #[command(after_help = examples::DIFF, mut_arg("heartbeat", without_effect))]
     Diff(diff::Diff),
     /// Retire backups that no rule keeps, and delete what was given up long enough ago: shown first, done with --yes
-    #[command(after_help = examples::PRUNE)]
+    #[command(after_help = examples::PRUNE, mut_args(prune::of_mode))]
     Prune(Box<prune::Prune>),
     /// Void an open run that nobody is at
     #[command(after_help = examples::UNLOCK)]
@@ -187,7 +188,13 @@ impl Arguments {
     pub fn log_format(&self) -> Format {
         let is_process = matches!(
             self.command,
-            Command::Controller(_) | Command::Coordinator(_) | Command::Worker(_) | Command::Verifier(_)
+            Command::Controller(_)
+                | Command::Coordinator(_)
+                | Command::Worker(_)
+                | Command::Verifier(_)
+                | Command::Restorer(_)
+                | Command::Prober(_)
+                | Command::Pruner(_)
         );
         match self.log_format {
             Some(OutputFormat::Text) => Format::Text,
@@ -197,11 +204,40 @@ impl Arguments {
         }
     }
 
+    /// The name under which this process tells of what it does in traces; absent: it does nothing that is traced.
+    #[must_use]
+    pub fn process(&self) -> Option<&'static str> {
+        match &self.command {
+            Command::Backup(_) => Some("backup"),
+            Command::Restore(command) if !command.is_in_a_cluster() => Some("restore"),
+            Command::Run(_) => Some("run"),
+            Command::Verify(_) => Some("verify"),
+            Command::Prune(command) if !command.is_in_a_cluster() => Some("prune"),
+            Command::Controller(_) => Some("controller"),
+            Command::Coordinator(_) => Some("coordinator"),
+            Command::Worker(_) => Some("worker"),
+            Command::Verifier(_) => Some("verifier"),
+            Command::Restorer(_) => Some("restorer"),
+            Command::Pruner(_) => Some("pruner"),
+            Command::Prober(_) => Some("prober"),
+            _ => None,
+        }
+    }
+
     /// Carries the command out.
     ///
     /// # Errors
     /// [`Failure`], with its exit code.
     pub async fn execute(self) -> Result<(), Failure> {
+        // A controller has no end: each run that it looks after is told of by itself.
+        let process = self.process().filter(|_| !matches!(self.command, Command::Controller(_)));
+        let Some(process) = process else { return self.carry_out().await };
+        let span = spans::process(process);
+        traces::below_environment(&span);
+        spans::told(span, Failure::reason, self.carry_out()).await
+    }
+
+    async fn carry_out(self) -> Result<(), Failure> {
         let output = self.output;
         match self.command {
             Command::Backup(command) => command.execute(output).await,

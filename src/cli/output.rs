@@ -156,6 +156,11 @@ impl Failure {
         Self { code, body, hint_of_fields: None, reported: true }
     }
 
+    /// What the controller says of a resource, where nothing was written before.
+    pub(super) fn of_resource(failure: crate::api::Failure) -> Self {
+        Self { reported: false, ..Self::of_outcome(failure) }
+    }
+
     /// What `status` shows has failed. The command has written its result before.
     pub(super) fn shown(reason: &str, message: &str, hint: &str) -> Self {
         let body =

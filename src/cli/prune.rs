@@ -1,4 +1,4 @@
-//! `vouchsafe prune`
+//! `vouchsafe prune`: of a collection here; of a schedule in a cluster.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use jiff::tz::TimeZone;
 
+use super::cluster::PruneArguments;
 use super::options::{StoreArguments, ToolArguments, duration};
 use super::output::{Reason, Work};
 use super::prune_report::PruneReport;
@@ -58,14 +59,31 @@ pub(super) struct Prune {
     /// takes
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration)]
     minimum_age: Duration,
-    /// Do it. Without this it only shows what would go
-    #[arg(long)]
+    /// Do it. Without this it only shows what would go; in a cluster it asks, on a terminal
+    #[arg(long, conflicts_with = "dry_run")]
     yes: bool,
+    /// Only show what would go, and ask nobody
+    #[arg(long)]
+    dry_run: bool,
     /// Objects read at once, to verify the newest backup: 1 to 64
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     parallelism: u16,
     #[command(flatten)]
     tools: ToolArguments,
+    #[command(flatten)]
+    cluster: PruneArguments,
+}
+
+/// An option of a prune here, or of one in a cluster, by whether a schedule is named.
+pub(super) fn of_mode(argument: clap::Arg) -> clap::Arg {
+    match argument.get_id().as_str() {
+        "stores" => argument.required(false).required_unless_present("object").conflicts_with("object"),
+        "heartbeat" | "store_attempts" | "store_ca" | "keep_last" | "keep_daily" | "keep_weekly"
+        | "keep_monthly" | "keep_yearly" | "time_zone" | "minimum" | "runs" | "minimum_age"
+        | "parallelism" | "folders" => argument.conflicts_with("object"),
+        "wait" | "kubeconfig" | "context" | "namespace" => argument.requires("object"),
+        _ => argument,
+    }
 }
 
 fn zone(name: &str) -> Result<TimeZone, String> {
@@ -73,7 +91,15 @@ fn zone(name: &str) -> Result<TimeZone, String> {
 }
 
 impl Prune {
+    /// Whether it is carried out in a cluster, by others.
+    pub(super) const fn is_in_a_cluster(&self) -> bool {
+        self.cluster.is_given()
+    }
+
     pub(super) async fn execute(self, output: OutputFormat) -> Result<(), Failure> {
+        if self.cluster.is_given() {
+            return self.cluster.execute(self.yes, self.dry_run, output).await;
+        }
         let interrupt = signals::interrupt()?;
         let opened = self.stores.open(None).await?;
         let job = PruneJob {

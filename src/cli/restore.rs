@@ -88,6 +88,11 @@ pub(super) fn of_mode(argument: clap::Arg) -> clap::Arg {
 }
 
 impl Restore {
+    /// Whether it is carried out in a cluster, by others.
+    pub(super) const fn is_in_a_cluster(&self) -> bool {
+        self.cluster.is_given()
+    }
+
     pub(super) async fn execute(self, output: OutputFormat) -> Result<(), Failure> {
         if self.cluster.is_given() {
             return self.in_a_cluster()?.execute(output).await;

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::backup::decide::is_over;
 use crate::api::{Backup, BackupSpec, BackupStatus, Progress, Proof};
-use crate::telemetry::levels::{SCHEDULE, SCHEDULE_NAME};
+use crate::api::marks::{SCHEDULE, SCHEDULE_NAME, SCHEDULE_UID};
 
 /// What kubectl keeps of an object for its next `apply`: another copy of it.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -55,11 +55,12 @@ pub(super) fn whole<K>(_object: &mut K) {}
 /// Takes away what nobody reads of a Backup that is over: how many there are of a phase, what gauges show, and which
 /// store it is of stays.
 pub(super) fn finished(backup: &mut Backup) {
-    if !is_over(backup) {
+    // One that its finalizer holds is read whole when it leaves.
+    if !is_over(backup) || !backup.finalizers().is_empty() {
         return;
     }
     backup.labels_mut().retain(|label, _| label == SCHEDULE);
-    backup.annotations_mut().retain(|annotation, _| annotation == SCHEDULE_NAME);
+    backup.annotations_mut().retain(|annotation, _| annotation == SCHEDULE_NAME || annotation == SCHEDULE_UID);
     // Each by name, so that a new field is not forgotten here.
     let BackupSpec {
         store_ref: _,

@@ -41,6 +41,7 @@ use tracing::Instrument;
 
 use crate::api::{Backup, BackupStore, Restore};
 use crate::telemetry::levels::Levels;
+use crate::telemetry::traces::PodTraces;
 
 pub use watched::Telemetry;
 use watched::Watch;
@@ -65,6 +66,8 @@ pub struct Settings {
     pub image: String,
     /// The namespaces that it looks at; empty: all.
     pub namespaces: Vec<String>,
+    /// What those pods are told of traces, if there are any.
+    pub traces: Option<PodTraces>,
 }
 
 /// What reconcilers share.

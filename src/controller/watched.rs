@@ -1,6 +1,7 @@
 //! What reconcilers tell of themselves: to the pages that others read, and to those who watch the object.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use futures::FutureExt;
 use kube::core::DeserializeGuard;
@@ -9,9 +10,12 @@ use kube::runtime::{controller, events::Recorder};
 use kube::{Client, Resource, ResourceExt};
 use tracing::Span;
 
+use super::attempts::{Start, Stop};
 use super::events;
-use crate::api::Backup;
+use crate::api::{Backup, Failure};
 use crate::telemetry::levels::Levels;
+use crate::telemetry::run_trace::RunTrace;
+use crate::telemetry::traces::{Told, tell_part, tell_whole};
 use crate::telemetry::transition::Transition;
 use crate::telemetry::{Health, Metrics};
 
@@ -109,6 +113,44 @@ pub(super) fn span<K: Resource<DynamicType = ()>>(object: &K) -> Span {
     )
 }
 
+/// Tells the trace of a run what was decided about it, of which `written` says more than `before`.
+pub(super) fn traced<K: Resource<DynamicType = ()>>(
+    before: &K,
+    written: &K,
+    began: SystemTime,
+    (start, end): (&[Start], &[Stop]),
+) {
+    if before.resource_version() == written.resource_version() {
+        return;
+    }
+    // Not what it waits for: that has messages of others in it.
+    let decided = start.iter().map(ToString::to_string).chain(end.iter().map(ToString::to_string));
+    let fields = vec![
+        ("resource", format!("{}/{}", K::kind(&()), written.name_any())),
+        ("namespace", written.namespace().unwrap_or_default()),
+        ("decided", decided.collect::<Vec<_>>().join("; ")),
+    ];
+    let told = Told { name: "reconcile", began, fields, failure: None };
+    tell_part(RunTrace::of(&written.uid().unwrap_or_default()), told);
+}
+
+/// Tells of a run that has ended: the span that all others of its trace are below.
+pub(super) fn traced_whole<K: Resource<DynamicType = ()>>(
+    name: &'static str,
+    written: &K,
+    run: Option<i64>,
+    failure: Option<&Failure>,
+) {
+    let mut fields = vec![
+        ("resource", format!("{}/{}", K::kind(&()), written.name_any())),
+        ("namespace", written.namespace().unwrap_or_default()),
+    ];
+    fields.extend(run.map(|run| ("run", run.to_string())));
+    let began = written.creation_timestamp().map_or_else(SystemTime::now, |time| time.0.into());
+    let told = Told { name, began, fields, failure: failure.map(|failure| failure.reason.clone()) };
+    tell_whole(RunTrace::of(&written.uid().unwrap_or_default()), told);
+}
+
 /// An error with all its causes, on one line.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -133,5 +175,9 @@ pub(super) async fn tell(
     let transition = Transition::between(&old, &new);
     let uid = written.uid().unwrap_or_default();
     telemetry.metrics.happened(&uid, &transition, &new, std::time::Instant::now());
+    if transition.ended().is_some() {
+        let run = new.run.as_ref().and_then(|run| run.number);
+        traced_whole("backup", written, run, new.failure.as_ref());
+    }
     events::tell(client, recorder, written, events::of(&transition, &old, &new)).await;
 }

@@ -13,13 +13,14 @@ use super::opening;
 use super::progress::Stage;
 use super::register::{Claimed, OpenRun, Turn};
 use super::resolve::{self, HeldSource, Planned};
-use super::seal;
+use super::{seal, told};
 use crate::format::{
     Census, Decision, Key, Manifest, Plan, PlanDocument, PlanId, RunKind, Sha256Digest, Tickets,
 };
 use crate::kill_point;
 use crate::ledger::{Balanced, Ledger};
 use crate::source::Recovery;
+use crate::telemetry::spans::part;
 
 /// Plans that one process makes for one run before it gives up: each costs a whole export.
 const PLANS_PER_PROCESS: u32 = 3;
@@ -55,14 +56,24 @@ pub async fn back_up(job: &BackupJob) -> Result<Sealed, EngineError> {
 async fn carry_out(job: &BackupJob) -> Result<Sealed, EngineError> {
     job.check()?;
     job.progress.begin(Stage::Resolve, 0, 0);
-    let opened = job.interrupt.race(opening::open(job)).await?;
+    let opened = told(part!("open"), job.interrupt.race(opening::open(job))).await?;
     let fresh = PlanId::from_random(rand::random());
     let register = job.register.stopped_by(&job.interrupt);
     let claim = register.claim(&job.owner, RunKind::Backup, opened.collection, fresh);
-    let (mut turn, mut resumed) = match claim.await? {
+    let (turn, resumed) = match told(part!("claim"), claim).await? {
         Claimed::New(turn) => (turn, None),
         Claimed::Open(open) => take_over(job, open, fresh).await?,
     };
+    let part = part!("run", run = turn.run, attempt = turn.attempt);
+    told(part, make_of_plans(job, turn, resumed)).await
+}
+
+/// Makes the run, with another plan where an error asks for one.
+async fn make_of_plans(
+    job: &BackupJob,
+    mut turn: Turn,
+    mut resumed: Option<Settled>,
+) -> Result<Sealed, EngineError> {
     for plans in 1.. {
         let made = make_while_ours(job, &turn, resumed.take()).await;
         let error = match made {
@@ -204,12 +215,12 @@ async fn make(job: &BackupJob, turn: &Turn, resumed: Option<Settled>) -> Result<
     };
     let ready = job.interrupt.race(prove(job, turn, settled)).await?;
     // Not raced from here on: given up in the middle, nobody would know which word the register took.
-    seal_run(job, turn, ready).await
+    told(part!("seal"), seal_run(job, turn, ready)).await
 }
 
 /// Plans, exports and counts: everything that the snapshot is needed for.
 async fn export(job: &BackupJob, turn: &Turn) -> Result<Settled, EngineError> {
-    let sources = job.interrupt.race(resolve::hold(job)).await?;
+    let sources = told(part!("hold"), job.interrupt.race(resolve::hold(job))).await?;
     kill_point::passed("held", "sources");
     let exported = export_held(job, turn, &sources).await;
     kill_point::passed("releasing", "sources");
@@ -221,8 +232,11 @@ async fn export(job: &BackupJob, turn: &Turn) -> Result<Settled, EngineError> {
 }
 
 async fn export_held(job: &BackupJob, turn: &Turn, sources: &[HeldSource]) -> Result<Settled, EngineError> {
-    let planned = job.interrupt.race(resolve::plan(job, turn, sources)).await?;
-    let (plan, tickets) = job.interrupt.race(write_plan(job, planned)).await?;
+    let planned = async {
+        let planned = job.interrupt.race(resolve::plan(job, turn, sources)).await?;
+        job.interrupt.race(write_plan(job, planned)).await
+    };
+    let (plan, tickets) = told(part!("plan"), planned).await?;
     let held: Vec<(Tickets, Sha256Digest)> =
         tickets.iter().map(|held| (held.document.clone(), held.sha256)).collect();
     let mut ledger = Ledger::open(plan.document.clone(), held)?;
@@ -238,11 +252,14 @@ async fn export_held(job: &BackupJob, turn: &Turn, sources: &[HeldSource]) -> Re
     let order = |held: &Held<Tickets>| WorkOrder { tickets: held.document.clone(), sha256: held.sha256 };
     let orders: Vec<WorkOrder> = tickets.iter().map(order).collect();
     let workers = async { first_of_all(stop, job.crew.export(job, &orders, &interrupt, stop).await) };
-    match tokio::join!(workers, catalogs) {
-        // It was stopped because of the other one, whose error says why.
-        (Err(EngineError::Interrupted), Err(why)) | (Err(why), _) | (Ok(()), Err(why)) => return Err(why),
-        (Ok(()), Ok(())) => {}
-    }
+    let exported = async {
+        match tokio::join!(workers, told(part!("catalogs"), catalogs)) {
+            // It was stopped because of the other one, whose error says why.
+            (Err(EngineError::Interrupted), Err(why)) | (Err(why), _) | (Ok(()), Err(why)) => Err(why),
+            (Ok(()), Ok(())) => Ok(()),
+        }
+    };
+    told(part!("export"), exported).await?;
     kill_point::passed("exported", "everything");
     let counted = async {
         census::collect(&job.destinations, &mut ledger, job.listing_patience).await?;
@@ -254,7 +271,7 @@ async fn export_held(job: &BackupJob, turn: &Turn, sources: &[HeldSource]) -> Re
         job.progress.begin(Stage::Count, plan.document.tables.len() as u64, 0);
         census::take(&job.endpoints, &plan.document, plan.sha256, &ledger, digests, job.parallelism).await
     };
-    let census = job.interrupt.race(counted).await?;
+    let census = told(part!("count"), job.interrupt.race(counted)).await?;
     let key = Key::of_plan(turn.run, &turn.plan, PlanDocument::Census);
     let census = documents::put(&*job.destinations.default().store, &key, census).await?;
     Ok(Settled { plan, tickets, census })
@@ -293,13 +310,14 @@ async fn prove(job: &BackupJob, turn: &Turn, settled: Settled) -> Result<ReadyTo
     kill_point::passed("balanced", "books");
     job.register.still_ours(turn).await?;
     job.progress.begin(Stage::Write, 0, 0);
-    let metadata: Metadata =
-        metadata::write(job, &balanced, (&plan, &census), &tickets, job.errors.entries()).await?;
-    let verified = metadata::verify(job, turn, &balanced, &metadata).await?;
+    let written = metadata::write(job, &balanced, (&plan, &census), &tickets, job.errors.entries());
+    let metadata: Metadata = told(part!("write"), written).await?;
+    let verified = told(part!("verify"), metadata::verify(job, turn, &balanced, &metadata)).await?;
     kill_point::passed("verified", "everything");
     job.progress.begin(Stage::Seal, 0, 0);
     let proof = (&metadata.written[..], &verified.proven);
-    seal::compare_once_more(&job.destinations, &job.register, turn, &balanced, proof).await?;
+    let compared = seal::compare_once_more(&job.destinations, &job.register, turn, &balanced, proof);
+    told(part!("compare"), compared).await?;
     kill_point::passed("compared", "everything");
     Ok(ReadyToSeal { balanced, metadata, verified })
 }

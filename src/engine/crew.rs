@@ -9,11 +9,13 @@ use super::documents;
 use super::error::EngineError;
 use super::interrupt::{Interrupt, Interruption, Trigger};
 use super::job::BackupJob;
+use super::told;
 use super::verifier::{self, Question};
 use super::worker::{self, WorkerOrder};
 use crate::format::{Key, Order, Sha256Digest, Ticket, Tickets};
 use crate::ledger::Witness;
 use crate::source::Recovery;
+use crate::telemetry::spans::{part, short};
 
 /// Starts of a worker within one plan: its receipts are its checkpoint, so a start costs one reading of them.
 const STARTS_PER_WORKER: u32 = 3;
@@ -106,7 +108,8 @@ impl Crew for InThisProcess {
                 progress: job.progress.clone(),
             };
             let errors = job.errors.clone();
-            workers.spawn(async move {
+            let part = part!("worker", destination = short(&tickets.destination));
+            workers.spawn(told(part, async move {
                 for start in 1.. {
                     match worker::work(order.clone()).await {
                         Err(EngineError::Source(error))
@@ -118,7 +121,7 @@ impl Crew for InThisProcess {
                     }
                 }
                 Ok(())
-            });
+            }));
         }
         let mut first = Ok(());
         while let Some(joined) = workers.join_next().await {
@@ -135,9 +138,10 @@ impl Crew for InThisProcess {
         for question in questions {
             let store = job.destinations.named(&question.destination)?.store.clone();
             let (tools, parallelism, progress) = (job.tools.clone(), job.parallelism, job.progress.clone());
-            verifiers.spawn(async move {
+            let part = part!("verifier", destination = short(&question.destination));
+            verifiers.spawn(told(part, async move {
                 verifier::verify_and_write(store, question, &tools, parallelism, &progress).await
-            });
+            }));
         }
         let mut witnesses: Vec<Witness> = Vec::new();
         let mut first = Ok(());

@@ -38,6 +38,19 @@ pub use error::EngineError;
 pub use job::{BackupJob, Endpoint, Placement};
 pub use register::{Decided, Register};
 
+use crate::telemetry::spans;
+
+/// Does `work` as a part of the run's trace.
+///
+/// # Errors
+/// Those of `work`; the trace has their reason.
+pub(crate) async fn told<T>(
+    part: tracing::Span,
+    work: impl Future<Output = Result<T, EngineError>>,
+) -> Result<T, EngineError> {
+    spans::told(part, |error: &EngineError| error.reason(), work).await
+}
+
 /// The only place where an error may be dropped, with the reason why that is right. The library's own tests panic,
 /// and so does a debug build where `VOUCHSAFE_STRICT` is set, so that nobody uses it for what matters.
 pub(crate) fn best_effort<E: std::fmt::Display>(why: &'static str, result: Result<(), E>) {

@@ -11,6 +11,7 @@ use super::documents::{self, Held};
 use super::error::EngineError;
 use super::progress::{Progress, Stage};
 use super::reading::{self, Pinned, Unread};
+use super::told;
 use crate::format::{
     Answer, CatalogDocument, Census, CopyFormat, Damage, EndpointPlan, Fingerprint, Key, Manifest, Nonce,
     Order, Part, PartEntry, Plan, PlanDocument, Receipt, Settlement, Sha256Digest, TablePlan, Tickets,
@@ -21,6 +22,10 @@ use crate::ledger::Witness;
 use crate::mutant::{self, Mutant};
 use crate::source::{SourceError, ToolVersion, Tools, schema};
 use crate::store::{ObjectStore, StoreErrorKind};
+use crate::telemetry::spans::{failed, part, short};
+
+/// What the trace of a run says of an object that is not right.
+const DAMAGE: &str = "DamageFound";
 
 /// COPY BINARY of pg_largeobject has these columns: `loid`, `pageno`, `data`.
 pub(crate) const LARGE_OBJECT_COLUMNS: usize = 3;
@@ -177,6 +182,11 @@ pub async fn examine(
     let (tables, endpoints) = (&tables, &tickets.endpoints[..]);
     let mut reads = Vec::with_capacity(part.entries.len());
     for (ticket, entry) in tickets.tickets.iter().zip(&part.entries) {
+        let table = match &ticket.order {
+            Order::Rows { table, .. } => tables.get(table).map(|table| short(&table.facts.name.to_string())),
+            Order::Schema { .. } | Order::Catalog { .. } | Order::LargeObjects { .. } => None,
+        };
+        let bytes = entry.settlement.object().map(|object| object.length);
         let read = async move {
             let mut of_ticket = Examination::default();
             examine_receipt(&**store, question, part_tickets, entry, &mut of_ticket).await?;
@@ -184,9 +194,15 @@ pub async fn examine(
             examine_entry(&**store, question, &ticket.order, known, entry, tools, &mut of_ticket).await?;
             kill_point::passed("verified", "ticket");
             progress.advance(Stage::Verify, 1, entry.settlement.object().map_or(0, |object| object.length));
+            if !of_ticket.damages.is_empty() {
+                failed(&tracing::Span::current(), DAMAGE);
+            }
             Ok::<_, EngineError>(of_ticket)
         };
-        reads.push(read);
+        // The part begins when it is its turn.
+        reads.push(async move {
+            told(part!("read", ticket = ticket.id, table = table, bytes = bytes), read).await
+        });
     }
     let examined = stream::iter(reads);
     let mut examined = examined.buffered(parallelism.max(1));

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::{StreamExt, TryStreamExt, stream};
+use tracing::Instrument;
+use tracing::field::Empty;
 
 use super::documents::{self, Held};
 use super::error::EngineError;
@@ -13,6 +15,7 @@ use super::job::Endpoint;
 use super::progress::{Progress, Stage};
 use super::reading::{self, Pinned};
 use super::receipts::{Binding, Settled};
+use super::told;
 use super::verifier::LARGE_OBJECT_COLUMNS;
 use crate::codec::{RowTotals, SpanWriter};
 use crate::format::{
@@ -24,6 +27,7 @@ use crate::kill_point;
 use crate::mutant::{self, Mutant};
 use crate::source::{CopyStream, Reader};
 use crate::store::{ObjectStore, Upload, UploadOptions};
+use crate::telemetry::spans::{part, short};
 
 /// What a worker is told when it is started.
 #[derive(Clone, Debug)]
@@ -74,7 +78,7 @@ pub async fn work(order: WorkerOrder) -> Result<(), EngineError> {
             binding: binding.clone(),
             readers: BTreeMap::new(),
         };
-        lanes.spawn(lane.run());
+        lanes.spawn(lane.run().in_current_span());
     }
     let mut first = None;
     while let Some(joined) = lanes.join_next().await {
@@ -158,12 +162,20 @@ impl Lane {
             }
             let next = self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
             let Some(ticket) = next else { break };
-            self.settle(&ticket).await?;
+            let part = part!("ticket", ticket = ticket.id, table = self.table_of(&ticket));
+            told(part, self.settle(&ticket)).await?;
         }
         for (_, reader) in std::mem::take(&mut self.readers) {
             reader.close().await?;
         }
         Ok(())
+    }
+
+    /// The name of the table that a ticket is of, for people.
+    fn table_of(&self, ticket: &Ticket) -> Option<String> {
+        let Order::Rows { table, .. } = &ticket.order else { return None };
+        let known = self.tickets.tables.iter().find(|known| known.id == *table)?;
+        Some(short(&known.facts.name.to_string()))
     }
 
     async fn settle(&mut self, ticket: &Ticket) -> Result<(), EngineError> {
@@ -199,7 +211,8 @@ impl Lane {
             }
             _ => return Ok(()),
         };
-        let settled = self.export(ticket, &snapshot, key, (format, columns), stream).await?;
+        let exported = self.export(ticket, &snapshot, key, (format, columns), stream);
+        let settled = told(part!("upload", rows = Empty, bytes = Empty), exported).await?;
         settled.publish(&*self.order.store, &self.binding).await?;
         let bytes = table.map_or(0, |table| table.facts.bytes / u64::from(table.tickets.max(1)));
         self.order.progress.advance(Stage::Export, 1, bytes);
@@ -259,12 +272,14 @@ impl Lane {
             Ok(totals) => totals,
             Err(error) => return Err(abandon(upload, error).await),
         };
+        tracing::Span::current().record("rows", totals.fingerprint.rows);
         if let Some(empty) = Settled::empty(ticket.id, snapshot, &totals) {
             upload.abort().await?;
             return Ok(empty);
         }
         kill_point::passed("completing", "rows");
         let committed = upload.finish().await?;
+        tracing::Span::current().record("bytes", committed.length());
         kill_point::passed("completed", "rows");
         Ok(Settled::rows(ticket.id, snapshot, committed, &totals))
     }

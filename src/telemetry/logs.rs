@@ -8,10 +8,15 @@ use std::sync::{PoisonError, RwLock};
 use serde_json::Value;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::fmt::format::{Format as Layout, Json, JsonFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
+
+use super::spans::TARGET;
+use super::traces::TraceLayer;
 
 /// How lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,28 +64,45 @@ where
     }
 }
 
-/// Writes to `writer` what passes `filter`, from now on, for the whole process.
+/// Writes to `writer` what passes `filter`, and has `traces` made, from now on, for the whole process.
 ///
 /// # Errors
 /// Somebody did so before.
-pub fn start<W>(filter: EnvFilter, format: Format, writer: W) -> Result<(), String>
+pub fn start<W>(
+    filter: EnvFilter,
+    format: Format,
+    writer: W,
+    traces: Option<TraceLayer>,
+) -> Result<(), String>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    subscriber(filter, format, writer).try_init().map_err(|error| error.to_string())
+    subscriber(filter, format, writer, traces).try_init().map_err(|error| error.to_string())
 }
 
-fn subscriber<W>(filter: EnvFilter, format: Format, writer: W) -> Box<dyn tracing::Subscriber + Send + Sync>
+fn subscriber<W>(
+    filter: EnvFilter,
+    format: Format,
+    writer: W,
+    traces: Option<TraceLayer>,
+) -> Box<dyn tracing::Subscriber + Send + Sync>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    // Lines belong to no part of a trace.
+    let filter = filter.and(filter_fn(|metadata| metadata.target() != TARGET));
+    let beneath = tracing_subscriber::registry().with(traces);
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     match format {
-        Format::Text => Box::new(lines.with_ansi(std::io::stderr().is_terminal()).finish()),
+        Format::Text => {
+            let lines = lines.with_ansi(std::io::stderr().is_terminal());
+            Box::new(beneath.with(lines.with_filter(filter)))
+        }
         Format::Json => {
             let layout = tracing_subscriber::fmt::format().json();
             let layout = layout.flatten_event(true).with_current_span(true).with_span_list(false);
-            Box::new(lines.fmt_fields(JsonFields::new()).event_format(Lines(layout)).finish())
+            let lines = lines.fmt_fields(JsonFields::new()).event_format(Lines(layout));
+            Box::new(beneath.with(lines.with_filter(filter)))
         }
     }
 }
@@ -111,7 +133,7 @@ mod tests {
         let lines = Written::default();
         let writer = lines.clone();
         let filter = EnvFilter::new("info");
-        let subscriber = subscriber(filter, Format::Json, move || writer.clone());
+        let subscriber = subscriber(filter, Format::Json, move || writer.clone(), None);
         tracing::subscriber::with_default(subscriber, || {
             let span =
                 tracing::info_span!("backup", namespace = "shop", backup = "first", uid = "u-1", run = 7);

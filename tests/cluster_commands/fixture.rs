@@ -151,6 +151,15 @@ impl Space {
         self.create(&resource("Backup", name, backup_spec()));
     }
 
+    /// A Backup as the schedule with this UID makes it.
+    pub(crate) fn backup_of_schedule(&self, name: &str, schedule: &str, uid: &Value) -> Value {
+        let mut backup = resource("Backup", name, backup_spec());
+        backup["metadata"]["labels"] = json!({"vouchsafe.dev/schedule": schedule});
+        backup["metadata"]["annotations"] =
+            json!({"vouchsafe.dev/schedule-name": schedule, "vouchsafe.dev/schedule-uid": uid});
+        backup
+    }
+
     /// A Backup that says it succeeded.
     pub(crate) fn proven_backup(&self, name: &str) {
         self.backup(name);

@@ -7,5 +7,6 @@ mod changing;
 mod fixture;
 mod following;
 mod looking;
+mod pruning;
 mod refused;
 mod restoring;

@@ -59,7 +59,8 @@ fn nothing_is_to_be_said_against_it() {
 #[case::namespaces(&[r#"watchNamespaces=["shop"]"#])]
 #[case::everything(&[
     r#"metrics={"serviceMonitor":{"enabled":true,"labels":{"a":"b"}},"prometheusRule":{"enabled":true}}"#,
-    r#"env=[{"name":"OTEL_EXPORTER_OTLP_ENDPOINT","value":"http://collector:4317"}]"#,
+    r#"env=[{"name":"HTTPS_PROXY","value":"http://proxy:3128"}]"#,
+    r#"telemetry={"otlp":{"endpoint":"http://collector:4318","headersSecret":{"name":"otlp"},"ratio":0.1,"resourceAttributes":{"a.b":"c"}}}"#,
     r#"image={"digest":"sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","pullSecrets":[{"name":"registry"}]}"#,
     r#"networkPolicy={"metricsFrom":[{"namespaceSelector":{}}],"extraEgress":[{"ports":[{"port":4317}]}]}"#,
     r#"podLabels={"team":"db"}"#, r#"podAnnotations={"a/b":"c"}"#, r#"priorityClassName="system-cluster-critical""#,
@@ -193,5 +194,41 @@ fn pods_meet_the_restricted_standard() {
         // And the standard does look.
         pod["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = json!(true);
         server.try_out(&pod).expect_err("the standard");
+    }
+}
+
+#[test]
+fn traces_go_where_the_values_say_and_no_credential_is_in_the_open() {
+    let otlp =
+        |more: &str| format!(r#"telemetry={{"otlp":{{"endpoint":"https://collector.example.com"{more}}}}}"#);
+    let more =
+        r#","headersSecret":{"name":"otlp","key":"h"},"ratio":0.25,"resourceAttributes":{"b":"2","a":"1"}"#;
+    let objects = template(&[&otlp(more)]);
+    let container = the(&objects, "Deployment", "")["spec"]["template"]["spec"]["containers"][0].clone();
+    let variable = |name: &str| {
+        let all = container["env"].as_array().expect("variables");
+        all.iter().find(|it| it["name"] == name).cloned().unwrap_or_else(|| panic!("no {name}: {all:?}"))
+    };
+    assert_eq!(variable("OTEL_EXPORTER_OTLP_ENDPOINT")["value"], "https://collector.example.com");
+    let from = json!({"secretKeyRef": {"name": "otlp", "key": "h"}});
+    assert_eq!(variable("OTEL_EXPORTER_OTLP_HEADERS")["valueFrom"], from);
+    assert_eq!(variable("OTEL_TRACES_SAMPLER")["value"], "parentbased_traceidratio");
+    assert_eq!(variable("OTEL_TRACES_SAMPLER_ARG")["value"], "0.25");
+    assert_eq!(variable("OTEL_RESOURCE_ATTRIBUTES")["value"], "a=1,b=2");
+    let arguments = container["args"].to_string();
+    assert!(arguments.contains(r#""--otlp-headers-secret","otlp/h""#), "{arguments}");
+    let policy = the(&objects, "NetworkPolicy", "");
+    let ports = |policy: &Value| policy["spec"]["egress"].to_string();
+    assert!(ports(&policy).contains(r#"{"port":443,"protocol":"TCP"}]}]"#), "{policy}");
+    let named = template(&[r#"telemetry={"otlp":{"endpoint":"http://collector.monitoring.svc:4318"}}"#]);
+    let policy = the(&named, "NetworkPolicy", "");
+    assert!(ports(&policy).contains(r#""port":4318"#), "{policy}");
+    let nothing = the(&template(&[]), "Deployment", "").to_string();
+    assert!(!nothing.contains("OTEL_") && !nothing.contains("otlp"), "{nothing}");
+    for wrong in [
+        r#"telemetry={"otlp":{"endpoint":"http://user:password@collector"}}"#,
+        r#"telemetry={"otlp":{"ratio":2}}"#,
+    ] {
+        assert!(rendered(&[wrong]).is_err(), "{wrong}");
     }
 }

@@ -24,7 +24,6 @@ pub(super) fn states<K>(
 ) -> impl Stream<Item = Result<K, Failure>> + use<K>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-        + Run
         + Clone
         + DeserializeOwned
         + Debug

@@ -1,8 +1,9 @@
 //! Commands against a cluster, one file each: `status`, `trigger`, `suspend`, `resume`, `cancel`, `logs`, and what
-//! `list`, `show` and `restore` do without a `--store`. They speak to the Kubernetes API alone, as the person who
+//! `list`, `show`, `prune` and `restore` do without a `--store`. They speak to the Kubernetes API alone, as the person who
 //! calls them: what that person may not do there, they can't either.
 
 mod cancel;
+mod confirm;
 mod find;
 mod follow;
 mod health;
@@ -11,6 +12,8 @@ mod log_lines;
 mod logs;
 mod object;
 mod overview;
+mod prune;
+mod prune_plan;
 mod reasons;
 mod restore;
 mod restore_plan;
@@ -39,6 +42,8 @@ pub(super) use list::{BackupsArguments, BackupsReport};
 pub(super) use log_lines::LogLine;
 pub(super) use logs::Logs;
 pub(super) use overview::StatusReport;
+pub(super) use prune::PruneArguments;
+pub(super) use prune_plan::PrunePlanReport;
 pub use reasons::ClusterReason;
 pub(super) use restore::{ClusterRestore, RestoreArguments, RestoreWishes};
 pub(super) use restore_plan::RestorePlanReport;

@@ -1,12 +1,11 @@
 //! `kubectl vouchsafe restore --from BACKUP`: a Restore resource, made after its plan was shown.
 
-use std::io::{IsTerminal, Write};
-
 use clap::Args;
 use kube::ResourceExt;
 use kube::api::PostParams;
 use kube::core::ObjectMeta;
 
+use super::confirm::confirm;
 use super::object::{Object, Run, Wanted};
 use super::restore_plan::RestorePlanReport;
 use super::show::ClusterShowReport;
@@ -109,7 +108,9 @@ impl ClusterRestore {
         if output == OutputFormat::Text {
             output::print(&report.text())?;
         }
-        self.confirm(&restore, output)?;
+        if !self.arguments.yes {
+            confirm(&format!("Make {}?", restore.title()), "no Restore was made", output)?;
+        }
         let asked = Asked::of::<Restore>("create", Some(&cluster.namespace));
         let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
         let created = cluster.api::<Restore>().create(&parameters, &restore).await;
@@ -233,30 +234,6 @@ impl ClusterRestore {
                 refusals.to_string(),
                 "each is a field of the Restore, and one of the options; correct what is named",
             )),
-        }
-    }
-
-    /// Goes on only after a yes: by the option, or typed on a terminal.
-    fn confirm(&self, restore: &Restore, output: OutputFormat) -> Result<(), Failure> {
-        if self.arguments.yes {
-            return Ok(());
-        }
-        let refused = |message: &str| {
-            Err(Failure::of_cluster(
-                ClusterReason::NotConfirmed,
-                message,
-                "--yes makes it without a question",
-            ))
-        };
-        let mut stderr = std::io::stderr();
-        if output == OutputFormat::Json || !std::io::stdin().is_terminal() || !stderr.is_terminal() {
-            return refused("nobody was asked, as this is no terminal: no Restore was made");
-        }
-        let asked = write!(stderr, "Make {}? [y/N] ", restore.title()).and_then(|()| stderr.flush());
-        let mut answer = String::new();
-        match asked.and_then(|()| std::io::stdin().read_line(&mut answer)) {
-            Ok(_) if matches!(answer.trim(), "y" | "Y" | "yes") => Ok(()),
-            _ => refused("the answer was not yes: no Restore was made"),
         }
     }
 }

@@ -22,7 +22,7 @@ use clap::Args;
 use super::Failure;
 use super::run::Objects;
 use crate::api;
-use crate::telemetry::logs;
+use crate::telemetry::{logs, spans};
 
 /// What every process of a run is given.
 #[derive(Args, Debug)]
@@ -56,6 +56,11 @@ impl Given {
 /// Has every line of the log say what this process works at.
 fn about(process: &'static str, identity: &api::Identity, run: Option<u32>, destination: Option<&str>) {
     let api::Identity { name, namespace, uid } = identity;
+    let trace = tracing::Span::current();
+    trace.record("resource", spans::short(&identity.name));
+    trace.record("namespace", identity.namespace.as_deref().map(spans::short));
+    trace.record("run", run);
+    trace.record("destination", destination.map(spans::short));
     logs::about("process", process);
     logs::about("resource", name.as_str());
     logs::about("namespace", namespace.as_deref());

@@ -62,6 +62,7 @@ impl Prober {
             let objects = self.given.objects()?;
             let scope = objects.of(None);
             let store = validated_store(scope.store(&self.store, "--store")?)?;
+            super::about("prober", &store.identity, None, Some(&self.destination));
             let destination = store.destinations.iter().find(|it| it.name == self.destination);
             let destination =
                 destination.ok_or_else(|| EngineError::DestinationMissing(self.destination.clone()))?;

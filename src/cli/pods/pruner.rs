@@ -70,6 +70,7 @@ impl Pruner {
         let objects = self.given.objects()?;
         let schedule: ValidatedSchedule =
             run::file::validated("BackupSchedule", objects.of(None).schedule(&self.schedule)?.clone())?;
+        super::about("pruner", &schedule.identity, None, None);
         let uid = schedule.identity.uid.clone();
         let uid =
             uid.ok_or_else(|| Failure::internal("the BackupSchedule has no UID: no API server made it"))?;

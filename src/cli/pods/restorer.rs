@@ -76,6 +76,7 @@ impl Restorer {
             Err(error) => return Ok(failed(&error)),
         };
         let identity = &validated.identity;
+        super::about("restorer", identity, self.run, None);
         let publication: Publication<Restore> = Publication::of(identity, self.attempt).await?;
         let publication = Arc::new(publication);
         let means = RestoreMeans {

@@ -44,6 +44,7 @@ pub(super) fn build(backup: &Backup, plan: &Plan, settings: &Settings) -> Built 
             needs: &needs,
             locality_labels: &given.store.locality_labels,
             image,
+            traces: settings.traces.as_ref(),
             arguments: arguments(&owner, plan, &run, start, &endpoints),
         })
     };

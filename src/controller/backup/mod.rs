@@ -14,6 +14,7 @@ mod resolved;
 mod status;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -80,6 +81,7 @@ pub(super) async fn reconcile(backup: &Backup, scope: &Scope) -> Result<Action, 
         false => queue::ahead(backup, all.iter().filter_map(|it| it.0.as_ref().ok())),
     };
     let at_work = queue::at_work(backup, all.iter().filter_map(|it| it.0.as_ref().ok()));
+    let began = SystemTime::now();
     // Needs the client.
     let mut observed = observe::observe(client, backup).await?;
     observed.ahead = ahead;
@@ -105,6 +107,7 @@ pub(super) async fn reconcile(backup: &Backup, scope: &Scope) -> Result<Action, 
     }
     let made = make_all(client, &Owner::of(&written), built).await;
     let again = refusals.remember(&uid, made)?;
+    watched::traced(backup, &written, began, (&plan.start, &plan.stop));
     scope.failures.went_well(backup);
     let again = [plan.again_after, again].into_iter().flatten().min();
     Ok(again.map_or_else(Action::await_change, Action::requeue))

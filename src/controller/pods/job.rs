@@ -9,6 +9,8 @@ use super::needs::affinity;
 use super::{ATTEMPT, GIVEN, Needs, ORDER, Owner, PROCESS, account, object};
 use crate::api::PodTemplate;
 use crate::controller::attempts::Start;
+use crate::telemetry::run_trace::RunTrace;
+use crate::telemetry::traces::{HEADERS, PodTraces, TRACEPARENT, traceparent};
 
 /// How long a pod stays on a node that does not answer, in seconds: its replacement starts after it.
 const UNREACHABLE_SECONDS: i64 = 30;
@@ -37,13 +39,15 @@ pub(in super::super) struct JobOf<'a> {
     pub(in super::super) locality_labels: &'a BTreeMap<String, String>,
     /// Its image.
     pub(in super::super) image: &'a str,
+    /// What it is told of traces.
+    pub(in super::super) traces: Option<&'a PodTraces>,
     /// What follows the subcommand.
     pub(in super::super) arguments: Vec<String>,
 }
 
 /// The Job: one pod, that is not restarted in place, on a node with every tier.
 pub(in super::super) fn job(of: JobOf<'_>) -> Job {
-    let JobOf { owner, start, objects, template, needs, locality_labels, image, arguments } = of;
+    let JobOf { owner, start, objects, template, needs, locality_labels, image, traces, arguments } = of;
     let name = start.process.job_name(&owner.name, &owner.uid, &start.order, start.attempt);
     let annotations = BTreeMap::from([
         (PROCESS.to_owned(), start.process.to_string()),
@@ -72,7 +76,6 @@ pub(in super::super) fn job(of: JobOf<'_>) -> Job {
         "image": image,
         "imagePullPolicy": "IfNotPresent",
         "args": all,
-        "env": [{"name": "VOUCHSAFE_LOG", "value": "info"}],
         "volumeMounts": mounts,
         "terminationMessagePolicy": "File",
         "securityContext": {
@@ -81,6 +84,9 @@ pub(in super::super) fn job(of: JobOf<'_>) -> Job {
             "capabilities": {"drop": ["ALL"]},
         },
     });
+    let mut environment = vec![json!({"name": "VOUCHSAFE_LOG", "value": "info"})];
+    environment.extend(traces.into_iter().flat_map(|traces| of_traces(owner, traces)));
+    container["env"] = json!(environment);
     if let Some(resources) = &template.resources {
         container["resources"] = json!(resources);
     }
@@ -112,6 +118,21 @@ pub(in super::super) fn job(of: JobOf<'_>) -> Job {
             "template": {"metadata": {"labels": pod_labels, "annotations": pod_annotations}, "spec": pod},
         },
     }))
+}
+
+/// The variables by which a process tells of itself, and in which trace. Probes and prunes are one process each, and
+/// begin a trace of their own.
+fn of_traces(owner: &Owner, traces: &PodTraces) -> Vec<Value> {
+    let variable = |name: &str, value: &str| json!({"name": name, "value": value});
+    let mut all: Vec<Value> = traces.variables.iter().map(|(name, value)| variable(name, value)).collect();
+    if let Some((name, key)) = &traces.headers {
+        let from = json!({"secretKeyRef": {"name": name, "key": key, "optional": true}});
+        all.push(json!({"name": HEADERS, "valueFrom": from}));
+    }
+    if matches!(&*owner.kind, "Backup" | "Restore") {
+        all.push(variable(TRACEPARENT, &traceparent(RunTrace::of(&owner.uid))));
+    }
+    all
 }
 
 #[cfg(test)]
@@ -147,6 +168,7 @@ mod tests {
             needs: &needs,
             locality_labels: &labels,
             image: "vouchsafe:1",
+            traces: None,
             arguments: vec!["--run".into(), "1".into()],
         });
         let owners = job.metadata.owner_references.clone().unwrap();
@@ -167,5 +189,55 @@ mod tests {
         let keys = terms["nodeSelectorTerms"][0]["matchExpressions"].as_array().unwrap();
         let keys: Vec<&str> = keys.iter().map(|it| it["key"].as_str().unwrap()).collect();
         assert_eq!(keys, ["topology.kubernetes.io/region", "rack"]);
+    }
+
+    #[test]
+    fn processes_of_one_run_are_told_of_one_trace_and_credentials_stay_in_their_secret() {
+        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318".to_owned());
+        let traces =
+            PodTraces { variables: vec![endpoint], headers: Some(("otlp".into(), "headers".into())) };
+        let owner = |kind: &str, uid: &str| {
+            let mut backup: Backup = serde_json::from_value(json!({
+                "apiVersion": "vouchsafe.dev/v1alpha1", "kind": "Backup",
+                "metadata": {"name": "first", "namespace": "shop", "uid": uid},
+                "spec": {"storeRef": {"name": "o"}, "source": {"postgres": {"database": "d", "endpoints": []}}},
+            }))
+            .unwrap();
+            backup.metadata.generation = Some(1);
+            Owner { kind: kind.to_owned(), ..Owner::of(&backup) }
+        };
+        let environment = |owner: &Owner, process: Process| {
+            let start = Start { process, order: "o".into(), attempt: 1 };
+            let (needs, labels) = (Needs::on(Vec::new()), BTreeMap::new());
+            let template = PodTemplate::default();
+            let job = job(JobOf {
+                owner,
+                start: &start,
+                objects: "vouchsafe-1",
+                template: &template,
+                needs: &needs,
+                locality_labels: &labels,
+                image: "vouchsafe:1",
+                traces: Some(&traces),
+                arguments: Vec::new(),
+            });
+            let pod = json!(job.spec.unwrap().template.spec.unwrap());
+            pod["containers"][0]["env"].as_array().unwrap().clone()
+        };
+        let of = |environment: &[Value], name: &str| {
+            environment.iter().find(|it| it["name"] == name).map(|it| it["value"].clone())
+        };
+        let worker = environment(&owner("Backup", "u-1"), Process::Worker("eu".into()));
+        let verifier = environment(&owner("Backup", "u-1"), Process::Verifier("eu".into()));
+        assert_eq!(of(&worker, TRACEPARENT), Some(json!(RunTrace::of("u-1").traceparent(true))));
+        assert_eq!(of(&worker, TRACEPARENT), of(&verifier, TRACEPARENT));
+        assert_eq!(of(&worker, "OTEL_EXPORTER_OTLP_ENDPOINT"), Some(json!("http://collector:4318")));
+        let headers = worker.iter().find(|it| it["name"] == HEADERS).unwrap();
+        let from = json!({"secretKeyRef": {"name": "otlp", "key": "headers", "optional": true}});
+        assert_eq!((&headers["valueFrom"], headers.get("value")), (&from, None));
+        let other = environment(&owner("Backup", "u-2"), Process::Worker("eu".into()));
+        assert_ne!(of(&worker, TRACEPARENT), of(&other, TRACEPARENT));
+        let prober = environment(&owner("BackupStore", "u-3"), Process::Prober("eu".into()));
+        assert_eq!(of(&prober, TRACEPARENT), None);
     }
 }

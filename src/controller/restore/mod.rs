@@ -9,6 +9,7 @@ mod reasons;
 mod status;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -21,6 +22,7 @@ use super::leftovers;
 use super::make::{MakeError, make_all};
 use super::pods::Owner;
 use super::watch::Kept;
+use super::{Context, watched};
 use crate::api::Restore;
 
 pub use reasons::RestoreReason;
@@ -63,6 +65,7 @@ async fn reconcile(restore: &Restore, context: &Arc<Context>) -> Result<Action, 
         }
         return Ok(Action::await_change());
     }
+    let began = SystemTime::now();
     // Needs the client.
     let refused = context.refusals.of(&uid);
     let observed =
@@ -82,7 +85,14 @@ async fn reconcile(restore: &Restore, context: &Arc<Context>) -> Result<Action, 
     let owner = Owner::of(&written);
     jobs::stop_each(&context.client, &owner.namespace, &plan.end).await.map_err(RestoreError::Delete)?;
     let made = make_all(&context.client, &owner, built).await;
-    match context.refusals.remember(&uid, made)? {
+    let again = context.refusals.remember(&uid, made)?;
+    watched::traced(restore, &written, began, (&plan.start, &plan.end));
+    if decide::is_over(&written) {
+        let status = written.status.clone().unwrap_or_default();
+        let run = status.run.as_ref().and_then(|run| run.number);
+        watched::traced_whole("restore", &written, run, status.failure.as_ref());
+    }
+    match again {
         Some(soon) => Ok(Action::requeue(soon)),
         None => Ok(plan.again_after.map_or_else(Action::await_change, Action::requeue)),
     }

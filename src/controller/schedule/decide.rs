@@ -106,7 +106,7 @@ pub(super) struct Rules {
     pub(super) deadline: SignedDuration,
     concurrency: Concurrency,
     pub(super) on_failure: OnFailure,
-    suspend: bool,
+    pub(super) suspend: bool,
     pub(super) retention: Option<ValidatedRetention>,
     failed_history_limit: u32,
     objective: Option<Duration>,
@@ -115,7 +115,7 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    fn of(schedule: &BackupSchedule, now: Timestamp) -> Result<Self, Failure> {
+    pub(super) fn of(schedule: &BackupSchedule, now: Timestamp) -> Result<Self, Failure> {
         let valid = ValidatedSchedule::try_from(schedule.clone()).map_err(|refusals| {
             said(Reason::SpecRefused, refusals.to_string(), "mend each line that is named")
         })?;
@@ -245,7 +245,7 @@ pub(super) struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    fn new(schedule: &'a BackupSchedule, observed: &'a Observed, now: Timestamp) -> Self {
+    pub(super) fn new(schedule: &'a BackupSchedule, observed: &'a Observed, now: Timestamp) -> Self {
         // Whole seconds: what is told has no use for more.
         let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
         let mut status = schedule.status.clone().unwrap_or_default();

@@ -8,7 +8,7 @@ use super::decide::{Forget, said};
 use super::observe::{BackupState, Observed, ObservedBackup, Place, Sealed};
 use super::reasons::ScheduleReason as Reason;
 use crate::api::{BackupSchedule, BackupScheduleStatus, LastSuccess, ValidatedRetention};
-use crate::plan::retention::{self, SealedRun};
+use crate::plan::retention::{self, Kept, SealedRun};
 
 /// Names that a list in a status holds at most, as the schema has it.
 const MAX_NAMES: usize = 64;
@@ -68,6 +68,17 @@ pub(super) fn runs<'a>(
     )
 }
 
+/// What retention makes of the runs.
+pub(super) fn kept(
+    observed: &Observed,
+    schedule: &BackupSchedule,
+    retention: Option<&ValidatedRetention>,
+    zone: &TimeZone,
+) -> Kept {
+    let runs: Vec<SealedRun> = runs(observed, schedule).map(|(run, _)| run).collect();
+    retention::apply(retention, zone, &runs)
+}
+
 /// The Backups that retention does not keep, oldest run first.
 pub(super) fn next_prune(
     observed: &Observed,
@@ -76,8 +87,7 @@ pub(super) fn next_prune(
     zone: &TimeZone,
 ) -> Vec<String> {
     let runs: Vec<(SealedRun, &str)> = runs(observed, schedule).collect();
-    let only: Vec<SealedRun> = runs.iter().map(|(run, _)| *run).collect();
-    let decided = retention::apply(retention, zone, &only);
+    let decided = kept(observed, schedule, retention, zone);
     let name = |number: &u64| runs.iter().find(|(run, _)| run.number == *number).map(|(_, name)| *name);
     decided.removed.iter().filter_map(name).take(MAX_NAMES).map(str::to_owned).collect()
 }

@@ -9,6 +9,7 @@ mod following;
 mod made;
 mod observe;
 mod prune;
+mod prune_plan;
 mod pruner;
 mod reasons;
 mod status;
@@ -37,7 +38,12 @@ use crate::telemetry::levels::Levels;
 use made::Made;
 use observe::{Observed, ObservedBackup};
 
+pub use prune_plan::{PlannedRun, PrunePlan, Stays, plan_of};
 pub use reasons::ScheduleReason;
+
+/// The annotation of a schedule by which a person asks for a prune: the moment of the question (RFC 3339). Another
+/// moment asks for another prune.
+pub const PRUNE_REQUESTED: &str = "vouchsafe.dev/prune-requested-at";
 
 /// What a reconciliation fails with. All of it is tried again.
 #[derive(Debug, thiserror::Error)]

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
+use super::PRUNE_REQUESTED;
 use super::conditions::RetentionApplied;
 use super::decide::{Draft, Forget, POLL, Rules, text};
 use super::facts;
@@ -35,6 +36,9 @@ const AFTER_UNREADY: SignedDuration = SignedDuration::from_mins(10);
 
 /// Resources of retired Backups that a status names at most, as the schema has it.
 const MAX_NAMES: usize = 64;
+
+/// What the last word of an order begins with that answers a person's question.
+const ASKED: &str = "asked:";
 
 /// What is to be done about prunes.
 #[derive(Clone, Debug, Default)]
@@ -118,6 +122,10 @@ impl Draft<'_> {
         self.looks_for_prune = known.is_some() || due.is_some();
         // Copied out, as the draft is written to below.
         let Some(seen) = self.observed.prune.as_ref() else { return };
+        // One that has no Job yet would do the same as the one that is asked for, and answer nobody.
+        let has_begun = |order: &String| seen.jobs.iter().any(|job| job.order == *order);
+        let answers = due.clone().filter(|due| asked_in(due).is_some());
+        let current = current.filter(|current| answers.is_none() || has_begun(current));
         let Some(order) = current.or(due) else {
             // What is left of another spec's, with nothing to do under this one.
             if known.is_some() {
@@ -181,6 +189,9 @@ impl Draft<'_> {
             Some(failure) => RetentionApplied::Failed(failure.clone()),
         };
         self.status.last_prune = Some(last);
+        if let Some(request) = asked_in(order) {
+            self.status.last_prune_request = Some(request.to_owned());
+        }
         // What is retired is told and cleared away by the next look, which this write is followed by.
         self.look_after(POLL);
     }
@@ -253,7 +264,7 @@ impl Draft<'_> {
 
     /// Whether the newest run was proven, and none goes on; if not, what is waited for. After a failure nothing goes:
     /// what is there may be all that is left.
-    fn quiet(&self) -> Result<(), String> {
+    pub(super) fn quiet(&self) -> Result<(), String> {
         let last = self.status.last_run.as_ref().filter(|run| run.state == ScheduledRunState::Starting);
         let going = self.status.active.first().or_else(|| last.map(|run| &run.name));
         if let Some(name) = going {
@@ -291,6 +302,9 @@ impl Draft<'_> {
             self.look_after(POLL);
             return None;
         }
+        if let Some(request) = self.request() {
+            return Some(format!("{what} {ASKED}{request}"));
+        }
         if !runs.is_empty() && !asked {
             return Some(order);
         }
@@ -306,8 +320,17 @@ impl Draft<'_> {
         Some(order)
     }
 
+    /// The question that a person has asked and that no prune has answered. One that is older than the schedule came
+    /// with a copy of another's metadata.
+    fn request(&self) -> Option<String> {
+        let moment = self.schedule.annotations().get(PRUNE_REQUESTED)?.parse::<Timestamp>().ok()?;
+        let request = text(moment);
+        let is_new = moment >= self.created && self.status.last_prune_request.as_ref() != Some(&request);
+        is_new.then_some(request)
+    }
+
     /// Whether there may be something to delete that the last prune, which ended at `from`, has left.
-    fn left_something(&self, from: Option<Timestamp>) -> bool {
+    pub(super) fn left_something(&self, from: Option<Timestamp>) -> bool {
         let by_prune =
             self.status.last_prune.as_ref().is_some_and(|it| it.waiting > 0 || it.failure.is_some());
         let since = |at: Option<Timestamp>| from.is_none_or(|from| at.is_none_or(|at| at >= from));
@@ -321,6 +344,11 @@ impl Draft<'_> {
     fn generation(&self) -> i64 {
         self.schedule.metadata.generation.unwrap_or_default()
     }
+}
+
+/// The question that the prune of `order` answers, if a person has asked for it.
+fn asked_in(order: &str) -> Option<&str> {
+    order.split(' ').nth(2)?.strip_prefix(ASKED)
 }
 
 fn digest(runs: &[u64]) -> String {

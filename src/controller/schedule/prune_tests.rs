@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
+use super::super::super::PRUNE_REQUESTED;
 use super::*;
 use crate::api::{LastPrune, LastWord};
 use crate::plan::retention;
@@ -57,6 +58,13 @@ impl World {
             let (word, at) = (word(&made.1), Some(self.now));
             job.state = JobState::Ended { pod: None, node: None, word, how: "killed".into(), at };
         }
+        self
+    }
+
+    /// A person asks for a prune.
+    fn asks(&mut self, moment: &str) -> &mut Self {
+        self.schedule.annotations_mut().insert(PRUNE_REQUESTED.to_owned(), moment.to_owned());
+        self.settle();
         self
     }
 
@@ -264,6 +272,69 @@ fn runs_of_another_collection_are_left_alone() {
     assert_eq!(world.deleted, ["orders-20261122-1100"]);
 }
 
+#[test]
+fn a_person_asks_for_a_prune_and_is_answered_once() {
+    let mut world = World::keeping(1);
+    world.hours(10..12, true).prune_ends(|_| failed(false)).to("2026-11-22T11:10:00Z");
+    assert_eq!(
+        (world.pruners.len(), world.deleted.len()),
+        (1, 0),
+        "by itself it is tried again the next day"
+    );
+    world.asks("2026-11-22T11:10:00.5Z");
+    assert_eq!(world.proposed(), [[1], [1]]);
+    assert_eq!(world.status().last_prune_request, None, "it is at work");
+    world.prune_ends(all).to("2026-11-22T11:50:00Z");
+    assert_eq!(world.status().last_prune_request.as_deref(), Some("2026-11-22T11:10:00.5Z"));
+    assert_eq!(
+        (world.pruners.len(), world.deleted.as_slice()),
+        (2, &["orders-20261122-1000".to_owned()][..])
+    );
+    // Nothing goes, but what was given up before may be old enough now.
+    world.asks("2026-11-22T11:50:00Z").prune_ends(all).to("2026-11-22T11:59:00Z");
+    assert_eq!(world.proposed(), [vec![1], vec![1], vec![]]);
+    assert_eq!(world.status().last_prune_request.as_deref(), Some("2026-11-22T11:50:00Z"));
+}
+
+#[test]
+fn a_question_overrides_nothing() {
+    let mut world = World::keeping(1);
+    world.hours(10..12, true).prune_ends(|_| failed(false)).settle();
+    world.hours(12..13, false).asks("2026-11-22T12:00:00Z").to("2026-11-22T12:30:00Z");
+    assert_eq!(world.pruners.len(), 1, "the newest run failed");
+    world.change(|schedule| schedule.spec.suspend = Some(true)).to("2026-11-22T12:40:00Z");
+    assert_eq!(world.pruners.len(), 1, "it is suspended");
+    world.change(|schedule| schedule.spec.suspend = Some(false)).hours(13..14, true);
+    assert_eq!(world.proposed(), [vec![1], vec![1, 2]]);
+    world.prune_ends(all).settle();
+    assert_eq!(world.status().last_prune_request.as_deref(), Some("2026-11-22T12:00:00Z"));
+}
+
+#[rstest]
+#[case::of_a_copy("2026-11-22T09:29:59Z")]
+#[case::no_moment("now")]
+fn what_is_no_question_asks_nothing(#[case] said: &str) {
+    let mut world = World::keeping(1);
+    world.hours(10..12, true).prune_ends(all).settle();
+    world.asks(said).to("2026-11-22T11:30:00Z");
+    assert_eq!((world.pruners.len(), world.status().last_prune_request.as_deref()), (1, None));
+}
+
+#[test]
+fn a_prune_that_has_no_job_yet_becomes_the_one_that_is_asked_for() {
+    let mut world = World::keeping(1);
+    world.hours(10..11, true).to("2026-11-22T11:00:00Z");
+    world.observed.backups[1].state =
+        BackupState::Sealed(Sealed { run: Some((2, 2)), at: world.now, to: None });
+    // The status says what goes, then which prune is meant, and the controller ends.
+    world.step_until(1);
+    world.step_until(1);
+    assert_eq!((world.status().processes.len(), world.jobs.len()), (1, 0));
+    world.asks("2026-11-22T11:05:00Z").prune_ends(all).settle();
+    assert_eq!((world.proposed(), world.deleted.len()), (vec![vec![1]], 1));
+    assert_eq!(world.status().last_prune_request.as_deref(), Some("2026-11-22T11:05:00Z"));
+}
+
 /// What happens next.
 #[derive(Clone, Debug)]
 enum Move {
@@ -276,6 +347,8 @@ enum Move {
     Suspends(bool),
     Keeps(u32, Option<u32>),
     Credentials(bool),
+    /// A person asks for a prune.
+    Asks,
 }
 
 fn moves() -> impl Strategy<Value = Vec<Move>> {
@@ -287,6 +360,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => prop::bool::weighted(0.3).prop_map(Move::Suspends),
         1 => (1..4_u32, prop::option::of(1..3_u32)).prop_map(|(last, daily)| Move::Keeps(last, daily)),
         1 => prop::bool::weighted(0.8).prop_map(Move::Credentials),
+        1 => Just(Move::Asks),
     ];
     prop::collection::vec(one, 1..150)
 }
@@ -366,6 +440,10 @@ proptest! {
                     world.schedule.metadata.generation = world.schedule.metadata.generation.map(|it| it + 1);
                 }
                 Move::Credentials(deletes) => world.store = Some(store(deletes)),
+                Move::Asks => {
+                    let moment = world.now.to_string();
+                    world.schedule.annotations_mut().insert(PRUNE_REQUESTED.to_owned(), moment);
+                }
             }
         }
         world.settle();

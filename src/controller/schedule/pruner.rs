@@ -45,6 +45,7 @@ pub(super) fn build(schedule: &BackupSchedule, prune: &Prune, settings: &Setting
             needs: &needs,
             locality_labels: &valid.locality_labels,
             image: &settings.image,
+            traces: settings.traces.as_ref(),
             arguments,
         })
     };
@@ -90,7 +91,7 @@ mod tests {
             store: Some(Box::new((raw, valid))),
             ..Prune::default()
         };
-        let settings = Settings { image: "vouchsafe:1".into(), namespaces: Vec::new() };
+        let settings = Settings { image: "vouchsafe:1".into(), namespaces: Vec::new(), traces: None };
         let built = build(&schedule, &prune, &settings);
         assert!(built.role.is_none() && built.role_binding.is_none() && built.config_map.is_none());
         let account = built.service_account.unwrap();

@@ -23,6 +23,8 @@ pub enum ScheduleReason {
     RunFailed,
     /// The last proven backup is too old.
     RecoveryPointMissed,
+    /// Nothing is pruned as long as the schedule is as it is.
+    PruneHeld,
 }
 
 impl ScheduleReason {
@@ -39,6 +41,7 @@ impl ScheduleReason {
             Self::RunMissed => "RunMissed",
             Self::RunFailed => "RunFailed",
             Self::RecoveryPointMissed => "RecoveryPointMissed",
+            Self::PruneHeld => "PruneHeld",
         }
         passed_on {}
     }

@@ -28,8 +28,10 @@ use super::error::EngineError;
 use super::interrupt::Interrupt;
 use super::progress::Progress;
 use super::register::Register;
+use super::told;
 use crate::kill_point;
 use crate::source::Tools;
+use crate::telemetry::spans::part;
 
 /// Time between a seal or void and the first deletion, unless set otherwise: longer than restores take.
 pub const DEFAULT_MINIMUM_AGE: Duration = Duration::from_secs(24 * 3600);
@@ -99,7 +101,7 @@ pub struct Pruned {
 /// # Errors
 /// Damage to the register, a rule that would leave too little, or a store that does not answer.
 pub async fn plan(job: &PruneJob) -> Result<PrunePlan, EngineError> {
-    job.interrupt.race(look(job)).await
+    told(part!("plan"), job.interrupt.race(look(job))).await
 }
 
 async fn look(job: &PruneJob) -> Result<PrunePlan, EngineError> {
@@ -125,17 +127,24 @@ pub async fn consume(job: &PruneJob, plan: &PrunePlan) -> Result<Pruned, EngineE
     kill_point::passed("planned", "prune");
     let needs_survivor = job.rule.owner.is_none() && plan.takes_of_backups();
     let verified = match plan.survivor.filter(|_| needs_survivor) {
-        Some(survivor) => Some(job.interrupt.race(verify(job, survivor)).await?),
+        Some(survivor) => {
+            let part = part!("verify", run = survivor);
+            Some(told(part, job.interrupt.race(verify(job, survivor))).await?)
+        }
         None => None,
     };
     kill_point::passed("verified", "survivor");
     let may_retire = !plan.retire.is_empty() && (verified.is_some() || job.rule.owner.is_some());
     let sealed = match may_retire {
-        true => Some(retiring::retire(job, &plan.choice, verified.as_ref().map(|it| it.run)).await?),
+        true => {
+            let survivor = verified.as_ref().map(|it| it.run);
+            Some(told(part!("retire"), retiring::retire(job, &plan.choice, survivor)).await?)
+        }
         false => None,
     };
     let (run, retired) = sealed.map_or((None, Vec::new()), |sealed| (Some(sealed.run), sealed.retired));
-    let deleted = job.interrupt.race(deleting::delete(job, verified.as_ref())).await?;
+    let deleting = job.interrupt.race(deleting::delete(job, verified.as_ref()));
+    let deleted = told(part!("delete"), deleting).await?;
     Ok(Pruned { run, retired, verified, deleted })
 }
 

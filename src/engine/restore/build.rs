@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::super::backups::Backup;
 use super::super::error::EngineError;
 use super::super::progress::Stage;
+use super::super::told;
 use super::content::Content;
 use super::site::Site;
 use super::{RestoreJob, RestoredTable, compare, large_objects, load};
@@ -13,6 +14,7 @@ use crate::format::QualifiedName;
 use crate::kill_point;
 use crate::source::target::{Archive, RestorePlan, create_extensions, refresh_views, set_sequences};
 use crate::source::{ClientEncoding, Selection, Session};
+use crate::telemetry::spans::part;
 
 /// What is restored from, and in which order.
 pub(super) struct Material<'a> {
@@ -33,17 +35,20 @@ impl Material<'_> {
         let jobs = job.parallelism.max(1);
         job.progress.begin(Stage::Schema, 0, 0);
         let session = Session::connect(&endpoint, "restore", &ClientEncoding::Utf8).await?;
-        archive.restore(&endpoint, "schemas", &plan.schemas, 1).await?;
-        kill_point::passed("restored", "schemas");
-        create_extensions(&session, &plan.extensions, &content.extensions).await?;
-        archive.restore(&endpoint, "definitions", &plan.definitions, 1).await?;
-        site.record(&session).await?;
+        let defined = async {
+            archive.restore(&endpoint, "schemas", &plan.schemas, 1).await?;
+            kill_point::passed("restored", "schemas");
+            create_extensions(&session, &plan.extensions, &content.extensions).await?;
+            archive.restore(&endpoint, "definitions", &plan.definitions, 1).await?;
+            site.record(&session).await
+        };
+        told(part!("definitions"), defined).await?;
         kill_point::passed("restored", "definitions");
         let content_of = Arc::new(content.clone());
         let cleared = Default::default();
         let loader =
             load::Loading { job, backup, content: content_of, archive, plan, endpoint: &endpoint, cleared };
-        loader.tables().await?;
+        told(part!("load"), loader.tables()).await?;
         kill_point::passed("loaded", "tables");
         job.progress.begin(Stage::Finish, 0, 0);
         archive.restore(&endpoint, "postponed", &plan.postponed, jobs).await?;
@@ -66,7 +71,7 @@ impl Material<'_> {
         kill_point::passed("restored", "relations");
         let tables = match job.schema_only {
             true => Vec::new(),
-            false => compare::compare(job, content, plan, &endpoint).await?,
+            false => told(part!("compare"), compare::compare(job, content, plan, &endpoint)).await?,
         };
         compare::compare_sequences(&session, &sequences).await?;
         kill_point::passed("compared", "tables");

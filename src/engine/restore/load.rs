@@ -10,6 +10,7 @@ use super::super::backups::Backup;
 use super::super::error::EngineError;
 use super::super::progress::Stage;
 use super::super::reading::{self, Pinned};
+use super::super::told;
 use super::super::verifier::LARGE_OBJECT_COLUMNS;
 use super::RestoreJob;
 use super::content::{Content, SpanObject};
@@ -17,6 +18,7 @@ use crate::format::{CopyFormat, Damage, QualifiedName, TablePlan};
 use crate::kill_point;
 use crate::source::EndpointConfig;
 use crate::source::target::{Archive, Loader, PageWriter, RestorePlan, TableLoad};
+use crate::telemetry::spans::{part, short};
 
 /// Decoded chunks between the decoder and the server: 128 KiB each.
 const CHUNKS_UNDER_WAY: usize = 16;
@@ -298,7 +300,8 @@ impl Lane<'_> {
                 let content = self.loading.content.clone();
                 let table = content.tables.get(id as usize);
                 let table = table.ok_or_else(|| EngineError::Task("a table vanished".into()))?;
-                self.load(table).await?;
+                let part = part!("table", table = short(&table.facts.name.to_string()));
+                told(part, self.load(table)).await?;
                 shared.loaded(id);
                 Ok(())
             }

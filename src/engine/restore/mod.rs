@@ -19,6 +19,7 @@ use super::error::EngineError;
 use super::interrupt::Interrupt;
 use super::progress::Progress;
 use super::register::Register;
+use super::told;
 use crate::format::{Fingerprint, QualifiedName, Sha256Digest};
 use crate::kill_point;
 use crate::source::roles::Role;
@@ -27,6 +28,7 @@ use crate::source::target::{
     NewDatabase, RestoreId, RestorePlan, create_roles, existing_schemas, missing_roles,
 };
 use crate::source::{ClientEncoding, EndpointConfig, Selection, ServerFacts, Session, Tools};
+use crate::telemetry::spans::part;
 
 use build::Material;
 use content::Content;
@@ -128,12 +130,13 @@ pub struct Restored {
 /// was made until then is dropped, or named by [`EngineError::RestoreGivenUp`]. Of a database that was there, the
 /// record of what was made in it is gone when this succeeds.
 pub async fn restore(job: &RestoreJob) -> Result<Restored, EngineError> {
-    let (mut ready, session) = job.interrupt.race(Ready::new(job)).await?;
+    let (mut ready, session) = told(part!("prepare"), job.interrupt.race(Ready::new(job))).await?;
     let Some(fence) = ready.fence.take() else {
         let tables = ready.content.expected(&ready.plan.tables);
         return Ok(ready.restored(job, tables));
     };
-    let tables = match ready.make(job, session, &fence).await {
+    let part = part!("make", run = ready.backup.run);
+    let tables = match told(part, ready.make(job, session, &fence)).await {
         Ok(tables) => tables,
         Err(error) => return Err(unfinished::given_up(job, (&ready.id, &ready.made), fence, error).await),
     };
@@ -168,7 +171,7 @@ struct Ready {
 impl Ready {
     /// With the session that has looked at the target.
     async fn new(job: &RestoreJob) -> Result<(Self, Session), EngineError> {
-        let (backup, newer_undecided) = proving::prove(job).await?;
+        let (backup, newer_undecided) = told(part!("prove"), proving::prove(job)).await?;
         let content = Content::read(job, &backup).await?;
         kill_point::passed("proven", "backup");
         let folder =
@@ -259,7 +262,7 @@ impl Ready {
         self.made.compared.get_or_init(|| ());
         kill_point::passed("built", "database");
         // Not raced: given up in the middle of a commit, nobody would know whether the name was given.
-        site.finish(fence).await?;
+        told(part!("finish"), site.finish(fence)).await?;
         Ok(tables)
     }
 
