@@ -18,7 +18,8 @@ use super::prune_plan::PrunePlanReport;
 use super::{Asked, Cluster, ClusterArguments, MANAGER, follow};
 use crate::api::{Backup, BackupSchedule, ConditionStatus, Kind};
 use crate::cli::{Failure, OutputFormat, output, signals};
-use crate::controller::schedule::{PRUNE_REQUESTED, SCHEDULE, plan_of, schedule_label};
+use crate::api::marks::{SCHEDULE, schedule_label};
+use crate::controller::schedule::{PRUNE_REQUESTED, plan_of};
 use crate::engine::interrupt::Interrupt;
 
 /// What only a prune in a cluster is told.

@@ -15,7 +15,6 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
-use super::Context;
 use super::begun;
 use super::jobs;
 use super::leftovers;

@@ -10,9 +10,8 @@ use kube::core::DeserializeGuard;
 use kube::runtime::watcher::Event;
 use tokio::sync::watch;
 
-use super::build::schedule_label;
 use super::observe::{ObservedBackup, observed};
-use crate::api::marks::{SCHEDULE, SCHEDULE_UID};
+use crate::api::marks::{SCHEDULE, SCHEDULE_UID, schedule_label};
 use crate::api::{Backup, BackupSchedule};
 
 /// Which schedule: its UID, and the value of its label, by which the API server would find the same.

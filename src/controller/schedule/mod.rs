@@ -190,7 +190,7 @@ async fn reconcile(
     backups: Vec<ObservedBackup>,
     shared: &Shared,
 ) -> Result<Action, ScheduleError> {
-    let Shared { context, made } = shared;
+    let Shared { context, made, failures: _ } = shared;
     // Pure. What the watches know is enough to see that there is nothing to do, and almost always there is nothing:
     // what they don't know yet wakes it again.
     if schedule.metadata.deletion_timestamp.is_some() {
@@ -263,7 +263,7 @@ mod tests {
         let context = Context {
             recorder: events::recorder(client.clone()),
             client,
-            settings: Settings { image: "vouchsafe".into(), namespaces: Vec::new() },
+            settings: Settings { image: "vouchsafe".into(), namespaces: Vec::new(), traces: None },
             telemetry: Telemetry::new(Default::default()),
             refusals: refusals::Refusals::default(),
             leftovers: leftovers::Leftovers::default(),

@@ -15,7 +15,7 @@ use crate::api::{
 };
 use crate::controller::attempts::{ATTEMPTS, Attempts, Followed, LONGEST_PAUSE, Start, Stop};
 use crate::controller::backup::finalizer;
-use crate::controller::backup::history::BEGUN_AS;
+use crate::controller::begun::BEGUN_AS;
 use crate::controller::conditions::{Wanted, merged};
 use crate::controller::jobs::{JobState, ObservedJob};
 use crate::controller::process::Process;

@@ -130,7 +130,7 @@ fn job(name: &str, process: &str, order: &str, attempt: u32, state: JobState) ->
 #[test]
 fn its_pods_go_first_then_its_data_and_then_it_is_let_go() {
     let mut world = World::new();
-    world.observed.jobs = vec![job("c", "coordinator", "run", 1, JobState::Running { node: None })];
+    world.observed.jobs = vec![job("c", "coordinator", "run", 1, JobState::Running { node: None, given_up_at: None })];
     let plan = world.step();
     assert_eq!((plan.stop.len(), plan.start.len(), plan.next), (1, 0, Next::Waits));
     let plan = world.step();
@@ -350,7 +350,7 @@ proptest! {
                 Move::RunJob => {
                     let name = format!("w{}", world.seconds);
                     let known = world.observed.jobs.iter().any(|job| job.name == name);
-                    let state = JobState::Running { node: None };
+                    let state = JobState::Running { node: None, given_up_at: None };
                     if !known && world.started == 0 {
                         world.observed.jobs.push(job(&name, "worker-eu", "plan", 1, state));
                     }

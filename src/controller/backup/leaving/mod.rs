@@ -37,7 +37,7 @@ pub(super) async fn reconcile(backup: &Backup, scope: &Scope) -> Result<Action, 
     if let Next::LetGo(why) = plan.next {
         refusals.forget(&uid);
         finalizer::release(client, backup).await?;
-        scope.failures.forget(&uid);
+        scope.failures.went_well(backup);
         events::tell_of_end(&context.recorder, backup, why).await;
         return Ok(Action::await_change());
     }
@@ -47,7 +47,7 @@ pub(super) async fn reconcile(backup: &Backup, scope: &Scope) -> Result<Action, 
     jobs::stop_each(client, &owner.namespace, &plan.stop).await.map_err(BackupError::Stop)?;
     let made = make_all(client, &owner, built).await;
     let again = refusals.remember(&uid, made)?;
-    scope.failures.forget(&uid);
+    scope.failures.went_well(backup);
     let again = [plan.again_after, again].into_iter().flatten().min();
     Ok(again.map_or_else(Action::await_change, Action::requeue))
 }
