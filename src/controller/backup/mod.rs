@@ -55,8 +55,12 @@ pub(super) struct Scope {
 
 /// Brings one Backup a step further.
 pub(super) async fn reconcile(backup: &Backup, scope: &Scope) -> Result<Action, BackupError> {
-    if backup.metadata.deletion_timestamp.is_some() || decide::is_over(backup) {
+    let leaves = backup.metadata.deletion_timestamp.is_some();
+    if leaves || decide::is_over(backup) {
         scope.context.refusals.forget(&key(backup));
+        if !leaves {
+            status::acknowledge(&scope.context.client, backup).await?;
+        }
         return Ok(Action::await_change());
     }
     let Context { client, settings, telemetry, recorder, refusals } = &*scope.context;

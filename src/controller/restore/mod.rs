@@ -53,8 +53,12 @@ impl Kept for Restore {
 /// Brings one Restore a step further.
 async fn reconcile(restore: &Restore, context: &Arc<Context>) -> Result<Action, RestoreError> {
     let uid = restore.uid().unwrap_or_default();
-    if restore.metadata.deletion_timestamp.is_some() || decide::is_over(restore) {
+    let leaves = restore.metadata.deletion_timestamp.is_some();
+    if leaves || decide::is_over(restore) {
         context.refusals.forget(&uid);
+        if !leaves {
+            status::acknowledge(&context.client, restore).await.map_err(RestoreError::Status)?;
+        }
         return Ok(Action::await_change());
     }
     // Needs the client.
