@@ -22,6 +22,14 @@ impl Controller {
     /// # Errors
     /// When the program is missing, or its log can't be written.
     pub fn start(namespace: &Namespace) -> Result<Self> {
+        Self::start_at(namespace, "warn,vouchsafe=debug")
+    }
+
+    /// The same with another level of its log, as `VOUCHSAFE_LOG` has it.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_at(namespace: &Namespace, level: &str) -> Result<Self> {
         let cluster = namespace.cluster();
         let log = tempfile::Builder::new().prefix("controller-").suffix(".log").tempfile()?;
         let (file, log) = log.keep().context("the controller's log can't be kept")?;
@@ -31,7 +39,7 @@ impl Controller {
             // Any port: others run beside it.
             .args(["--metrics-address", "127.0.0.1:0", "--health-address", "127.0.0.1:0"])
             .env("KUBECONFIG", cluster.kubeconfig())
-            .env("VOUCHSAFE_LOG", "warn,vouchsafe=debug")
+            .env("VOUCHSAFE_LOG", level)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(file)

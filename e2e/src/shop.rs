@@ -36,7 +36,7 @@ pub struct Place {
 /// Name of the BackupStore.
 const STORE: &str = "orders";
 
-/// One shop: a database and three buckets, described by a BackupStore and two Secrets in a namespace.
+/// One shop: a database and a bucket for each locality, described by a BackupStore and two Secrets in a namespace.
 pub struct Shop {
     /// Where its resources are.
     pub namespace: Namespace,
@@ -48,6 +48,8 @@ pub struct Shop {
     pub minio: &'static S3Server,
     /// What its pods reach the buckets through.
     pub wire: FaultProxy,
+    /// Those of its localities that have a destination; the rows of others go to the default one.
+    places: &'static [Place],
     buckets: BTreeMap<&'static str, String>,
 }
 
@@ -78,7 +80,17 @@ impl Shop {
     /// When the database or the resources can't be made.
     pub async fn open(namespace: Namespace) -> Result<Self> {
         let (postgres, _) = servers(namespace.cluster());
-        Self::of(namespace, postgres).await
+        Self::of(namespace, postgres, &Self::PLACES).await
+    }
+
+    /// The same with one destination, and so with one worker and one verifier: for what is about many Backups and not
+    /// about places.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_in_one(namespace: Namespace) -> Result<Self> {
+        let (postgres, _) = servers(namespace.cluster());
+        Self::of(namespace, postgres, &Self::PLACES[..1]).await
     }
 
     /// The same with a database server of its own, which may be restarted.
@@ -88,10 +100,10 @@ impl Shop {
     pub async fn open_alone(namespace: Namespace) -> Result<Self> {
         let server = Postgres::builder(PgVersion::V15).address(namespace.cluster().host()).start();
         // It ends with this process, like the others.
-        Self::of(namespace, Box::leak(Box::new(server))).await
+        Self::of(namespace, Box::leak(Box::new(server)), &Self::PLACES).await
     }
 
-    async fn of(namespace: Namespace, postgres: &'static Postgres) -> Result<Self> {
+    async fn of(namespace: Namespace, postgres: &'static Postgres, places: &'static [Place]) -> Result<Self> {
         let (_, minio) = servers(namespace.cluster());
         let database = postgres.fresh_database("shop");
         let rows = Self::ROWS;
@@ -108,7 +120,7 @@ impl Shop {
             postgres.psql(&database, &sql)?;
         }
         let buckets: BTreeMap<_, _> =
-            Self::PLACES.iter().map(|place| (place.name, minio.fresh_bucket(place.name))).collect();
+            places.iter().map(|place| (place.name, minio.fresh_bucket(place.name))).collect();
         namespace.secret("pg", &[("username", "postgres"), ("password", PASSWORD)]).await?;
         let keys = [("AWS_ACCESS_KEY_ID", minio.access_key()), ("AWS_SECRET_ACCESS_KEY", minio.secret_key())];
         namespace.secret("bucket", &keys).await?;
@@ -116,12 +128,12 @@ impl Shop {
             namespace.cluster().host(),
             SocketAddr::from((namespace.cluster().host(), minio.port())),
         );
-        let shop = Self { namespace, postgres, database, minio, wire, buckets };
+        let shop = Self { namespace, postgres, database, minio, wire, places, buckets };
         shop.namespace.create(&shop.store(STORE, &shop.wire.endpoint())?).await?;
         Ok(shop)
     }
 
-    /// A BackupStore of its three buckets, reached at `endpoint`.
+    /// A BackupStore of its buckets, reached at `endpoint`.
     ///
     /// # Errors
     /// Never, as long as the literal fits the API's types.
@@ -134,7 +146,7 @@ impl Shop {
                 "credentialsSecret": {"name": "bucket"},
             })
         };
-        let mut destinations: Vec<Value> = Self::PLACES.iter().map(destination).collect();
+        let mut destinations: Vec<Value> = self.places.iter().map(destination).collect();
         for destination in &mut destinations {
             if destination["default"] == false {
                 destination.as_object_mut().context("an object")?.remove("default");
@@ -158,7 +170,8 @@ impl Shop {
     /// # Errors
     /// When `more` does not fit the API's types.
     pub fn backup(&self, name: &str, more: &Value) -> Result<Backup> {
-        let placement: Vec<Value> = Self::PLACES
+        let placement: Vec<Value> = self
+            .places
             .iter()
             .map(|place| {
                 json!({"name": place.name, "tables": [format!("public.{}", place.table)], "locality": place.locality})
@@ -278,13 +291,28 @@ impl Shop {
     /// # Errors
     /// When the server does not answer with a list.
     pub fn keys(&self, destination: &str) -> Result<Vec<String>> {
+        Ok(self.objects(destination)?.into_keys().collect())
+    }
+
+    /// The same with the length of each.
+    ///
+    /// # Errors
+    /// As [`Self::keys`].
+    pub fn objects(&self, destination: &str) -> Result<BTreeMap<String, u64>> {
         let path = format!("{}?list-type=2", self.bucket(destination));
         let answer = self.minio.request("GET", &path, &[], None);
         ensure!(answer.status == 200, "the bucket's list was answered with {}", answer.status);
         let body = answer.body;
         ensure!(body.contains("<IsTruncated>false"), "the list is longer than a page");
-        let keys = body.split("<Key>").skip(1).filter_map(|rest| rest.split("</Key>").next());
-        Ok(keys.map(str::to_owned).collect())
+        let of = |entry: &str, tag: &str| -> Option<String> {
+            let (_, rest) = entry.split_once(&format!("<{tag}>"))?;
+            rest.split_once('<').map(|(text, _)| text.to_owned())
+        };
+        let entries = body.split("<Contents>").skip(1).map(|entry| {
+            let length = of(entry, "Size").and_then(|length| length.parse().ok());
+            of(entry, "Key").zip(length).context("an entry of the list")
+        });
+        entries.collect()
     }
 
     /// Runs vouchsafe here on the shop's buckets: what people do who have the buckets and no cluster.
@@ -292,11 +320,26 @@ impl Shop {
     /// # Errors
     /// When it fails, with what it wrote.
     pub fn run(&self, command: &str, more: &[&str]) -> Result<Value> {
+        self.run_in("pg", command, more)
+    }
+
+    /// The same on the collection `shop`, which Backups have to name that are a schedule's.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_in_collection(&self, command: &str, more: &[&str]) -> Result<Value> {
+        self.run_in("pg/shop", command, more)
+    }
+
+    fn run_in(&self, prefix: &str, command: &str, more: &[&str]) -> Result<Value> {
         let mut arguments = vec![command.to_owned(), "--output".into(), "json".into()];
-        for place in Self::PLACES {
+        for place in self.places {
             let bucket = self.bucket(place.name);
-            let url =
-                format!("s3://{bucket}/pg?region={}&endpoint={}", self.minio.region(), self.minio.endpoint());
+            let url = format!(
+                "s3://{bucket}/{prefix}?region={}&endpoint={}",
+                self.minio.region(),
+                self.minio.endpoint()
+            );
             arguments.extend(["--store".into(), format!("{}={url}", place.locality)]);
         }
         arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
