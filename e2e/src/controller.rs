@@ -36,6 +36,14 @@ impl Controller {
         Self::with(namespace, &[namespace], &[], variables)
     }
 
+    /// The same with another level of its log, as `VOUCHSAFE_LOG` has it.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_at(namespace: &Namespace, level: &str) -> Result<Self> {
+        Self::with(namespace, &[namespace], &[], &[("VOUCHSAFE_LOG", level)])
+    }
+
     /// Starts one that works while it holds the Lease in `namespace`.
     ///
     /// # Errors

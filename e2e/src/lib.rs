@@ -23,6 +23,6 @@ pub use controller::Controller;
 pub use image::vouchsafe;
 pub use job::{Ended, Job};
 pub use namespace::Namespace;
-pub use release::Release;
+pub use release::{Release, Turn, turn_to_install};
 pub use shop::{Place, Shop};
 pub use wait::{until, wait_until};

@@ -4,6 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 use serde_json::json;
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::namespace::Namespace;
 use crate::program;
@@ -11,9 +12,26 @@ use crate::program;
 /// Name of the release.
 const RELEASE: &str = "vouchsafe";
 
+/// Has Helm wait for pods that are ready.
+const WAIT: [&str; 3] = ["--wait", "--timeout", "180s"];
+
+/// Whose turn it is to install: what an installation has of the whole cluster has the same names in each.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// The right to install what belongs to the whole cluster, until it is dropped.
+#[derive(Debug)]
+pub struct Turn(#[allow(dead_code, reason = "held, not read")] MutexGuard<'static, ()>);
+
+/// Waits until no other test has an installation.
+pub async fn turn_to_install() -> Turn {
+    Turn(TURN.lock().await)
+}
+
 /// A release that looks at one namespace, from another one; uninstalled when it is dropped.
 pub struct Release {
     home: Namespace,
+    watched: String,
+    _turn: Turn,
     installed: bool,
 }
 
@@ -24,25 +42,55 @@ impl Release {
     /// # Errors
     /// What Helm says.
     pub async fn install(watched: &Namespace) -> Result<Self> {
+        let turn = turn_to_install().await;
         let home = watched.another("operator").await?;
-        let mut release = Self { home, installed: false };
-        let image = watched.cluster().image();
-        let (repository, tag) = image.rsplit_once(':').context("an image without a tag")?;
+        let mut release = Self { home, watched: watched.name().to_owned(), _turn: turn, installed: false };
+        release.install_again()?;
+        Ok(release)
+    }
+
+    /// Installs it once more after [`Self::uninstall`].
+    ///
+    /// # Errors
+    /// What Helm says.
+    pub fn install_again(&mut self) -> Result<()> {
+        self.installed = true;
+        self.apply("install", "info,vouchsafe=debug")
+    }
+
+    /// Upgrades it to another level of its log, for which its pods are replaced, and waits until they are.
+    ///
+    /// # Errors
+    /// What Helm says.
+    pub fn upgrade(&self, log: &str) -> Result<()> {
+        self.apply("upgrade", log)
+    }
+
+    /// Goes back to its first revision, and waits until its pods are replaced.
+    ///
+    /// # Errors
+    /// What Helm says.
+    pub fn roll_back(&self) -> Result<()> {
+        let mut helm = self.helm("rollback");
+        program::run(helm.arg("1").args(WAIT)).with_context(|| self.home.state()).map(drop)
+    }
+
+    fn apply(&self, command: &str, log: &str) -> Result<()> {
+        let (repository, tag) =
+            self.home.cluster().image().rsplit_once(':').context("an image without a tag")?;
         let values = json!({
-            "watchNamespaces": [watched.name()],
+            "watchNamespaces": [self.watched],
             "image": {"repository": repository, "tag": tag},
             "crds": {"enabled": false},
-            "log": "info,vouchsafe=debug",
+            "log": log,
         });
         let chart = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/vouchsafe");
-        let mut helm = release.helm("install");
-        helm.arg(chart).args(["--wait", "--timeout", "180s"]);
+        let mut helm = self.helm(command);
+        helm.arg(chart).args(WAIT);
         for (name, value) in values.as_object().context("an object")? {
             helm.arg("--set-json").arg(format!("{name}={value}"));
         }
-        release.installed = true;
-        program::run(&mut helm).with_context(|| release.home.state())?;
-        Ok(release)
+        program::run(&mut helm).with_context(|| self.home.state()).map(drop)
     }
 
     /// The namespace that it runs in.

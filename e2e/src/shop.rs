@@ -48,6 +48,7 @@ pub struct Shop {
     pub minio: &'static S3Server,
     /// What its pods reach the buckets through.
     pub wire: FaultProxy,
+    /// Those of its localities that have a destination; the rows of others go to the default one.
     places: &'static [Place],
     buckets: BTreeMap<&'static str, String>,
 }
@@ -85,6 +86,16 @@ impl Shop {
     pub async fn open_in_regions(namespace: Namespace) -> Result<Self> {
         let (postgres, _) = servers(namespace.cluster());
         Self::of(namespace, postgres, &Self::REGIONS).await
+    }
+
+    /// The same with one destination, and so with one worker and one verifier: for what is about many Backups and not
+    /// about places.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_in_one(namespace: Namespace) -> Result<Self> {
+        let (postgres, _) = servers(namespace.cluster());
+        Self::of(namespace, postgres, &Self::PLACES[..1]).await
     }
 
     /// The same with a database server of its own, which may be restarted.

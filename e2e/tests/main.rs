@@ -3,6 +3,7 @@
 mod backup;
 mod cut;
 mod deleted;
+mod gitops;
 mod gone;
 mod ground;
 mod halted;
@@ -10,5 +11,9 @@ mod installed;
 mod killed;
 mod leaders;
 mod lies;
+mod named;
 #[path = "../../tests/engine/receiver.rs"]
 mod receiver;
+mod retention;
+mod secrets;
+mod upgraded;

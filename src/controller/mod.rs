@@ -145,10 +145,7 @@ async fn of_scope(
         .for_each(|done| {
             match done {
                 Ok((object, _)) => tracing::debug!(backup = %object, "reconciled"),
-                Err(error) => {
-                    watch.failed(&error);
-                    tracing::warn!(error = %watched::chain(&error), "not reconciled; it is tried again");
-                }
+                Err(error) => watch.failed(&error),
             }
             std::future::ready(())
         });

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use tracing::Instrument;
 
 use super::backoff::Backoff;
-use super::watched::{Watch, chain, span};
+use super::watched::{Watch, span};
 use super::{CONCURRENCY, Context, MANAGED_BY, cache, resource_of, scoped};
 use crate::telemetry::levels::Levels;
 
@@ -70,10 +70,7 @@ pub(super) async fn watch<K: Kept>(
         .for_each(|done| {
             match done {
                 Ok((object, _)) => tracing::debug!(%kind, %object, "reconciled"),
-                Err(error) => {
-                    told.failed(&error);
-                    tracing::warn!(%kind, error = %chain(&error), "not reconciled; it is tried again");
-                }
+                Err(error) => told.failed(&error),
             }
             std::future::ready(())
         });

@@ -83,14 +83,20 @@ impl Watch {
         });
     }
 
-    /// Counts an error that no reconciliation is to blame for.
+    /// Tells of what was not reconciled, and counts an error that no reconciliation is to blame for.
     pub(super) fn failed<E: std::error::Error + 'static>(
         &self,
-        error: &controller::Error<E, impl std::error::Error>,
+        error: &controller::Error<E, impl std::error::Error + 'static>,
     ) {
-        if matches!(error, controller::Error::QueueError(_)) {
-            self.telemetry.metrics.watch_failed(self.kind);
+        match error {
+            // What is made of an object goes after it, and each of these is an event: neither wrong nor tried again.
+            controller::Error::ObjectNotFound(object) => {
+                return tracing::debug!(kind = self.kind, %object, "is gone; something of it has changed");
+            }
+            controller::Error::QueueError(_) => self.telemetry.metrics.watch_failed(self.kind),
+            _ => {}
         }
+        tracing::warn!(kind = self.kind, error = %chain(error), "not reconciled; it is tried again");
     }
 
     /// Its reconcilers have ended.
@@ -152,7 +158,7 @@ pub(super) fn traced_whole<K: Resource<DynamicType = ()>>(
 }
 
 /// An error with all its causes, on one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

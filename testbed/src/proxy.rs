@@ -49,6 +49,8 @@ pub enum WireFault {
     Vanish,
     /// One bit of the answer's body is the other one. Only for GET of an object.
     FlipBit(u64),
+    /// The server's answer, but for its `Last-Modified`: the object was stored in 1970. Only for HEAD of an object.
+    LongAgo,
     /// The answer comes later than it was given.
     Delay(Duration),
     /// The whole request is kept until [`FaultProxy::heal`], and carried out then, whether its client still waits for
@@ -349,6 +351,7 @@ fn fits(fault: WireFault, request: &Request) -> bool {
         WireFault::Pretend => request.stores(),
         WireFault::Vanish => matches!(request.method.as_str(), "GET" | "HEAD") && request.is_of_an_object(),
         WireFault::FlipBit(_) => request.method == "GET" && request.is_of_an_object(),
+        WireFault::LongAgo => request.method == "HEAD" && request.is_of_an_object(),
         // HEAD's answers have no body that an error could stand in.
         WireFault::OkWithError | WireFault::OkWithPage => request.method != "HEAD",
         WireFault::ResetInRequest
@@ -446,6 +449,12 @@ fn serve(client: &TcpStream, shared: &Shared) -> io::Result<End> {
                     Some(WireFault::FlipBit(bit)) => {
                         if answer.flip(bit) {
                             fire(WireFault::FlipBit(bit));
+                        }
+                        answer
+                    }
+                    Some(WireFault::LongAgo) => {
+                        if answer.age() {
+                            fire(WireFault::LongAgo);
                         }
                         answer
                     }

@@ -136,6 +136,7 @@ fn as_required(fault: WireFault, line: &str, outcome: &Result<(), (Step, StoreEr
         | WireFault::InternalError
         | WireFault::LostAcknowledgement
         | WireFault::OkWithError
+        | WireFault::LongAgo
         | WireFault::Delay(_)
         | WireFault::Hold => kind.is_none(),
         // The answer to a HEAD has no body to say why.
@@ -169,7 +170,7 @@ fn left(outcome: &Result<(), (Step, StoreError)>) -> bool {
     outcome.as_ref().err().is_none_or(|(step, _)| *step == Step::Delete)
 }
 
-const FAULTS: [WireFault; 15] = [
+const FAULTS: [WireFault; 16] = [
     WireFault::ResetInRequest,
     WireFault::ResetInResponse,
     WireFault::StallInRequest,
@@ -184,6 +185,7 @@ const FAULTS: [WireFault; 15] = [
     WireFault::Pretend,
     WireFault::Vanish,
     WireFault::FlipBit(8 * 500 + 3),
+    WireFault::LongAgo,
     WireFault::Delay(Duration::from_millis(50)),
 ];
 

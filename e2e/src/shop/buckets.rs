@@ -24,6 +24,19 @@ impl Shop {
     /// # Errors
     /// As [`Self::keys`].
     pub fn objects(&self, destination: &str) -> Result<BTreeMap<String, String>> {
+        self.listed(destination, "ETag")
+    }
+
+    /// The same with each object's length.
+    ///
+    /// # Errors
+    /// As [`Self::keys`].
+    pub fn lengths(&self, destination: &str) -> Result<BTreeMap<String, u64>> {
+        let lengths = self.listed(destination, "Size")?.into_iter();
+        lengths.map(|(key, length)| Ok((key, length.parse()?))).collect()
+    }
+
+    fn listed(&self, destination: &str, what: &str) -> Result<BTreeMap<String, String>> {
         let path = format!("{}?list-type=2", self.bucket(destination));
         let answer = self.minio.request("GET", &path, &[], None);
         ensure!(answer.status == 200, "the bucket's list was answered with {}", answer.status);
@@ -34,8 +47,8 @@ impl Shop {
             Some(rest.split_once(&format!("</{name}>"))?.0.to_owned())
         };
         let entries = body.split("<Contents>").skip(1);
-        let objects = entries.map(|entry| text(entry, "Key").zip(text(entry, "ETag")));
-        objects.collect::<Option<_>>().context("a list without keys or tags")
+        let objects = entries.map(|entry| text(entry, "Key").zip(text(entry, what)));
+        objects.collect::<Option<_>>().with_context(|| format!("a list without keys or {what}"))
     }
 
     /// Runs vouchsafe here on the shop's buckets: what people do who have the buckets and no cluster.

@@ -70,6 +70,7 @@ pub(super) async fn reconcile(backup: &Backup, scope: &Scope) -> Result<Action, 
         scope.context.refusals.forget(&key(backup));
         if decide::is_over(backup) {
             leftovers::end(&scope.context, backup).await.map_err(BackupError::Stop)?;
+            status::acknowledge(&scope.context.client, backup).await?;
         }
         return Ok(Action::await_change());
     };

@@ -56,11 +56,15 @@ impl Kept for Restore {
 /// Brings one Restore a step further.
 async fn reconcile(restore: &Restore, context: &Arc<Context>) -> Result<Action, RestoreError> {
     let uid = restore.uid().unwrap_or_default();
+    let leaves = restore.metadata.deletion_timestamp.is_some();
     let is_over = decide::is_over(restore);
-    if restore.metadata.deletion_timestamp.is_some() || is_over {
+    if leaves || is_over {
         context.refusals.forget(&uid);
         if is_over {
             leftovers::end(context, restore).await.map_err(RestoreError::Delete)?;
+        }
+        if !leaves {
+            status::acknowledge(&context.client, restore).await.map_err(RestoreError::Status)?;
         }
         return Ok(Action::await_change());
     }

@@ -30,7 +30,7 @@ use tracing::Instrument;
 use super::backoff::Backoff;
 use super::make::{MakeError, make_all};
 use super::pods::Owner;
-use super::watched::{Watch, chain, span};
+use super::watched::{Watch, span};
 use super::{CONCURRENCY, Context, MANAGED_BY, cache, events, jobs, resource_of, scoped};
 use crate::api::{Backup, BackupPhase, BackupSchedule, marks};
 use crate::telemetry::levels::Levels;
@@ -113,10 +113,7 @@ pub async fn control(
         .for_each(|done| {
             match done {
                 Ok((object, _)) => tracing::debug!(schedule = %object, "reconciled"),
-                Err(error) => {
-                    watch.failed(&error);
-                    tracing::warn!(error = %chain(&error), "not reconciled; it is tried again");
-                }
+                Err(error) => watch.failed(&error),
             }
             std::future::ready(())
         });

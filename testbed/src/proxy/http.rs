@@ -104,6 +104,15 @@ impl Message {
             None => false,
         }
     }
+
+    /// Has it say that what it is about was stored in 1970, if it says when.
+    pub(super) fn age(&mut self) -> bool {
+        let head = String::from_utf8_lossy(&self.head).into_owned();
+        let said = head.split("\r\n").find(|line| line.to_ascii_lowercase().starts_with("last-modified:"));
+        let Some(said) = said else { return false };
+        self.head = head.replace(said, "Last-Modified: Thu, 01 Jan 1970 00:00:00 GMT").into_bytes();
+        true
+    }
 }
 
 fn broken(what: &str) -> io::Error {
@@ -216,6 +225,7 @@ pub(super) fn answer(fault: WireFault, request: &Request) -> Message {
         | WireFault::StallInResponse
         | WireFault::LostAcknowledgement
         | WireFault::FlipBit(_)
+        | WireFault::LongAgo
         | WireFault::Delay(_)
         | WireFault::Hold => unreachable!("{fault:?} has no answer of its own"),
     };
