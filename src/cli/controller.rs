@@ -24,6 +24,9 @@ pub(super) struct Controller {
     /// The namespace of the Lease that the one controller holds that works; absent: none, and this one works at once
     #[arg(long, value_name = "NAMESPACE")]
     leader_election_namespace: Option<String>,
+    /// The name of that Lease
+    #[arg(long, value_name = "NAME", default_value = lease::NAME)]
+    leader_election_name: String,
     /// The Secret and its key with the headers of traces that pods of runs send, in the namespace of each run
     #[arg(long, value_name = "NAME/KEY", value_parser = name_and_key)]
     otlp_headers_secret: Option<(String, String)>,
@@ -77,7 +80,7 @@ impl Controller {
             Some(namespace) => {
                 let election = Election {
                     namespace,
-                    name: lease::NAME.to_owned(),
+                    name: self.leader_election_name,
                     identity: lease::identity(),
                     timing: lease::candidate::Timing::default(),
                 };

@@ -12,9 +12,9 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::transition::{is_finding, is_terminal};
-use crate::api::marks::schedule_of;
+use crate::api::marks::{SCHEDULE_UID, schedule_of};
 use crate::api::quantity::parse_duration;
-use crate::api::{Backup, BackupPhase, BackupSchedule};
+use crate::api::{Backup, BackupPhase, BackupSchedule, ConditionStatus, ScheduledRunState};
 
 /// A gauge of one schedule: its name, its help, and where it is.
 struct Gauge {
@@ -121,8 +121,9 @@ struct Schedule {
 /// How things stand.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Levels {
-    /// By namespace and name; the empty name is for Backups that no schedule made.
-    schedules: BTreeMap<(String, String), Schedule>,
+    /// By namespace, name and UID; the empty name is for Backups that no schedule made. A schedule that was made anew
+    /// under the same name is another one.
+    schedules: BTreeMap<(String, String, String), Schedule>,
     phases: BTreeMap<BackupPhase, u64>,
 }
 
@@ -130,7 +131,8 @@ impl Levels {
     /// Takes a schedule in.
     pub fn schedule(&mut self, schedule: &BackupSchedule) {
         let name = schedule.metadata.name.clone().unwrap_or_default();
-        let known = self.of(schedule.metadata.namespace.clone(), name);
+        let uid = schedule.metadata.uid.clone().unwrap_or_default();
+        let known = self.of(schedule.metadata.namespace.clone(), name, uid);
         let status = schedule.status.clone().unwrap_or_default();
         known.exists = true;
         known.created = schedule.metadata.creation_timestamp.as_ref().map(|time| seconds(time.0));
@@ -144,6 +146,13 @@ impl Levels {
         known.objective = objective.and_then(|text| parse_duration(text).ok()).map(|it| it.as_secs_f64());
         // The Backup itself may be gone already.
         newest(&mut known.proven, status.last_success.and_then(|it| time(&it.time)));
+        if let Some(run) = status.last_run.filter(|it| it.state == ScheduledRunState::Failed) {
+            let ended = run.ended_at.as_deref().and_then(time);
+            newest(&mut known.failed, ended);
+            if run.failure.as_ref().is_some_and(is_finding) {
+                newest(&mut known.damaged, ended);
+            }
+        }
     }
 
     /// Takes a Backup in; one that is being deleted counts as gone, however long its data takes.
@@ -155,9 +164,16 @@ impl Levels {
         let phase = status.phase.unwrap_or(BackupPhase::Pending);
         *self.phases.entry(phase).or_default() += 1;
         let metadata = &backup.metadata;
-        let known = self.of(metadata.namespace.clone(), schedule_of(metadata).unwrap_or_default().to_owned());
+        let name = schedule_of(metadata).unwrap_or_default().to_owned();
+        let uid = match name.as_str() {
+            "" => String::new(),
+            _ => metadata.annotations.as_ref().and_then(|it| it.get(SCHEDULE_UID)).cloned().unwrap_or_default(),
+        };
+        let known = self.of(metadata.namespace.clone(), name, uid);
         let created = metadata.creation_timestamp.as_ref().map(|time| seconds(time.0));
-        if !is_terminal(phase) && backup.spec.suspend != Some(true) {
+        // History that is never to run is not stuck.
+        let stalled = status.conditions.iter().any(|it| it.type_ == "Stalled" && it.status == ConditionStatus::True);
+        if !is_terminal(phase) && !stalled && backup.spec.suspend != Some(true) {
             known.started = match (known.started, created) {
                 (Some(one), Some(other)) => Some(one.min(other)),
                 (one, other) => one.or(other),
@@ -180,12 +196,12 @@ impl Levels {
         }
     }
 
-    fn of(&mut self, namespace: Option<String>, schedule: String) -> &mut Schedule {
-        self.schedules.entry((namespace.unwrap_or_default(), schedule)).or_default()
+    fn of(&mut self, namespace: Option<String>, schedule: String, uid: String) -> &mut Schedule {
+        self.schedules.entry((namespace.unwrap_or_default(), schedule, uid)).or_default()
     }
 
     fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let shown = |(_, schedule): &(String, String), known: &Schedule| known.exists || schedule.is_empty();
+        let shown = |labels: &(String, String, String), known: &Schedule| known.exists || labels.1.is_empty();
         for gauge in GAUGES {
             let all = self.schedules.iter().filter(|(labels, known)| shown(labels, known));
             let mut told = all.filter_map(|(labels, known)| Some((labels, (gauge.of)(known)?))).peekable();
@@ -193,7 +209,7 @@ impl Levels {
                 continue;
             }
             let mut family = encoder.encode_descriptor(gauge.name, gauge.help, None, MetricType::Gauge)?;
-            for ((namespace, schedule), value) in told {
+            for ((namespace, schedule, _), value) in told {
                 let labels = [("namespace", namespace.as_str()), ("schedule", schedule.as_str())];
                 ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
             }

@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::marks::{SCHEDULE, SCHEDULE_NAME};
+use crate::api::marks::{SCHEDULE, SCHEDULE_NAME, SCHEDULE_UID};
 use crate::api::{Backup, BackupSchedule, Failure};
 
 const BEGAN: &str = "2026-11-20T10:00:00Z";
@@ -23,7 +23,7 @@ fn backup(name: &str, schedule: Option<&str>, status: &Value) -> Backup {
     if let Some(schedule) = schedule {
         // As of a name that is too long for a label.
         value["metadata"]["labels"] = json!({SCHEDULE: "0123456789abcdef"});
-        value["metadata"]["annotations"] = json!({SCHEDULE_NAME: schedule});
+        value["metadata"]["annotations"] = json!({SCHEDULE_NAME: schedule, SCHEDULE_UID: format!("uid-of-{schedule}")});
     }
     serde_json::from_value(value).unwrap()
 }
@@ -31,7 +31,7 @@ fn backup(name: &str, schedule: Option<&str>, status: &Value) -> Backup {
 fn schedule(name: &str, status: &Value) -> BackupSchedule {
     let value = json!({
         "apiVersion": "vouchsafe.dev/v1alpha1", "kind": "BackupSchedule",
-        "metadata": {"name": name, "namespace": "shop", "creationTimestamp": BEGAN},
+        "metadata": {"name": name, "namespace": "shop", "uid": format!("uid-of-{name}"), "creationTimestamp": BEGAN},
         "spec": {"schedule": "@hourly", "recoveryPointObjective": "2h", "suspend": true,
                  "template": {"spec": backup("x", None, &json!({})).spec}},
         "status": status,
@@ -200,6 +200,41 @@ fn timings_of_backups_that_vanished_make_room() {
     let known = metrics.began.lock().unwrap();
     assert_eq!(known.len(), TIMED);
     assert!(!known.contains_key("0") && known.contains_key("1"));
+}
+
+#[test]
+fn a_failed_run_is_told_also_when_its_backup_is_gone() {
+    let metrics = metrics();
+    let run = json!({"name": "orders-1", "tick": BEGAN, "attempt": 1, "decidedAt": BEGAN, "state": "Failed",
+                     "endedAt": "2026-11-20T11:00:00Z",
+                     "failure": {"reason": "DamageFound", "message": "m", "hint": "h"}});
+    let orders = schedule("orders", &json!({"lastRun": run}));
+    metrics.add_source(Box::new(move |levels| levels.schedule(&orders)));
+    let page = metrics.page();
+    let ended = "2026-11-20T11:00:00Z".parse::<Timestamp>().unwrap().as_second() as f64;
+    for name in ["failed", "damaged"] {
+        let series = format!("vouchsafe_backup_last_{name}_timestamp_seconds{{namespace=\"shop\",schedule=\"orders\"}}");
+        assert_eq!(value(&page, &series), ended);
+    }
+}
+
+#[test]
+fn backups_of_a_schedule_that_was_made_anew_and_history_count_for_nothing() {
+    let metrics = metrics();
+    let mut old = backup("old", Some("orders"), &proven("2026-11-20T10:30:00Z", 1));
+    old.metadata.annotations.as_mut().unwrap().insert(SCHEDULE_UID.to_owned(), "another".to_owned());
+    let stalled = json!({"phase": "Pending", "conditions": [{"type": "Stalled", "status": "True",
+                         "reason": "HistoryLost", "message": "m", "lastTransitionTime": BEGAN}]});
+    let history = backup("history", Some("orders"), &stalled);
+    let orders = schedule("orders", &json!({}));
+    metrics.add_source(Box::new(move |levels| {
+        levels.schedule(&orders);
+        levels.backup(&old);
+        levels.backup(&history);
+    }));
+    let page = metrics.page();
+    assert!(page.contains("vouchsafe_schedule_created_timestamp_seconds{"), "{page}");
+    assert!(!page.contains("vouchsafe_backup_last_proven") && !page.contains("vouchsafe_backup_started"), "{page}");
 }
 
 #[test]

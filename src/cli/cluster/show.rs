@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::object::{Object, Run, Wanted};
 use super::{ClusterArguments, ClusterReason};
-use crate::api::{Backup, Kind};
+use crate::api::{Backup, BackupStore, Kind, ValidatedBackupStore};
+use crate::cli::run::url_of;
 use crate::cli::{Failure, OutputFormat, output};
 
 /// What it writes; `restore` has it in its plan.
@@ -116,16 +117,19 @@ impl ClusterShowReport {
         text
     }
 
-    /// How to see what only the bucket says, where the destinations are known.
-    fn inside(&self) -> Option<String> {
-        let stores: Vec<String> = (self.destinations.iter())
-            .map(|DestinationShown { url, locality, .. }| match locality {
-                Some(locality) => format!("--store '{locality}={url}'"),
-                None => format!("--store '{url}'"),
-            })
-            .collect();
-        let run = self.run?;
-        (!stores.is_empty()).then(|| format!("vouchsafe show {run} {}", stores.join(" ")))
+    /// How to see what only the bucket says: absent where the store is gone, or a destination lies in a claim.
+    fn inside(&self, store: Option<BackupStore>) -> Option<String> {
+        let store = ValidatedBackupStore::try_from(store?).ok()?;
+        let mut destinations: Vec<_> = store.destinations.iter().collect();
+        // The first one on a command line is the default one.
+        destinations.sort_by_key(|it| !it.default);
+        let mut stores = String::new();
+        for destination in destinations {
+            let url = url_of(&destination.place, self.collection.as_deref())?;
+            let locality = destination.locality.as_ref().map(|it| format!("{it}=")).unwrap_or_default();
+            stores.push_str(&format!(" --store '{locality}{url}'"));
+        }
+        Some(format!("vouchsafe show {}{stores}", self.run?))
     }
 }
 
@@ -144,9 +148,11 @@ pub(in crate::cli) async fn show(
         return Err(Failure::internal("a Backup was looked for, and something else found"));
     };
     let report = ClusterShowReport::of(&backup)?;
+    // Who may not see the store is told the rest.
+    let store = cluster.get::<BackupStore>(&report.store).await.ok().flatten();
     output::write(output, &report, || {
         let mut text = report.text();
-        if let Some(command) = report.inside() {
+        if let Some(command) = report.inside(store) {
             text.push_str(&format!("its tables are told by the bucket, to who may read it:\n  {command}\n"));
         }
         text

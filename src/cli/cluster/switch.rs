@@ -36,8 +36,8 @@ pub(in crate::cli) struct SwitchReport {
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]
 struct Decided {
-    /// The field and its value; absent: it says so already.
-    field: Option<(&'static str, bool)>,
+    /// The field and its value, or that it goes; absent: it says so already.
+    field: Option<(&'static str, Option<bool>)>,
     effect: &'static str,
 }
 
@@ -78,7 +78,7 @@ fn decide(change: Change, object: &Object) -> Result<Decided, Failure> {
     }
     Ok(match change {
         Change::Suspend => Decided {
-            field: (!suspended).then_some(("suspend", true)),
+            field: (!suspended).then_some(("suspend", Some(true))),
             effect: match (suspended, object.kind()) {
                 (true, _) => "was suspended already; nothing is changed",
                 (false, Kind::BackupSchedule) => {
@@ -94,13 +94,17 @@ fn decide(change: Change, object: &Object) -> Result<Decided, Failure> {
             },
         },
         Change::Resume => Decided {
-            field: suspended.then_some(("suspend", false)),
+            field: match (suspended, object) {
+                (true, _) => Some(("suspend", Some(false))),
+                // The field in its other way of saying the same: a changed spec is what the schedule waits for.
+                (false, Object::Schedule(it)) if stopped_itself(it) => {
+                    Some(("suspend", it.spec.suspend.is_none().then_some(false)))
+                }
+                (false, _) => None,
+            },
             effect: match (suspended, object) {
-                (false, Object::Schedule(schedule))
-                    if schedule.status.as_ref().is_some_and(|it| it.suspended_because.is_some()) =>
-                {
-                    "its spec is not suspended: it stopped by itself after a failure (onFailure); \
-                     kubectl vouchsafe status says why, and what goes on"
+                (false, Object::Schedule(schedule)) if stopped_itself(schedule) => {
+                    "had stopped by itself after a failure (onFailure), and starts Backups again when they are due"
                 }
                 (false, _) => "was not suspended; nothing is changed",
                 (true, Object::Schedule(_)) => {
@@ -110,7 +114,7 @@ fn decide(change: Change, object: &Object) -> Result<Decided, Failure> {
             },
         },
         Change::Cancel => Decided {
-            field: (!canceled).then_some(("cancel", true)),
+            field: (!canceled).then_some(("cancel", Some(true))),
             effect: match (canceled, object.kind()) {
                 (true, _) => "is being canceled already; nothing is changed",
                 (false, Kind::Restore) => "ends, and takes back what it has made; this can't be taken back",
@@ -118,6 +122,11 @@ fn decide(change: Change, object: &Object) -> Result<Decided, Failure> {
             },
         },
     })
+}
+
+/// Whether a schedule stands still because a run failed, and not because its spec says so.
+fn stopped_itself(schedule: &BackupSchedule) -> bool {
+    schedule.status.as_ref().is_some_and(|it| it.suspended_because.is_some())
 }
 
 /// Finds the object, decides, writes, and says what follows.
@@ -161,7 +170,7 @@ pub(super) async fn switch(
 }
 
 /// Sets one field of the spec of exactly the object that was looked at.
-async fn write(cluster: &Cluster, object: &Object, field: &str, value: bool) -> Result<(), kube::Error> {
+async fn write(cluster: &Cluster, object: &Object, field: &str, value: Option<bool>) -> Result<(), kube::Error> {
     let metadata = object.metadata();
     let patch = json!({
         "metadata": {"uid": metadata.uid, "resourceVersion": metadata.resource_version},
@@ -201,18 +210,33 @@ mod tests {
     }
 
     #[rstest]
-    #[case::suspend(Change::Suspend, json!({}), Some(("suspend", true)))]
+    #[case::suspend(Change::Suspend, json!({}), Some(("suspend", Some(true))))]
     #[case::twice(Change::Suspend, json!({"suspend": true}), None)]
-    #[case::resume(Change::Resume, json!({"suspend": true}), Some(("suspend", false)))]
+    #[case::resume(Change::Resume, json!({"suspend": true}), Some(("suspend", Some(false))))]
     #[case::not_suspended(Change::Resume, json!({}), None)]
-    #[case::cancel(Change::Cancel, json!({"suspend": true}), Some(("cancel", true)))]
+    #[case::cancel(Change::Cancel, json!({"suspend": true}), Some(("cancel", Some(true))))]
     #[case::canceled(Change::Cancel, json!({"cancel": true}), None)]
     fn one_field_changes_or_none(
         #[case] change: Change,
         #[case] spec: Value,
-        #[case] field: Option<(&'static str, bool)>,
+        #[case] field: Option<(&'static str, Option<bool>)>,
     ) {
         assert_eq!(decide(change, &backup(&spec, "Exporting")).unwrap().field, field);
+    }
+
+    #[rstest]
+    #[case::not_said(Value::Null, Some(false))]
+    #[case::said(json!(false), None)]
+    fn a_schedule_that_stopped_by_itself_is_changed(#[case] before: Value, #[case] after: Option<bool>) {
+        let value = json!({
+            "apiVersion": crate::api::API_VERSION, "kind": "BackupSchedule",
+            "metadata": {"name": "s", "namespace": "n"},
+            "spec": {"schedule": "@daily", "suspend": before, "template": {"spec": {"storeRef": {"name": "s"},
+                "collection": "c", "source": {"postgres": {"database": "d", "endpoints": []}}}}},
+            "status": {"suspendedBecause": {"reason": "RunFailed", "message": "m", "hint": "h"}},
+        });
+        let schedule = Object::Schedule(Box::new(serde_json::from_value(value).unwrap()));
+        assert_eq!(decide(Change::Resume, &schedule).unwrap().field, Some(("suspend", after)));
     }
 
     #[rstest]

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use self::file::Chosen;
 pub(super) use self::file::Objects;
+pub(super) use self::stores::url_of;
 use super::options::ToolArguments;
 use super::output::Work;
 use super::report::{BackupReport, RestoreReport};

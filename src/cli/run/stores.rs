@@ -120,6 +120,21 @@ fn place(
     }
 }
 
+/// Where a destination is, as `--store` takes it; absent for a folder in a claim.
+pub(in crate::cli) fn url_of(place: &Place, collection: Option<&str>) -> Option<StoreUrl> {
+    let url = match place {
+        Place::Folder(FolderPlace::Claim { .. }) => return None,
+        Place::Folder(FolderPlace::Here(folder)) => {
+            StoreUrl::File(FileLocation { root: PathBuf::from(folder), prefix: String::new() })
+        }
+        Place::S3(place) => bucket(place, "s3").ok()?,
+    };
+    match collection {
+        Some(collection) => url.join(collection).ok(),
+        None => Some(url),
+    }
+}
+
 fn bucket(place: &S3Place, path: &str) -> Result<StoreUrl, Failure> {
     let S3Place { bucket, prefix, region, endpoint, addressing_style, checksums, ca: _ } = place;
     let url = StoreUrl::S3(S3Location {

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use candidate::{Act, Candidate, Moment, Timing};
 use record::{lease, record, released};
 
-/// The Lease's name.
+/// The Lease's name unless another is asked for: two releases in one namespace need two.
 pub const NAME: &str = "vouchsafe-controller";
 
 /// How long the work may take to come to its end when this process is asked to stop. Kubernetes kills it after 30 s

@@ -167,12 +167,19 @@ impl Probe<'_> {
     fn due(&self, found: &DestinationStatus) -> Timestamp {
         let last: Option<Timestamp> = found.last_probe_time.as_deref().and_then(|it| it.parse().ok());
         let Some(last) = last else { return self.now };
-        if !Self::is_ready(found) {
-            return last + AFTER_FAILURE;
+        let wait = if Self::is_ready(found) {
+            let hash = Sha256Digest::of(format!("{} {}", self.uid, self.destination.name).as_bytes());
+            let share = i64::from(hash.as_bytes()[0]);
+            EVERY - SignedDuration::from_secs(SPREAD.as_secs() * share / 256)
+        } else {
+            AFTER_FAILURE
+        };
+        // A status is what somebody may have written by hand: no time in it may end this process, which is everybody's,
+        // or keep a probe away for longer than its pause.
+        match last.checked_add(wait) {
+            Ok(due) if due.duration_since(self.now) <= wait => due,
+            _ => self.now,
         }
-        let hash = Sha256Digest::of(format!("{} {}", self.uid, self.destination.name).as_bytes());
-        let share = i64::from(hash.as_bytes()[0]);
-        last + EVERY - SignedDuration::from_secs(SPREAD.as_secs() * share / 256)
     }
 
     /// Follows the newest probe, or begins another.
