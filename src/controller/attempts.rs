@@ -250,7 +250,9 @@ impl<'a> Attempts<'a> {
             },
         };
         let pause = FIRST_PAUSE.saturating_mul(1 << job.attempt.min(10)).min(longest);
-        let due = at.map_or(self.now, |at| at + pause);
+        // By the node's clock, which may be off by whatever it is.
+        let latest = self.now.checked_add(pause).unwrap_or(self.now);
+        let due = at.map_or(self.now, |at| at.checked_add(pause).map_or(latest, |due| due.min(latest)));
         if due <= self.now {
             self.begin(process.clone(), order, next);
             return (Followed::Goes, None);

@@ -185,15 +185,10 @@ fn observed(job: &Job, pods: &[Pod]) -> Option<ObservedJob> {
 
 fn state(job: &Job, pod: Option<&Pod>, now: Timestamp) -> JobState {
     let over = is_over(job);
+    let at = Some(ended_at(job, pod));
     let Some(pod) = pod else {
         if over || job.metadata.deletion_timestamp.is_some() {
-            return JobState::Ended {
-                pod: None,
-                node: None,
-                word: None,
-                how: "its pod is gone".into(),
-                at: None,
-            };
+            return JobState::Ended { pod: None, node: None, word: None, how: "its pod is gone".into(), at };
         }
         return JobState::Waiting(refused(job));
     };
@@ -203,7 +198,7 @@ fn state(job: &Job, pod: Option<&Pod>, now: Timestamp) -> JobState {
     if let Some(ended) = container.and_then(|it| it.state.as_ref()?.terminated.as_ref()) {
         let word = ended.message.as_deref().and_then(LastWord::parse);
         let how = how(status.and_then(|it| it.reason.as_deref()), ended);
-        let at = ended.finished_at.as_ref().map(|time| time.0);
+        let at = ended.finished_at.as_ref().map(|time| time.0).or(at);
         return JobState::Ended { pod: Some(pod.name_any()), node, word, how, at };
     }
     if over || status.and_then(|it| it.phase.as_deref()).is_some_and(|it| it == "Failed" || it == "Succeeded")
@@ -211,18 +206,29 @@ fn state(job: &Job, pod: Option<&Pod>, now: Timestamp) -> JobState {
         let reason = status.and_then(|it| it.reason.clone()).unwrap_or_else(|| "no reason given".into());
         let message = status.and_then(|it| it.message.clone()).unwrap_or_default();
         let how = format!("its pod was ended: {reason} {message}");
-        return JobState::Ended { pod: Some(pod.name_any()), node, word: None, how, at: None };
+        return JobState::Ended { pod: Some(pod.name_any()), node, word: None, how, at };
     }
     // It was to be gone by now: its node does not answer, and says nothing of it any more.
     let given_up_at = pod.metadata.deletion_timestamp.as_ref().map(|time| time.0 + GONE_AFTER);
     if given_up_at.is_some_and(|at| at <= now) {
         let how = "its pod was deleted, and its node does not answer".to_owned();
-        return JobState::Ended { pod: Some(pod.name_any()), node, word: None, how, at: None };
+        return JobState::Ended { pod: Some(pod.name_any()), node, word: None, how, at };
     }
     if container.is_some_and(|it| it.state.as_ref().is_some_and(|state| state.running.is_some())) {
         return JobState::Running { node, given_up_at };
     }
     JobState::Waiting(hindered(pod))
+}
+
+/// When a Job ended whose container does not say: without a time, the next attempt would not pause before it, and a
+/// node that rejects pods would use up all attempts in seconds.
+fn ended_at(job: &Job, pod: Option<&Pod>) -> Timestamp {
+    let conditions = job.status.iter().flat_map(|it| it.conditions.iter().flatten());
+    let ended =
+        conditions.filter(|it| it.status == "True").filter_map(|it| it.last_transition_time.as_ref()).max();
+    let deleted = pod.map_or(&job.metadata, |it| &it.metadata).deletion_timestamp.as_ref();
+    let made = pod.map_or(&job.metadata, |it| &it.metadata).creation_timestamp.as_ref();
+    ended.or(deleted).or(made).map_or_else(Timestamp::now, |time| time.0)
 }
 
 /// How a container ended that left no word.

@@ -143,3 +143,26 @@ fn a_deleted_pod_runs_until_its_node_has_had_its_time() {
     assert_eq!(state("2026-11-22T06:00:59Z"), running);
     assert!(matches!(state("2026-11-22T06:01:00Z"), JobState::Ended { word: None, .. }));
 }
+
+/// A kubelet that rejects a pod says when neither in the container nor anywhere else of it.
+#[test]
+fn an_end_has_a_time_whoever_tells_it() {
+    let made = "2026-11-20T10:00:00Z".parse::<Timestamp>().unwrap();
+    let mut ended = job("one");
+    ended.metadata.creation_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(made));
+    let pod: Pod = serde_json::from_value(json!({
+        "metadata": {"name": "p", "creationTimestamp": "2026-11-20T10:00:05Z"},
+        "status": {"phase": "Failed", "reason": "OutOfcpu"}
+    }))
+    .unwrap();
+    let at = |job: &Job, pod: Option<&Pod>| match state(job, pod, made) {
+        JobState::Ended { at, .. } => at.map(|at| at.duration_since(made).as_secs()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(at(&ended, Some(&pod)), Some(5));
+    ended.status = serde_json::from_value(json!({"conditions": [
+        {"type": "Failed", "status": "True", "lastTransitionTime": "2026-11-20T10:00:09Z"}]}))
+    .unwrap();
+    assert_eq!(at(&ended, Some(&pod)), Some(9));
+    assert_eq!(at(&ended, None), Some(9));
+}

@@ -90,7 +90,7 @@ impl ControllerReason {
 const MAX_TEXT: usize = 2000;
 
 /// A text that a status takes.
-pub(super) fn cut(text: String) -> String {
+pub(in crate::controller) fn cut(text: String) -> String {
     match text.char_indices().nth(MAX_TEXT) {
         None => text,
         Some((end, _)) => format!("{}…", &text[..end]),

@@ -46,8 +46,12 @@ impl Refusals {
             Err(error) => error,
         };
         let Some(failure) = error.failure() else { return Err(error) };
-        let before =
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned(), failure.clone());
-        Ok(Some(if before == Some(failure) { TO_TRY_AGAIN } else { TO_SAY_IT }))
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // A webhook's text may have a number or a time that is another one each time: the first is as good.
+        if known.get(uid).is_some_and(|before| before.reason == failure.reason) {
+            return Ok(Some(TO_TRY_AGAIN));
+        }
+        known.insert(uid.to_owned(), failure);
+        Ok(Some(TO_SAY_IT))
     }
 }

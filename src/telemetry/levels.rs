@@ -167,12 +167,15 @@ impl Levels {
         let name = schedule_of(metadata).unwrap_or_default().to_owned();
         let uid = match name.as_str() {
             "" => String::new(),
-            _ => metadata.annotations.as_ref().and_then(|it| it.get(SCHEDULE_UID)).cloned().unwrap_or_default(),
+            _ => {
+                metadata.annotations.as_ref().and_then(|it| it.get(SCHEDULE_UID)).cloned().unwrap_or_default()
+            }
         };
         let known = self.of(metadata.namespace.clone(), name, uid);
         let created = metadata.creation_timestamp.as_ref().map(|time| seconds(time.0));
         // History that is never to run is not stuck.
-        let stalled = status.conditions.iter().any(|it| it.type_ == "Stalled" && it.status == ConditionStatus::True);
+        let stalled =
+            status.conditions.iter().any(|it| it.type_ == "Stalled" && it.status == ConditionStatus::True);
         if !is_terminal(phase) && !stalled && backup.spec.suspend != Some(true) {
             known.started = match (known.started, created) {
                 (Some(one), Some(other)) => Some(one.min(other)),

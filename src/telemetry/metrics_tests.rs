@@ -23,7 +23,8 @@ fn backup(name: &str, schedule: Option<&str>, status: &Value) -> Backup {
     if let Some(schedule) = schedule {
         // As of a name that is too long for a label.
         value["metadata"]["labels"] = json!({SCHEDULE: "0123456789abcdef"});
-        value["metadata"]["annotations"] = json!({SCHEDULE_NAME: schedule, SCHEDULE_UID: format!("uid-of-{schedule}")});
+        value["metadata"]["annotations"] =
+            json!({SCHEDULE_NAME: schedule, SCHEDULE_UID: format!("uid-of-{schedule}")});
     }
     serde_json::from_value(value).unwrap()
 }
@@ -209,11 +210,13 @@ fn a_failed_run_is_told_also_when_its_backup_is_gone() {
                      "endedAt": "2026-11-20T11:00:00Z",
                      "failure": {"reason": "DamageFound", "message": "m", "hint": "h"}});
     let orders = schedule("orders", &json!({"lastRun": run}));
-    metrics.add_source(Box::new(move |levels| levels.schedule(&orders)));
+    metrics.levels_from(move |levels| levels.schedule(&orders));
     let page = metrics.page();
-    let ended = "2026-11-20T11:00:00Z".parse::<Timestamp>().unwrap().as_second() as f64;
+    let ended = seconds("2026-11-20T11:00:00Z");
     for name in ["failed", "damaged"] {
-        let series = format!("vouchsafe_backup_last_{name}_timestamp_seconds{{namespace=\"shop\",schedule=\"orders\"}}");
+        let series = format!(
+            "vouchsafe_backup_last_{name}_timestamp_seconds{{namespace=\"shop\",schedule=\"orders\"}}"
+        );
         assert_eq!(value(&page, &series), ended);
     }
 }
@@ -227,14 +230,17 @@ fn backups_of_a_schedule_that_was_made_anew_and_history_count_for_nothing() {
                          "reason": "HistoryLost", "message": "m", "lastTransitionTime": BEGAN}]});
     let history = backup("history", Some("orders"), &stalled);
     let orders = schedule("orders", &json!({}));
-    metrics.add_source(Box::new(move |levels| {
+    metrics.levels_from(move |levels| {
         levels.schedule(&orders);
         levels.backup(&old);
         levels.backup(&history);
-    }));
+    });
     let page = metrics.page();
     assert!(page.contains("vouchsafe_schedule_created_timestamp_seconds{"), "{page}");
-    assert!(!page.contains("vouchsafe_backup_last_proven") && !page.contains("vouchsafe_backup_started"), "{page}");
+    assert!(
+        !page.contains("vouchsafe_backup_last_proven") && !page.contains("vouchsafe_backup_started"),
+        "{page}"
+    );
 }
 
 #[test]

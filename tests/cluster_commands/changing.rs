@@ -47,6 +47,18 @@ fn a_schedule_is_suspended_and_resumed_and_not_canceled() {
     space.vouchsafe(&["resume", "shop"]).ok();
     assert_eq!(space.get("backupschedule/shop")["spec"]["suspend"], false);
 
+    // One that stopped by itself waits for a changed spec, whichever way it says that it isn't suspended.
+    let because = json!({"suspendedBecause": {"reason": "RunFailed", "message": "m", "hint": "h"}});
+    space.set_status("backupschedule/shop", &because);
+    for _ in 0..2 {
+        let before = space.get("backupschedule/shop")["metadata"]["generation"].clone();
+        let text = space.vouchsafe(&["resume", "schedule/shop"]).ok();
+        assert!(text.contains("had stopped by itself after a failure"), "{text}");
+        let after = space.get("backupschedule/shop");
+        assert_ne!(after["metadata"]["generation"], before);
+        assert_ne!(after["spec"]["suspend"], true);
+    }
+
     let [reason, message, hint] = space.vouchsafe_json(&["cancel", "schedule/shop"]).failure(2);
     assert_eq!(reason, "Usage");
     assert!(

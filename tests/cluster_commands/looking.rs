@@ -106,10 +106,25 @@ fn list_and_show_without_a_store_are_of_the_cluster() {
     for part in [
         "backup/shop-1 of database shop, run 12, sealed 2026-11-20T10:00:00Z",
         "destination eu: s3://shop-eu/pg/shop, region=eu-west1",
-        "vouchsafe show 12 --store 'region=eu-west1=s3://shop-eu/pg/shop' --store 'region=us-east1=",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
+    assert!(!text.contains("--store"), "the store is not there, so nobody knows how to reach it: {text}");
+    let bucket = |name: &str| json!({"bucket": name, "prefix": "pg", "region": "eu-west-1", "endpoint": "https://s3.example.com"});
+    let destinations = json!([
+        {"name": "eu", "locality": "region=eu-west1", "s3": bucket("shop-eu")},
+        {"name": "us", "locality": "region=us-east1", "default": true, "s3": bucket("shop-us")},
+    ]);
+    space.create(&resource("BackupStore", "disk", json!({"destinations": destinations})));
+    let text = space.vouchsafe(&["show", "shop-1"]).ok();
+    let at =
+        |bucket: &str| format!("s3://{bucket}/pg?region=eu-west-1&endpoint=https%3A%2F%2Fs3.example.com");
+    let command = format!(
+        "vouchsafe show 12 --store 'region=us-east1={}' --store 'region=eu-west1={}'",
+        at("shop-us"),
+        at("shop-eu")
+    );
+    assert!(text.contains(&command), "{command}: {text}");
     let report = space.vouchsafe_json(&["show", "backup/shop-1"]).json();
     assert_eq!((&report["run"], &report["manifestSha256"]), (&json!(12), &json!(SHA256)));
 

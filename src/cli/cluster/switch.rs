@@ -170,7 +170,12 @@ pub(super) async fn switch(
 }
 
 /// Sets one field of the spec of exactly the object that was looked at.
-async fn write(cluster: &Cluster, object: &Object, field: &str, value: Option<bool>) -> Result<(), kube::Error> {
+async fn write(
+    cluster: &Cluster,
+    object: &Object,
+    field: &str,
+    value: Option<bool>,
+) -> Result<(), kube::Error> {
     let metadata = object.metadata();
     let patch = json!({
         "metadata": {"uid": metadata.uid, "resourceVersion": metadata.resource_version},

@@ -19,7 +19,7 @@ use crate::controller::attempts::{ATTEMPTS, Attempts, FIRST_PAUSE, Followed, LON
 use crate::controller::jobs::{JobState, ObservedJob};
 use crate::controller::process::Process;
 use crate::controller::prunable;
-use crate::controller::reasons::ControllerReason as Reason;
+use crate::controller::reasons::{ControllerReason as Reason, cut};
 use crate::controller::store::StoreReason;
 
 /// Attempts of a coordinator. Many more than of the others: a run can't end without one, and an attempt that finds
@@ -151,6 +151,11 @@ fn given(backup: &Backup, observed: &Observed) -> Result<Given, Unready> {
         }
         None => {
             let name = &backup.spec.store_ref.name;
+            if let Some(error) = &observed.unreadable {
+                let message = format!("spec.storeRef: BackupStore {name} can't be read: {error}");
+                let hint = "it is of another release: mend it, or install that release";
+                return Err(Unready::Waits(Reason::SpecRefused.failure(message, hint)));
+            }
             let store = observed.store.clone().ok_or_else(|| {
                 let message = format!("spec.storeRef: there is no BackupStore {name} in this namespace");
                 Unready::Waits(Reason::StoreNotFound.failure(message, "create it, or mind the spelling"))
@@ -336,7 +341,17 @@ impl<'a> Draft<'a> {
                 self.status.failure = Some(failure);
                 ControlFlow::Break(self.ends(BackupPhase::Canceled, "canceled"))
             }
-            LastWord::Void { failure, canceled: false, .. } => ControlFlow::Break(self.fails(failure)),
+            LastWord::Void { mut failure, canceled: false, .. } => {
+                // The coordinator knows that it waited, and not what for.
+                if failure.reason == Reason::DeadlineExceeded.reason()
+                    && let Some(waited) = self.said_before().filter(|it| it.reason != failure.reason)
+                {
+                    let message =
+                        format!("{}; waited for {}: {}", failure.message, waited.reason, waited.message);
+                    failure.message = cut(message);
+                }
+                ControlFlow::Break(self.fails(failure))
+            }
             _ => ControlFlow::Continue(self),
         }
     }

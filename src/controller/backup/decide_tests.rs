@@ -77,6 +77,7 @@ impl World {
             ahead: 0,
             at_work: BTreeMap::new(),
             refused: None,
+            unreadable: None,
         };
         Self { backup: backup(extra), observed, seconds: 0 }
     }

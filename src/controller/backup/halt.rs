@@ -2,6 +2,8 @@
 
 use std::ops::ControlFlow;
 
+use jiff::SignedDuration;
+
 use super::super::observe::Observed;
 use super::{Draft, Given, Plan};
 use crate::api::{BackupPhase, Failure};
@@ -15,8 +17,9 @@ impl Draft<'_> {
     }
 
     pub(super) fn is_suspended(&self) -> bool {
-        // A canceled run has to be voided, and for that its coordinator has to run.
-        self.backup.spec.suspend == Some(true) && self.backup.spec.cancel != Some(true)
+        // A run that is canceled, or late, has to be voided, and for that its coordinator has to run.
+        let late = self.left().is_some_and(SignedDuration::is_negative);
+        self.backup.spec.suspend == Some(true) && self.backup.spec.cancel != Some(true) && !late
     }
 
     /// It was run before: it is not run again, and nothing is claimed of it.
@@ -46,6 +49,8 @@ impl Draft<'_> {
     /// Its pods go, and nothing is started.
     pub(super) fn suspended(mut self) -> Plan {
         self.held.suspended = true;
+        // Its deadline goes on.
+        self.over_time();
         let stop = self.attempts.suspend();
         let waits = match stop.is_empty() {
             true => "suspended",

@@ -148,6 +148,51 @@ fn turns_are_given_in_one_order() {
     held[0].spec.suspend = Some(true);
     held[1].spec.store_ref.name = "other".into();
     assert_eq!(ahead(&held[2], held.iter()), 0);
+    // One that waits for a destination which others don't need keeps nobody waiting.
+    let status = BackupStatus { failure: Some(failure("Probing")), ..BackupStatus::default() };
+    all[0].status = Some(status);
+    assert_eq!(ahead(&all[1], all.iter()), 0);
+}
+
+/// Its deadline goes on, and only a coordinator can void a run that was begun.
+#[test]
+fn a_suspended_run_ends_at_its_deadline() {
+    let mut world = World::new(&json!({"deadline": "1h"}));
+    world.export();
+    world.backup.spec.suspend = Some(true);
+    world.step();
+    let plan = world.step();
+    assert!(plan.again_after.is_some_and(|it| it <= Duration::from_secs(3600)), "{plan}");
+    world.seconds = 3601;
+    let plan = world.step();
+    assert_eq!((plan.start.len(), plan.time_left), (1, Some(Duration::ZERO)), "{plan}");
+    world.ends(
+        "coordinator",
+        Some(LastWord::Void { run: Some(1), failure: failure("DeadlineExceeded"), canceled: false }),
+    );
+    world.step();
+    assert_eq!((world.phase(), world.reason()), (BackupPhase::Failed, "DeadlineExceeded".into()));
+
+    let mut fresh = World::new(&json!({"deadline": "1h", "suspend": true}));
+    assert!(fresh.step().start.is_empty());
+    fresh.seconds = 3601;
+    fresh.step();
+    assert_eq!((fresh.phase(), fresh.reason()), (BackupPhase::Failed, "DeadlineExceeded".into()));
+}
+
+#[test]
+fn what_a_late_run_waited_for_is_named() {
+    let mut world = World::new(&json!({"deadline": "1h"}));
+    world.export();
+    world.job("worker-us").state = JobState::Waiting(Some(failure("Unschedulable")));
+    world.step();
+    world.ends(
+        "coordinator",
+        Some(LastWord::Void { run: Some(1), failure: failure("DeadlineExceeded"), canceled: false }),
+    );
+    world.step();
+    let said = said(&world);
+    assert!(said.contains("Unschedulable") && world.reason() == "DeadlineExceeded", "{said}");
 }
 
 /// A pod that can still start could still claim a run.

@@ -30,6 +30,7 @@ use super::{Context, begun, leftovers, watched};
 use crate::api::Backup;
 
 pub(super) use history::is_history;
+pub(super) use observe::store_named;
 
 /// What a reconciliation fails with. All of it is tried again.
 #[derive(Debug, thiserror::Error)]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
+use kube::core::DeserializeGuard;
 use kube::{Api, Client, ResourceExt};
 
 use super::BackupError;
@@ -13,8 +14,10 @@ use crate::controller::pods::{OBJECTS_KEY, objects_name};
 /// What there is of one Backup.
 #[derive(Debug)]
 pub struct Observed {
-    /// The BackupStore that it names; absent if there is none.
+    /// The BackupStore that it names; absent if there is none, or where its pods were given it already.
     pub store: Option<BackupStore>,
+    /// Why that store can't be read: an object of another release.
+    pub unreadable: Option<String>,
     /// What its pods are given, once the first was started: the Backup and the store as they were then.
     pub frozen: Option<String>,
     /// Its Jobs, those of others with the same label left out.
@@ -31,11 +34,30 @@ pub struct Observed {
 pub(super) async fn observe(client: &Client, backup: &Backup) -> Result<Observed, BackupError> {
     let namespace = backup.namespace().unwrap_or_default();
     let uid = backup.uid().unwrap_or_default();
-    let stores: Api<BackupStore> = Api::namespaced(client.clone(), &namespace);
-    let store = stores.get_opt(&backup.spec.store_ref.name).await.map_err(BackupError::Observe)?;
     let frozen = frozen(client, backup).await?;
     let jobs = jobs::of_resource(client, &namespace, &uid).await.map_err(BackupError::Observe)?;
-    Ok(Observed { store, frozen, jobs, ahead: 0, at_work: BTreeMap::new(), refused: None })
+    // A run that was begun has its own copy: what becomes of the store is nothing to it.
+    let (store, unreadable) = match &frozen {
+        Some(_) => (None, None),
+        None => store_named(client, &namespace, &backup.spec.store_ref.name)
+            .await
+            .map_err(BackupError::Observe)?,
+    };
+    Ok(Observed { store, unreadable, frozen, jobs, ahead: 0, at_work: BTreeMap::new(), refused: None })
+}
+
+/// The store of this name, or why it can't be read.
+pub(in crate::controller) async fn store_named(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+) -> Result<(Option<BackupStore>, Option<String>), kube::Error> {
+    let stores: Api<DeserializeGuard<BackupStore>> = Api::namespaced(client.clone(), namespace);
+    Ok(match stores.get_opt(name).await?.map(|it| it.0) {
+        None => (None, None),
+        Some(Ok(store)) => (Some(store), None),
+        Some(Err(invalid)) => (None, Some(invalid.error)),
+    })
 }
 
 /// What its pods are given, once the first was started.

@@ -51,10 +51,11 @@ pub(super) fn has_begun(backup: &Backup) -> bool {
 }
 
 /// Whether it would begin if it could: one that is held back by its user keeps nobody waiting, nor does one whose run
-/// was begun elsewhere.
+/// was begun elsewhere, or that waits for something else, such as a destination that others don't need.
 fn waits(backup: &Backup) -> bool {
     let history = begun::is_marked(&backup.metadata) || super::history::is_history(backup);
-    backup.spec.suspend != Some(true) && backup.spec.cancel != Some(true) && !history
+    let hindered = backup.status.as_ref().is_some_and(|status| status.failure.is_some());
+    backup.spec.suspend != Some(true) && backup.spec.cancel != Some(true) && !history && !hindered
 }
 
 fn place(backup: &Backup) -> (Option<jiff::Timestamp>, Option<&str>) {

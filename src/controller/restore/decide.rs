@@ -270,6 +270,8 @@ impl<'a> Draft<'a> {
     fn cancels(mut self) -> Plan {
         let running = self.observed.jobs.iter().any(|job| matches!(job.state, JobState::Running { .. }));
         if running && !self.is_overdue(AFTER_DEADLINE) {
+            // A node that is cut off tells nobody that its pod is gone.
+            self.attempts.look_again(LONGEST_PAUSE);
             return self.plan("waits for its pod to take back what it has made");
         }
         let begun = self.status.phase > Some(RestorePhase::Resolving);

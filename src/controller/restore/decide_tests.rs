@@ -338,6 +338,7 @@ fn a_canceled_restore_lets_its_pod_take_back_what_it_made() {
     world.restore.spec.cancel = Some(true);
     let plan = world.step();
     assert!(plan.end.is_empty() && plan.start.is_empty(), "{plan}");
+    assert!(plan.again_after.is_some(), "its node may be cut off, and then nobody tells");
     world.ends(Some(LastWord::Canceled { failure: failure("Canceled") }));
     world.step();
     assert_eq!(world.said(), (RestorePhase::Canceled, "Canceled".into()));

@@ -8,6 +8,7 @@ use kube::{Api, Client, ResourceExt};
 use super::origin::latest;
 use crate::api::marks::{SCHEDULE, schedule_of};
 use crate::api::{Backup, BackupSchedule, BackupStore, Document, Failure, Restore, parse_documents};
+use crate::controller::backup::store_named;
 use crate::controller::jobs::{self, ObservedJob, is_owned};
 use crate::controller::pods::{OBJECTS_KEY, objects_name};
 
@@ -22,6 +23,8 @@ pub struct Observed {
     pub has_schedule: bool,
     /// The BackupStore; if it is gone, as the Backup's own pods were given it; absent if there is none.
     pub store: Option<BackupStore>,
+    /// Which of those can't be read, and why: objects of another release.
+    pub unreadable: Option<String>,
     /// Why an object of it could not be made the last time, where that was a refusal.
     pub refused: Option<Failure>,
     /// Its Jobs, those of others with the same label left out.
@@ -44,7 +47,12 @@ pub(super) async fn observe(
     }
     let from = &restore.spec.from;
     if let Some(name) = &from.backup {
-        observed.backup = Api::<Backup>::namespaced(client.clone(), &namespace).get_opt(name).await?;
+        let backups: Api<DeserializeGuard<Backup>> = Api::namespaced(client.clone(), &namespace);
+        match backups.get_opt(name).await?.map(|it| it.0) {
+            Some(Ok(backup)) => observed.backup = Some(backup),
+            Some(Err(invalid)) => observed.unreadable = Some(format!("Backup {name}: {}", invalid.error)),
+            None => {}
+        }
     } else if let Some(name) = &from.schedule {
         let schedules: Api<BackupSchedule> = Api::namespaced(client.clone(), &namespace);
         observed.has_schedule = schedules.get_metadata_opt(name).await?.is_some();
@@ -52,10 +60,13 @@ pub(super) async fn observe(
     }
     let of_backup = observed.backup.as_ref().map(|it| &it.spec.store_ref);
     if let Some(reference) = from.store_ref.as_ref().or(of_backup) {
-        let stores: Api<BackupStore> = Api::namespaced(client.clone(), &namespace);
-        observed.store = stores.get_opt(&reference.name).await?;
+        let (store, unreadable) = store_named(client, &namespace, &reference.name).await?;
+        observed.store = store;
+        if let Some(error) = unreadable {
+            observed.unreadable = Some(format!("BackupStore {}: {error}", reference.name));
+        }
     }
-    if let (None, Some(backup)) = (&observed.store, &observed.backup) {
+    if let (None, None, Some(backup)) = (&observed.store, &observed.unreadable, &observed.backup) {
         let text = given(client, &namespace, &backup.uid().unwrap_or_default()).await?;
         observed.store = text.and_then(|text| store_of(&text));
     }

@@ -63,6 +63,12 @@ impl Origin {
 pub(super) fn resolve(restore: &Restore, observed: &Observed) -> Result<Origin, Unready> {
     let from = &restore.spec.from;
     let waits = |failure| Err(Unready::Waits(failure));
+    if let Some(what) = &observed.unreadable {
+        return waits(ControllerReason::SpecRefused.failure(
+            format!("spec.from: what it names can't be read: {what}"),
+            "it is of another release: mend it, or install that release",
+        ));
+    }
     let store = |name: &str| match &observed.store {
         Some(store) => Ok(store.clone()),
         None => Err(Unready::Waits(ControllerReason::StoreNotFound.failure(

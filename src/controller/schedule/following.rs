@@ -78,8 +78,7 @@ impl Draft<'_> {
         if rules.on_failure == OnFailure::Suspend {
             let why = run.failure.as_ref().map(|it| format!(": {}, {}", it.reason, it.message));
             let message = format!("Backup {} failed{}", run.name, why.unwrap_or_default());
-            let hint =
-                "mend it, then kubectl vouchsafe resume it, or change anything in its spec";
+            let hint = "mend it, then kubectl vouchsafe resume it, or change anything in its spec";
             self.status.suspended_because = Some(said(Reason::RunFailed, message, hint));
         }
     }

@@ -122,6 +122,26 @@ fn every_destination_is_probed_once_and_then_daily() {
     assert_eq!(world.ready(), (ConditionStatus::True, "Probed".into()), "until the new one has ended");
 }
 
+/// A status is what anybody with rights on it may have written: no time in it ends the process, which is everybody's.
+#[test]
+fn times_that_somebody_wrote_keep_no_probe_away_and_end_nothing() {
+    for (time, ready) in [
+        ("9999-12-30T21:59:00Z", true),
+        ("9999-12-30T21:59:00Z", false),
+        ("-009999-01-02T01:59:59Z", true),
+        ("never", true),
+    ] {
+        let mut world = World::new();
+        world.step();
+        world.ends("eu", if ready { probed() } else { failed("Forbidden", false) });
+        world.ends("us", probed());
+        world.step();
+        world.store.status.as_mut().unwrap().destinations[0].last_probe_time = Some(time.into());
+        let plan = world.step();
+        assert_eq!(plan.start.len(), 1, "{time}: {plan}");
+    }
+}
+
 #[test]
 fn a_failure_is_said_by_its_reason_and_tried_again_soon() {
     let mut world = World::new();
