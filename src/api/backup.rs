@@ -45,7 +45,7 @@ pub struct BackupSpec {
     /// What every key begins with after each destination's own prefix. Absent: nothing. Required in a
     /// schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "bounds::key_path")]
+    #[schemars(schema_with = "bounds::collection")]
     pub collection: Option<String>,
     /// Which kind of layer. Absent: Auto.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
@@ -65,14 +65,14 @@ pub struct BackupSpec {
     pub parallelism: Option<u32>,
     /// Bytes per second per locality. Absent: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "bounds::size")]
+    #[schemars(schema_with = "bounds::positive_size")]
     pub rate_limit: Option<String>,
     /// The run's pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_template: Option<PodTemplate>,
     /// How long it may take. Absent: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "bounds::duration")]
+    #[schemars(schema_with = "bounds::positive_duration")]
     pub deadline: Option<String>,
     /// The owner from which the collection is taken over, as the refusal names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

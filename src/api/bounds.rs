@@ -5,11 +5,12 @@
 //! the API server estimates the cost of CEL rules from bounds and refuses a CRD that is unbounded.
 
 use schemars::{Schema, SchemaGenerator, json_schema};
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::GROUP;
 use super::pattern::{Name, Pattern};
 use super::quantity::{parse_duration, parse_size};
-use crate::plan::locality::{self, Locality};
+use crate::plan::locality::{self, Locality, is_label_part};
 
 /// The longest Kubernetes object name, in bytes (RFC 1123 subdomain).
 pub(super) const MAX_NAME: usize = 253;
@@ -75,7 +76,12 @@ forms! {
         "names of letters, digits, `.`, `_`, `=`, `+`, `-` separated by single slashes, none beginning with a dot"
     }
     folder / folders[64] = FOLDER {
-        r"^/?[^/\x00]+(/[^/\x00]+)*$", max 1024, is_folder,
+        // A part that begins with a dot goes on with something else than a slash: `.` and `..` climb.
+        concat!(
+            r"^/?([^/.\x00][^/\x00]*|\.[^/.\x00][^/\x00]*|\.\.[^/\x00]+)",
+            r"(/([^/.\x00][^/\x00]*|\.[^/.\x00][^/\x00]*|\.\.[^/\x00]+))*$"
+        ),
+        max 1024, is_folder,
         "a folder without empty, `.` or `..` parts and without a slash at its end"
     }
     bucket / buckets[64] = BUCKET {
@@ -154,10 +160,22 @@ forms! {
     image / images[64] = IMAGE {
         r"^[^\s]+$", max 512, |t| !t.contains(char::is_whitespace), "the name of a container image"
     }
-    // PostgreSQL's names may be anything but empty and NUL; the form of a pattern is too rich for one
-    // regular expression, so the schema holds the bound and the parser the rest.
+    label_value / label_values[64] = LABEL_VALUE {
+        r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$", max MAX_LABEL, |t| t.is_empty() || is_label_part(t),
+        "the value of a label: letters, digits, `-`, `_` and `.`, beginning and ending with a letter or digit"
+    }
+    label_key / label_keys[64] = LABEL_KEY {
+        concat!(
+            r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?",
+            r"([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]$"
+        ),
+        max 317, is_label_key,
+        "a key as Kubernetes has it: `name` or `prefix.example/name`"
+    }
+    // PostgreSQL's names may be anything but empty and NUL: two of them, as they are or in double quotes. How long
+    // each is, the parser counts.
     table_pattern / table_patterns[512] = TABLE_PATTERN {
-        r"^[^.\x00].*[^\x00]$", max 260, |t| Pattern::parse_table(t).is_ok(),
+        r#"^([^."\x00]+|"([^"\x00]|"")+")\.([^."\x00]+|"([^"\x00]|"")+")$"#, max 260, |t| Pattern::parse_table(t).is_ok(),
         "a pattern `schema.table`, where `*` and `?` stand for other characters and double quotes for none"
     }
     schema_pattern / schema_patterns[512] = SCHEMA_PATTERN {
@@ -165,7 +183,7 @@ forms! {
         "a pattern for a schema's name, where `*` and `?` stand for other characters"
     }
     table_name / table_names[512] = TABLE_NAME {
-        r"^[^.*?\x00][^*?\x00]*$", max 260, |t| Name::parse(t).is_ok(),
+        r#"^([^.*?"\x00]+|"([^"\x00]|"")+")\.([^.*?"\x00]+|"([^"\x00]|"")+")$"#, max 260, |t| Name::parse(t).is_ok(),
         "one table, `schema.table`, quoted where PostgreSQL would want it"
     }
     identifier / identifiers[64] = IDENTIFIER {
@@ -189,6 +207,14 @@ fn ends_alphanumeric(text: &str) -> bool {
 fn is_wordlike(text: &str, others: &[u8]) -> bool {
     text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || others.contains(&b))
+}
+
+/// Whether `key` is `name` or `prefix/name` as Kubernetes has it.
+pub(super) fn is_label_key(key: &str) -> bool {
+    match key.split_once('/') {
+        None => is_label_part(key),
+        Some((prefix, name)) => (NAME.check)(prefix) && is_label_part(name),
+    }
 }
 
 fn is_key_path(text: &str) -> bool {
@@ -226,12 +252,63 @@ fn is_quantity(text: &str) -> bool {
     digits(whole, 19) && digits(fraction, 9) && units.contains(&unit)
 }
 
+/// The rule that a map's keys are none of the operator's own. Whether they are keys at all is left to this process: the
+/// API server knows no bound of keys, and reckons a regular expression over them as too dear.
+fn not_our_keys() -> Value {
+    json!([{
+        "rule": format!("self.all(key, !key.startsWith('{GROUP}/'))"),
+        "message": format!("keys of {GROUP} are the operator's own"),
+    }])
+}
+
 /// The schema of a map from label keys to label values, at most 32.
 pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object", "maxProperties": 32,
-        "additionalProperties": {"type": "string", "maxLength": MAX_LABEL},
+        "additionalProperties": {
+            "type": "string", "maxLength": LABEL_VALUE.max, "pattern": LABEL_VALUE.pattern,
+        },
+        "x-kubernetes-validations": not_our_keys(),
     })
+}
+
+/// `schema`, of a text with digits, without zero.
+fn not_zero(mut schema: Schema) -> Schema {
+    let rule = json!([{
+        "rule": "self.matches('[1-9]')",
+        "message": "zero leaves nothing: leave the field out for none",
+    }]);
+    schema.insert("x-kubernetes-validations".into(), rule);
+    schema
+}
+
+/// The schema of a duration that may not be zero.
+pub(super) fn positive_duration(generator: &mut SchemaGenerator) -> Schema {
+    not_zero(duration(generator))
+}
+
+/// The schema of a size that may not be zero.
+pub(super) fn positive_size(generator: &mut SchemaGenerator) -> Schema {
+    not_zero(size(generator))
+}
+
+/// The schema of a collection: a key path that has none of the names under which a collection keeps its own
+/// documents.
+pub(super) fn collection(generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = key_path(generator);
+    schema.insert(
+        "x-kubernetes-validations".into(),
+        json!([{
+            "rule": "!self.matches('(^|/)(runs|collection[.]json)(/|$)')",
+            "message": "`runs` and `collection.json` are the names of a collection's own documents",
+        }]),
+    );
+    schema
+}
+
+/// The schema of the value of a taint, which may be empty.
+pub(super) fn taint_value(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "maxLength": LABEL_VALUE.max, "pattern": LABEL_VALUE.pattern})
 }
 
 /// The schema of a map of annotations, at most 32 of at most 1,024 characters.
@@ -239,6 +316,7 @@ pub(super) fn annotations(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object", "maxProperties": 32,
         "additionalProperties": {"type": "string", "maxLength": 1024},
+        "x-kubernetes-validations": not_our_keys(),
     })
 }
 
@@ -258,7 +336,9 @@ pub(super) fn resource_list(_: &mut SchemaGenerator) -> Schema {
 pub(super) fn locality_labels(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object", "maxProperties": locality::MAX_TIERS,
-        "additionalProperties": {"type": "string", "minLength": 1, "maxLength": 317},
+        "additionalProperties": {
+            "type": "string", "minLength": 1, "maxLength": LABEL_KEY.max, "pattern": LABEL_KEY.pattern,
+        },
     })
 }
 
@@ -291,8 +371,24 @@ mod tests {
     fn what_a_pattern_makes_its_check_accepts() {
         let mut runner = proptest::test_runner::TestRunner::deterministic();
         let alike = [
-            NAME, ITEM, DATA_KEY, KEY_PATH, BUCKET, WORD, URL, HOST, QUANTITY, LSN, SHA256, FULL_CRON, CRON,
-            TIME_ZONE, IMAGE,
+            NAME,
+            ITEM,
+            DATA_KEY,
+            KEY_PATH,
+            BUCKET,
+            WORD,
+            URL,
+            HOST,
+            QUANTITY,
+            LSN,
+            SHA256,
+            FULL_CRON,
+            CRON,
+            TIME_ZONE,
+            IMAGE,
+            FOLDER,
+            LABEL_VALUE,
+            LABEL_KEY,
         ];
         for form in alike {
             let unanchored = form.pattern.trim_start_matches('^').trim_end_matches('$');

@@ -75,14 +75,14 @@ pub struct Resources {
 #[serde(rename_all = "camelCase")]
 pub struct Toleration {
     /// The taint's key.
-    #[schemars(length(min = 1, max = 317))]
+    #[schemars(schema_with = "bounds::label_key")]
     pub key: String,
     /// How the value is compared. Absent: Equal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operator: Option<TolerationOperator>,
     /// The taint's value, with Equal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 63))]
+    #[schemars(schema_with = "bounds::taint_value")]
     pub value: Option<String>,
     /// The taint's effect. Absent: every effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -95,7 +95,7 @@ pub struct RestoreSpec {
     pub pod_template: Option<PodTemplate>,
     /// How long it may take, waiting for the target included. Absent: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "bounds::duration")]
+    #[schemars(schema_with = "bounds::positive_duration")]
     pub deadline: Option<String>,
     /// Whether its pod goes for now. Absent: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -124,7 +124,7 @@ pub struct RestoreFrom {
     pub store_ref: Option<ObjectRef>,
     /// The collection in that store. Absent: the store's prefix itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "bounds::key_path")]
+    #[schemars(schema_with = "bounds::collection")]
     pub collection: Option<String>,
     /// The run's number in that collection. Absent: the last sealed one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

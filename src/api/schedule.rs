@@ -62,14 +62,14 @@ pub struct BackupScheduleSpec {
     pub jitter: Option<String>,
     /// A run later than this counts as missed and isn't caught up. Absent: 30m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "bounds::duration")]
+    #[schemars(schema_with = "bounds::positive_duration")]
     pub starting_deadline: Option<String>,
     /// What happens to a run that is due while another goes on. Absent: Skip.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<Concurrency>,
     /// The age of the last proven backup past which an alert is due. Absent: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "bounds::duration")]
+    #[schemars(schema_with = "bounds::positive_duration")]
     pub recovery_point_objective: Option<String>,
     /// What follows a failed run. Absent: Retry.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -229,6 +229,11 @@ pub enum Unplaced {
 
 /// What to take: a table that any of these matches.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[x_kube(
+    validation = Rule::new(
+        "(has(self.schemas) && self.schemas.size() > 0) || (has(self.tables) && self.tables.size() > 0)"
+    ).message("a selection of nothing takes nothing: name schemas or tables, or leave it out"),
+)]
 #[serde(rename_all = "camelCase")]
 pub struct Include {
     /// Patterns for whole schemas.

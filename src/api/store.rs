@@ -51,6 +51,19 @@ pub const MAX_DESTINATIONS: usize = 32;
         "self.destinations.all(d, !has(d.locality) \
          || self.destinations.exists_one(e, has(e.locality) && e.locality == d.locality))"
     ).message("two destinations declare the same locality"),
+    // One lies within the other if its path goes on from the other's at a slash.
+    validation = Rule::new(
+        "self.destinations.all(d, !has(d.s3) || self.destinations.all(e, !has(e.s3) || e.name == d.name \
+         || e.s3.bucket != d.s3.bucket \
+         || (has(e.s3.endpoint) ? e.s3.endpoint : '') != (has(d.s3.endpoint) ? d.s3.endpoint : '') \
+         || !((has(d.s3.prefix) ? d.s3.prefix + '/' : '')\
+         .startsWith(has(e.s3.prefix) ? e.s3.prefix + '/' : ''))))"
+    ).message("one destination's prefix is within another's"),
+    validation = Rule::new(
+        "self.destinations.all(d, !has(d.file) || self.destinations.all(e, !has(e.file) || e.name == d.name \
+         || (has(e.file.claim) ? e.file.claim : '') != (has(d.file.claim) ? d.file.claim : '') \
+         || !(d.file.path + '/').startsWith(e.file.path + '/')))"
+    ).message("one destination's folder is within another's"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct BackupStoreSpec {

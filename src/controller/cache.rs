@@ -8,8 +8,8 @@ use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
 use super::backup::decide::is_over;
-use crate::api::{Backup, BackupSpec, BackupStatus, Progress, Proof};
 use crate::api::marks::{SCHEDULE, SCHEDULE_NAME, SCHEDULE_UID};
+use crate::api::{Backup, BackupSpec, BackupStatus, Progress, Proof};
 
 /// What kubectl keeps of an object for its next `apply`: another copy of it.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -60,7 +60,9 @@ pub(super) fn finished(backup: &mut Backup) {
         return;
     }
     backup.labels_mut().retain(|label, _| label == SCHEDULE);
-    backup.annotations_mut().retain(|annotation, _| annotation == SCHEDULE_NAME || annotation == SCHEDULE_UID);
+    backup
+        .annotations_mut()
+        .retain(|annotation, _| annotation == SCHEDULE_NAME || annotation == SCHEDULE_UID);
     // Each by name, so that a new field is not forgotten here.
     let BackupSpec {
         store_ref: _,

@@ -30,6 +30,10 @@ fn of_backups(spec: &str) -> Vec<Break> {
             at("endpoints"),
             two(json!({"name": "b", "host": "b", "locality": "region=b"})),
         ),
+        ("a selection of nothing takes nothing", at("include"), json!({"schemas": []})),
+        ("`runs` and `collection.json` are the names", format!("{spec}/collection"), json!("a/runs")),
+        ("zero leaves nothing", format!("{spec}/deadline"), json!("0h0m")),
+        ("zero leaves nothing", format!("{spec}/rateLimit"), json!("0Mi")),
         ("of several endpoints each must say", at("endpoints"), two(json!({"name": "b", "host": "b"}))),
         (
             "two endpoints hold the same locality",
@@ -50,9 +54,17 @@ fn of_servers(server: &str) -> Vec<Break> {
     ]
 }
 
+/// A break of what labels and annotations are not called.
+fn ours(pointer: String) -> Break {
+    ("keys of vouchsafe.dev are the operator's own", pointer, json!({"vouchsafe.dev/x": "y"}))
+}
+
 fn of_pods(spec: &str) -> Vec<Break> {
     let exists = json!({"key": "k", "operator": "Exists", "value": "v"});
-    vec![("operator Exists takes no value", format!("{spec}/podTemplate/tolerations/0"), exists)]
+    vec![
+        ("operator Exists takes no value", format!("{spec}/podTemplate/tolerations/0"), exists),
+        ours(format!("{spec}/podTemplate/labels")),
+    ]
 }
 
 fn breaks(kind: Kind) -> Vec<Break> {
@@ -75,6 +87,8 @@ fn breaks(kind: Kind) -> Vec<Break> {
                 "template/metadata/annotations",
                 json!({"argocd.argoproj.io/tracking-id": "y"}),
             ),
+            ("zero leaves nothing", "startingDeadline", json!("0m")),
+            ("zero leaves nothing", "recoveryPointObjective", json!("0s")),
             ("a retention keeps something", "retention", json!({"minimum": 1})),
             ("deletionPolicy Delete is refused", "template/spec/deletionPolicy", json!("Delete")),
             ("a schedule's backups name their collection", "template/spec/collection", Value::Null),
@@ -86,9 +100,27 @@ fn breaks(kind: Kind) -> Vec<Break> {
             ("two destinations declare the same", "destinations/1/locality", json!("region=eu-west1")),
             ("a destination has exactly one of", "destinations/1/file", json!({"path": "/a"})),
             ("with a claim the path is relative", "destinations/2/file/path", json!("relative")),
+            (
+                "one destination's prefix is within",
+                "destinations/1/s3",
+                json!({"bucket": "orders-eu",
+                "endpoint": "https://s3.example:9000", "prefix": "pg/shop"}),
+            ),
+            (
+                "one destination's folder is within",
+                "destinations/5/file",
+                json!({"path": "/srv/backups/us-b/x"}),
+            ),
         ],
         Kind::Restore => vec![
             ("the host stands in host", "target/postgres", json!({"database": "d"})),
+            ("a selection of nothing takes nothing", "include", json!({"tables": []})),
+            ("zero leaves nothing", "deadline", json!("0s")),
+            (
+                "`runs` and `collection.json` are the names",
+                "from",
+                json!({"storeRef": {"name": "orders"}, "collection": "runs", "run": 1}),
+            ),
             ("collection and run belong to storeRef", "from", json!({"backup": "b", "run": 1})),
             ("exactly one of backup, storeRef", "from", json!({})),
             ("exactly one of postgres and ephemeral", "target", json!({})),

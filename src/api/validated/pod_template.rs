@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::super::bounds::is_label_key;
 use super::super::refusal::Refusals;
 use super::super::{GROUP, PodTemplate, Resources, Toleration};
 use crate::plan::locality::is_label_part;
@@ -39,7 +40,7 @@ impl ValidatedPodTemplate {
         for toleration in tolerations {
             let Toleration { key, operator: _, value, effect: _, toleration_seconds: _ } = toleration;
             let at = format!("{path}.tolerations[{key}]");
-            if !is_qualified(key) {
+            if !is_label_key(key) {
                 refusals.invalid(format!("{at}.key"), "is no key of a taint", "write it as the node has it");
             }
             if value.as_ref().is_some_and(|value| !value.is_empty() && !is_label_part(value)) {
@@ -52,7 +53,7 @@ impl ValidatedPodTemplate {
         }
         if let Some(Resources { requests, limits }) = resources {
             for (which, list) in [("requests", requests), ("limits", limits)] {
-                for name in list.iter().flat_map(BTreeMap::keys).filter(|name| !is_qualified(name)) {
+                for name in list.iter().flat_map(BTreeMap::keys).filter(|name| !is_label_key(name)) {
                     let at = format!("{path}.resources.{which}[{name}]");
                     refusals.invalid(at, "is no name of a resource", "write `cpu`, `memory`, …");
                 }
@@ -74,7 +75,7 @@ pub(super) fn label_map(refusals: &mut Refusals, path: &str, labels: &BTreeMap<S
 }
 
 fn key_syntax(refusals: &mut Refusals, at: &str, key: &str) -> bool {
-    if !is_qualified(key) {
+    if !is_label_key(key) {
         refusals.invalid(at, "is no key of a label or annotation", "write `name` or `prefix.example/name`");
         return false;
     }
@@ -84,12 +85,4 @@ fn key_syntax(refusals: &mut Refusals, at: &str, key: &str) -> bool {
         return false;
     }
     true
-}
-
-/// Whether `key` is `name` or `prefix/name` as Kubernetes has it.
-pub(super) fn is_qualified(key: &str) -> bool {
-    match key.split_once('/') {
-        None => is_label_part(key),
-        Some((prefix, name)) => (super::super::bounds::NAME.check)(prefix) && is_label_part(name),
-    }
 }

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::super::bounds::is_label_key;
 use super::super::refusal::{Refusals, Refused};
 use super::super::{
     AccessMode, AddressingStyle, BackupStore, BackupStoreSpec, Checksums, Destination, Folder, KeyRef, Kind,
     LocalityPolicy, ObjectRef, S3,
 };
-use super::pod_template::{ValidatedPodTemplate, is_qualified};
+use super::pod_template::ValidatedPodTemplate;
 use super::{Identity, LOCALITY_HINT, bounds, optional};
 use crate::plan::locality::{Because, Locality, NoDestination, choose_destination, is_label_part};
 
@@ -240,7 +241,7 @@ fn labels(
     };
     let before = refusals.len();
     for (tier, label) in &labels {
-        if !is_label_part(tier) || !is_qualified(label) {
+        if !is_label_part(tier) || !is_label_key(label) {
             let hint = "write `tier: label.example/key`, as nodes carry it";
             refusals.invalid(
                 format!("spec.localityLabels[{tier}]"),

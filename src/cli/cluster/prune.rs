@@ -16,9 +16,9 @@ use super::confirm::{can_ask, confirm};
 use super::object::{Object, Wanted};
 use super::prune_plan::PrunePlanReport;
 use super::{Asked, Cluster, ClusterArguments, MANAGER, follow};
+use crate::api::marks::{SCHEDULE, schedule_label};
 use crate::api::{Backup, BackupSchedule, ConditionStatus, Kind};
 use crate::cli::{Failure, OutputFormat, output, signals};
-use crate::api::marks::{SCHEDULE, schedule_label};
 use crate::controller::schedule::{PRUNE_REQUESTED, plan_of};
 use crate::engine::interrupt::Interrupt;
 

@@ -92,7 +92,8 @@ pub async fn control(
     let of_prunes = format!("{}={},app.kubernetes.io/component=pruner", MANAGED_BY.0, MANAGED_BY.1);
     let of_prunes = watcher::Config::default().labels(&of_prunes);
     let (schedules, store) = cache::watched(schedules, cache::whole);
-    let shared = Arc::new(Shared { context: context.clone(), made: Made::new(), failures: Backoff::default() });
+    let shared =
+        Arc::new(Shared { context: context.clone(), made: Made::new(), failures: Backoff::default() });
     let taking = shared.clone();
     let backups = watcher(scoped::<DeserializeGuard<Backup>>(client, namespace), labelled)
         // Before it wakes anybody.
@@ -265,7 +266,8 @@ mod tests {
             refusals: refusals::Refusals::default(),
             leftovers: leftovers::Leftovers::default(),
         };
-        let scope = Arc::new(Shared { context: Arc::new(context), made: Made::new(), failures: Backoff::default() });
+        let scope =
+            Arc::new(Shared { context: Arc::new(context), made: Made::new(), failures: Backoff::default() });
         let of = |uid: &str| {
             let schedule = serde_json::from_value(serde_json::json!({
                 "apiVersion": "vouchsafe.dev/v1alpha1", "kind": "BackupSchedule",

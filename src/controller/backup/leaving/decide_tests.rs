@@ -130,7 +130,8 @@ fn job(name: &str, process: &str, order: &str, attempt: u32, state: JobState) ->
 #[test]
 fn its_pods_go_first_then_its_data_and_then_it_is_let_go() {
     let mut world = World::new();
-    world.observed.jobs = vec![job("c", "coordinator", "run", 1, JobState::Running { node: None, given_up_at: None })];
+    world.observed.jobs =
+        vec![job("c", "coordinator", "run", 1, JobState::Running { node: None, given_up_at: None })];
     let plan = world.step();
     assert_eq!((plan.stop.len(), plan.start.len(), plan.next), (1, 0, Next::Waits));
     let plan = world.step();
