@@ -2,8 +2,6 @@
 
 use std::ops::ControlFlow;
 
-use jiff::SignedDuration;
-
 use super::super::observe::Observed;
 use super::{Draft, Given, Plan};
 use crate::api::{BackupPhase, Failure};
@@ -18,7 +16,7 @@ impl Draft<'_> {
 
     pub(super) fn is_suspended(&self) -> bool {
         // A run that is canceled, or late, has to be voided, and for that its coordinator has to run.
-        let late = self.left().is_some_and(SignedDuration::is_negative);
+        let late = self.left().is_some_and(|left| left.is_negative());
         self.backup.spec.suspend == Some(true) && self.backup.spec.cancel != Some(true) && !late
     }
 

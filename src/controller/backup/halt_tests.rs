@@ -134,7 +134,7 @@ fn a_store_at_its_limit_makes_a_backup_wait_with_its_place() {
 /// With one turn, whoever was there first has it, whatever their states: never two.
 #[test]
 fn turns_are_given_in_one_order() {
-    let all: Vec<Backup> = (0..4)
+    let mut all: Vec<Backup> = (0..4)
         .map(|number| {
             let mut backup = backup(&json!({}));
             backup.metadata.name = Some(format!("b{number}"));

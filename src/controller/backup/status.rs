@@ -1,8 +1,9 @@
 //! Writing the controller's part of a Backup's status. Needs the client.
 
-use kube::Client;
+use kube::{Api, Client, ResourceExt};
 
 use super::BackupError;
+use super::decide::is_over;
 use crate::api::{Backup, BackupStatus};
 use crate::controller::status;
 
@@ -20,9 +21,17 @@ pub(super) async fn write(
 
 /// Says of a Backup that has ended that a change of its spec was seen. It changes nothing; but who waits for the newest
 /// generation, as kstatus does, would wait for ever.
+///
+/// It is read again first: of what has ended, the watch keeps a part, and a status is written whole.
 pub(super) async fn acknowledge(client: &Client, backup: &Backup) -> Result<(), BackupError> {
-    match acknowledged(backup) {
-        Some(status) => write(client, backup, &status).await.map(drop),
+    if acknowledged(backup).is_none() {
+        return Ok(());
+    }
+    let api: Api<Backup> = Api::namespaced(client.clone(), &backup.namespace().unwrap_or_default());
+    let whole = api.get_opt(&backup.name_any()).await.map_err(BackupError::Observe)?;
+    let whole = whole.filter(|it| it.metadata.uid == backup.metadata.uid && is_over(it));
+    match whole.as_ref().and_then(|it| Some((it, acknowledged(it)?))) {
+        Some((whole, status)) => write(client, whole, &status).await.map(drop),
         None => Ok(()),
     }
 }
@@ -48,13 +57,15 @@ fn differs(backup: &Backup, status: &BackupStatus) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn what_has_ended_is_of_the_newest_generation_and_says_what_it_said() {
         let backup = |generation: i64| -> Backup {
             serde_json::from_value(json!({
-                "apiVersion": API_VERSION, "kind": "Backup",
+                "apiVersion": crate::api::API_VERSION, "kind": "Backup",
                 "metadata": {"name": "first", "namespace": "shop", "generation": generation},
                 "spec": {"storeRef": {"name": "s"}, "source": {"postgres": {"database": "d", "endpoints": []}}},
                 "status": {"observedGeneration": 1, "phase": "Failed", "run": {"number": 7}, "conditions": [
