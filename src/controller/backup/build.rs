@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use super::decide::{Given, Plan};
+use super::decide::Plan;
+use super::given::Given;
 use super::places;
 use crate::api::{API_VERSION, Backup, BackupStore, RunStatus, ValidatedDestination};
 use crate::controller::Settings;

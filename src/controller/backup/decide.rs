@@ -8,17 +8,16 @@ use jiff::{SignedDuration, Timestamp};
 use kube::core::object::HasStatus;
 
 use super::conditions::{self, Held};
+use super::given::{Given, Unready, given};
 use super::observe::Observed;
-use super::{history, readiness, resolved};
+use super::{history, resolved};
 use crate::api::quantity::parse_duration;
 use crate::api::{
-    Backup, BackupPhase, BackupStatus, BackupStore, Document, Failure, LastWord, ProcessState, ProcessStatus,
-    RunStatus, ValidatedBackup, ValidatedBackupStore, Witness, parse_documents,
+    Backup, BackupPhase, BackupStatus, Failure, LastWord, ProcessState, ProcessStatus, RunStatus, Witness,
 };
 use crate::controller::attempts::{ATTEMPTS, Attempts, FIRST_PAUSE, Followed, LONGEST_PAUSE, Start, Stop};
 use crate::controller::jobs::{JobState, ObservedJob};
 use crate::controller::process::Process;
-use crate::controller::prunable;
 use crate::controller::reasons::{ControllerReason as Reason, cut};
 use crate::controller::store::StoreReason;
 
@@ -52,19 +51,6 @@ pub struct Plan {
     pub time_left: Option<Duration>,
     /// The owner of a run that is in the way, and that is gone.
     pub orphan: Option<String>,
-}
-
-/// A Backup and its store, as they were when the run began.
-#[derive(Clone, Debug)]
-pub struct Given {
-    /// As pods read them.
-    pub text: String,
-    /// Whether the cluster has that text already.
-    pub frozen: bool,
-    /// The Backup.
-    pub backup: ValidatedBackup,
-    /// The store.
-    pub store: ValidatedBackupStore,
 }
 
 impl fmt::Display for Plan {
@@ -131,65 +117,6 @@ fn orphan(observed: &Observed) -> Option<String> {
     };
     let is_uid = owner.len() == 36 && owner.bytes().all(|it| it == b'-' || it.is_ascii_hexdigit());
     (is_uid && !observed.at_work.contains_key(owner)).then(|| owner.clone())
-}
-
-enum Unready {
-    Waits(Failure),
-    Refused(Failure),
-}
-
-/// The resources as the run's pods have them, or will have them.
-fn given(backup: &Backup, observed: &Observed) -> Result<Given, Unready> {
-    let refused = |message: String| {
-        Unready::Refused(Reason::SpecRefused.failure(message, "make a Backup anew, with what each line says"))
-    };
-    let (backup, store, text, frozen) = match &observed.frozen {
-        Some(text) => {
-            let (backup, store) = thawed(text)
-                .ok_or_else(|| refused("what its pods were given can't be read any more".into()))?;
-            (backup, store, text.clone(), true)
-        }
-        None => {
-            let name = &backup.spec.store_ref.name;
-            if let Some(error) = &observed.unreadable {
-                let message = format!("spec.storeRef: BackupStore {name} can't be read: {error}");
-                let hint = "it is of another release: mend it, or install that release";
-                return Err(Unready::Waits(Reason::SpecRefused.failure(message, hint)));
-            }
-            let store = observed.store.clone().ok_or_else(|| {
-                let message = format!("spec.storeRef: there is no BackupStore {name} in this namespace");
-                Unready::Waits(Reason::StoreNotFound.failure(message, "create it, or mind the spelling"))
-            })?;
-            let text = super::build::objects(backup, &store);
-            (backup.clone(), store, text, false)
-        }
-    };
-    let raw = store.clone();
-    let backup = ValidatedBackup::try_from(backup).map_err(|refusals| refused(refusals.to_string()))?;
-    let store = ValidatedBackupStore::try_from(store).map_err(|refusals| refused(refusals.to_string()))?;
-    // What has begun goes on: its own attempts and its deadline say for how long.
-    if !frozen {
-        // Before anything is stored that nobody could delete as the user wants it.
-        let undeletable =
-            backup.spec.deletes_data.then(|| prunable::without_credentials(&backup.spec.store, &store));
-        let hindrance = || readiness::hindrance(&backup.spec, &store, &raw);
-        if let Some(failure) = undeletable.flatten().or_else(hindrance) {
-            return Err(Unready::Waits(failure));
-        }
-    }
-    Ok(Given { text, frozen, backup, store })
-}
-
-fn thawed(text: &str) -> Option<(Backup, BackupStore)> {
-    let (mut backup, mut store) = (None, None);
-    for document in parse_documents(text).ok()? {
-        match document {
-            Document::Backup(found) => backup = Some(*found),
-            Document::BackupStore(found) => store = Some(*found),
-            _ => {}
-        }
-    }
-    backup.zip(store)
 }
 
 /// A plan in the making.

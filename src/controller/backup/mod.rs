@@ -4,6 +4,7 @@ mod build;
 mod conditions;
 pub mod decide;
 mod finalizer;
+pub mod given;
 mod history;
 pub mod leaving;
 mod observe;

@@ -1,6 +1,6 @@
 //! What the references of a Backup mean, for the whole run. Pure.
 
-use super::decide::Given;
+use super::given::Given;
 use crate::api::{Resolved, ResolvedDestination, ResolvedEndpoint};
 
 /// What is recorded when a run begins. The image with it: a run is carried out by one release, also when another one
