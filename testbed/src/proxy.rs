@@ -16,7 +16,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use self::http::{Message, Request};
+use self::http::{Message, Request, fits};
 
 /// What goes wrong on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -343,28 +343,6 @@ impl Shared {
 
     fn fire(&self, rule: usize, number: u64, request: &Request, fault: WireFault) {
         self.state().fired.push(WireFired { rule, request: number, line: request.line(), fault });
-    }
-}
-
-fn fits(fault: WireFault, request: &Request) -> bool {
-    match fault {
-        WireFault::Pretend => request.stores(),
-        WireFault::Vanish => matches!(request.method.as_str(), "GET" | "HEAD") && request.is_of_an_object(),
-        WireFault::FlipBit(_) => request.method == "GET" && request.is_of_an_object(),
-        WireFault::LongAgo => request.method == "HEAD" && request.is_of_an_object(),
-        // HEAD's answers have no body that an error could stand in.
-        WireFault::OkWithError | WireFault::OkWithPage => request.method != "HEAD",
-        WireFault::ResetInRequest
-        | WireFault::ResetInResponse
-        | WireFault::StallInRequest
-        | WireFault::StallInResponse
-        | WireFault::SlowDown
-        | WireFault::InternalError
-        | WireFault::AccessDenied
-        | WireFault::ClockSkewed
-        | WireFault::LostAcknowledgement
-        | WireFault::Delay(_)
-        | WireFault::Hold => true,
     }
 }
 

@@ -57,6 +57,11 @@ fn fields(schema: &Value, all: &Value, path: &str, found: &mut BTreeSet<String>)
     if let Some(name) = schema["$ref"].as_str().and_then(|name| name.strip_prefix("#/$defs/")) {
         return fields(&all["$defs"][name], all, path, found);
     }
+    // One that may be null.
+    if let Some(other) = schema["anyOf"].as_array().and_then(|any| any.iter().find(|it| it["type"] != "null"))
+    {
+        return fields(other, all, path, found);
+    }
     if let Some(properties) = schema["properties"].as_object() {
         let dot = if path.is_empty() { "" } else { "." };
         for (name, property) in properties {

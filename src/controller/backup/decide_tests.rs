@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use super::super::build::objects;
 use super::super::observe::Observed;
 use super::*;
+use crate::api::BackupStore;
 use crate::api::digest_of_verdicts;
 use crate::api::{DestinationOrder, ProcessState, RunStatus};
 

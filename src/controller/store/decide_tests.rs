@@ -137,6 +137,7 @@ fn times_that_somebody_wrote_keep_no_probe_away_and_end_nothing() {
         world.ends("us", probed());
         world.step();
         world.store.status.as_mut().unwrap().destinations[0].last_probe_time = Some(time.into());
+        world.seconds += 1;
         let plan = world.step();
         assert_eq!(plan.start.len(), 1, "{time}: {plan}");
     }

@@ -205,6 +205,29 @@ pub(super) fn read_answer(reader: &mut impl BufRead, method: &str) -> io::Result
     }
 }
 
+/// Whether a fault can be played on a request.
+pub(super) fn fits(fault: WireFault, request: &Request) -> bool {
+    match fault {
+        WireFault::Pretend => request.stores(),
+        WireFault::Vanish => matches!(request.method.as_str(), "GET" | "HEAD") && request.is_of_an_object(),
+        WireFault::FlipBit(_) => request.method == "GET" && request.is_of_an_object(),
+        WireFault::LongAgo => request.method == "HEAD" && request.is_of_an_object(),
+        // HEAD's answers have no body that an error could stand in.
+        WireFault::OkWithError | WireFault::OkWithPage => request.method != "HEAD",
+        WireFault::ResetInRequest
+        | WireFault::ResetInResponse
+        | WireFault::StallInRequest
+        | WireFault::StallInResponse
+        | WireFault::SlowDown
+        | WireFault::InternalError
+        | WireFault::AccessDenied
+        | WireFault::ClockSkewed
+        | WireFault::LostAcknowledgement
+        | WireFault::Delay(_)
+        | WireFault::Hold => true,
+    }
+}
+
 /// What the client is told instead of a server's answer.
 pub(super) fn answer(fault: WireFault, request: &Request) -> Message {
     let error = |code: &str| {
