@@ -25,9 +25,11 @@ mod signals;
 mod unlock;
 mod verify;
 
+use std::future::ready;
 use std::io::IsTerminal;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use futures::future::LocalBoxFuture;
 
 use crate::telemetry::logs::Format;
 use crate::telemetry::{spans, traces};
@@ -237,36 +239,46 @@ impl Arguments {
         spans::told(span, Failure::reason, self.carry_out()).await
     }
 
-    async fn carry_out(self) -> Result<(), Failure> {
+    /// The command's work, on the heap: what all of them hold together would not fit a stack of 8 MiB.
+    fn carry_out(self) -> LocalBoxFuture<'static, Result<(), Failure>> {
         let output = self.output;
         match self.command {
-            Command::Backup(command) => command.execute(output).await,
-            Command::Restore(command) => command.execute(output).await,
-            Command::Run(command) => command.execute(output).await,
-            Command::List(command) => command.execute(output).await,
-            Command::Show(command) => command.execute(output).await,
-            Command::Verify(command) => command.execute(output).await,
-            Command::Diff(command) => command.execute(output).await,
-            Command::Prune(command) => command.execute(output).await,
-            Command::Unlock(command) => command.execute(output).await,
-            Command::Status(command) => command.execute(output).await,
-            Command::Trigger(command) => command.execute(output).await,
-            Command::Suspend(command) => command.execute(output).await,
-            Command::Resume(command) => command.execute(output).await,
-            Command::Cancel(command) => command.execute(output).await,
-            Command::Logs(command) => command.execute(output).await,
-            Command::Demo(command) => command.execute(output).await,
-            Command::Crds => crds::execute(),
-            Command::Completions(command) => command.execute(),
-            Command::Version => output::version(output),
-            Command::Controller(command) => command.execute().await,
-            Command::Coordinator(command) => command.execute(output).await,
-            Command::Worker(command) => command.execute(output).await,
-            Command::Pruner(command) => command.execute(output).await,
-            Command::Deleter(command) => command.execute(output).await,
-            Command::Verifier(command) => command.execute(output).await,
-            Command::Restorer(command) => command.execute(output).await,
-            Command::Prober(command) => command.execute(output).await,
+            Command::Backup(command) => boxed(|| command.execute(output)),
+            Command::Restore(command) => boxed(|| command.execute(output)),
+            Command::Run(command) => boxed(|| command.execute(output)),
+            Command::List(command) => boxed(|| command.execute(output)),
+            Command::Show(command) => boxed(|| command.execute(output)),
+            Command::Verify(command) => boxed(|| command.execute(output)),
+            Command::Diff(command) => boxed(|| command.execute(output)),
+            Command::Prune(command) => boxed(|| command.execute(output)),
+            Command::Unlock(command) => boxed(|| command.execute(output)),
+            Command::Status(command) => boxed(|| command.execute(output)),
+            Command::Trigger(command) => boxed(|| command.execute(output)),
+            Command::Suspend(command) => boxed(|| command.execute(output)),
+            Command::Resume(command) => boxed(|| command.execute(output)),
+            Command::Cancel(command) => boxed(|| command.execute(output)),
+            Command::Logs(command) => boxed(|| command.execute(output)),
+            Command::Demo(command) => boxed(|| command.execute(output)),
+            Command::Crds => boxed(|| ready(crds::execute())),
+            Command::Completions(command) => boxed(|| ready(command.execute())),
+            Command::Version => boxed(|| ready(output::version(output))),
+            Command::Controller(command) => boxed(|| command.execute()),
+            Command::Coordinator(command) => boxed(|| command.execute(output)),
+            Command::Worker(command) => boxed(|| command.execute(output)),
+            Command::Pruner(command) => boxed(|| command.execute(output)),
+            Command::Deleter(command) => boxed(|| command.execute(output)),
+            Command::Verifier(command) => boxed(|| command.execute(output)),
+            Command::Restorer(command) => boxed(|| command.execute(output)),
+            Command::Prober(command) => boxed(|| command.execute(output)),
         }
     }
+}
+
+/// Makes a future in a frame of its own, which ends before the future runs: one function that made each of them would
+/// have room for all of them.
+#[inline(never)]
+fn boxed<F: Future<Output = Result<(), Failure>> + 'static>(
+    make: impl FnOnce() -> F,
+) -> LocalBoxFuture<'static, Result<(), Failure>> {
+    Box::pin(make())
 }
