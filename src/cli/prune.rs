@@ -81,7 +81,10 @@ pub(super) fn of_mode(argument: clap::Arg) -> clap::Arg {
         "heartbeat" | "store_attempts" | "store_ca" | "keep_last" | "keep_daily" | "keep_weekly"
         | "keep_monthly" | "keep_yearly" | "time_zone" | "minimum" | "runs" | "minimum_age"
         | "parallelism" | "folders" => argument.conflicts_with("object"),
-        "wait" | "kubeconfig" | "context" | "namespace" => argument.requires("object"),
+        // Not only required: what conflicts with something that is there is not asked for.
+        "wait" | "kubeconfig" | "context" | "namespace" => {
+            argument.requires("object").conflicts_with("stores")
+        }
         _ => argument,
     }
 }

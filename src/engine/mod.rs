@@ -38,17 +38,21 @@ pub use error::EngineError;
 pub use job::{BackupJob, Endpoint, Placement};
 pub use register::{Decided, Register};
 
+use futures::future::BoxFuture;
+
 use crate::telemetry::spans;
 
-/// Does `work` as a part of the run's trace.
+/// Does `work` as a part of the run's trace. On the heap: parts lie in parts, and each would have room for all below
+/// it; a debug build's stack does not.
 ///
 /// # Errors
 /// Those of `work`; the trace has their reason.
-pub(crate) async fn told<T>(
+#[inline(never)]
+pub(crate) fn told<'a, T: 'a>(
     part: tracing::Span,
-    work: impl Future<Output = Result<T, EngineError>>,
-) -> Result<T, EngineError> {
-    spans::told(part, |error: &EngineError| error.reason(), work).await
+    work: impl Future<Output = Result<T, EngineError>> + Send + 'a,
+) -> BoxFuture<'a, Result<T, EngineError>> {
+    Box::pin(spans::told(part, |error: &EngineError| error.reason(), work))
 }
 
 /// The only place where an error may be dropped, with the reason why that is right. The library's own tests panic,

@@ -53,10 +53,10 @@ pub(in crate::controller) async fn store_named(
     name: &str,
 ) -> Result<(Option<BackupStore>, Option<String>), kube::Error> {
     let stores: Api<DeserializeGuard<BackupStore>> = Api::namespaced(client.clone(), namespace);
-    Ok(match stores.get_opt(name).await?.map(|it| it.0) {
+    Ok(match stores.get_opt(name).await? {
         None => (None, None),
-        Some(Ok(store)) => (Some(store), None),
-        Some(Err(invalid)) => (None, Some(invalid.error)),
+        Some(DeserializeGuard(Ok(store))) => (Some(store), None),
+        Some(DeserializeGuard(Err(invalid))) => (None, Some(invalid.error)),
     })
 }
 

@@ -48,9 +48,11 @@ pub(super) async fn observe(
     let from = &restore.spec.from;
     if let Some(name) = &from.backup {
         let backups: Api<DeserializeGuard<Backup>> = Api::namespaced(client.clone(), &namespace);
-        match backups.get_opt(name).await?.map(|it| it.0) {
-            Some(Ok(backup)) => observed.backup = Some(backup),
-            Some(Err(invalid)) => observed.unreadable = Some(format!("Backup {name}: {}", invalid.error)),
+        match backups.get_opt(name).await? {
+            Some(DeserializeGuard(Ok(backup))) => observed.backup = Some(backup),
+            Some(DeserializeGuard(Err(invalid))) => {
+                observed.unreadable = Some(format!("Backup {name}: {}", invalid.error))
+            }
             None => {}
         }
     } else if let Some(name) = &from.schedule {
