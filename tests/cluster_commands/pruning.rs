@@ -135,7 +135,7 @@ fn where_nothing_goes_nothing_is_asked() {
 #[case::rules(&["prune", "shop", "--keep-last", "2"], "--keep-last")]
 #[case::run(&["prune", "shop", "--run", "2"], "--run")]
 #[case::yes_and_no(&["prune", "shop", "--yes", "--dry-run"], "--dry-run")]
-#[case::wait(&["prune", "--store", "file:///x", "--wait"], "SCHEDULE")]
+#[case::wait(&["prune", "--store", "file:///x", "--wait"], "--wait")]
 #[case::neither(&["prune"], "--store")]
 fn what_can_not_be_asked_so_is_refused_with_exit_code_2(#[case] words: &[&str], #[case] names: &str) {
     let space = Space::new("prune");
