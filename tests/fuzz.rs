@@ -195,6 +195,11 @@ fn text_rows() {
 
 #[test]
 fn frames() {
+    // The frame that ends full ones: a size, an empty block and a checksum after the descriptor.
+    let mut announced = stored(CopyFormat::Text, &b"1\t2\t345\n".repeat(FRAME_BYTES / 4));
+    let size = announced.len() - 8;
+    assert_eq!(announced[size - 1..size + 4], [0x24, 0, 1, 0, 0]);
+    announced[size] = 8;
     let seeds = vec![
         ("fine", with(&[0, 7], &stored(CopyFormat::Text, TEXT))),
         ("fine", with(&[0, 7], &stored(CopyFormat::Binary, &binary()))),
@@ -203,6 +208,7 @@ fn frames() {
         ("fine", with(&[0, 99], &stored(CopyFormat::Text, &b"1\t2\t3\n".repeat(300_000)))),
         ("fine", with(&[0, 7], &stored(CopyFormat::Text, &b"1\t2\t345\n".repeat(FRAME_BYTES / 4)))),
         ("no checksum", with(&[0, 7], &zstd::encode_all(TEXT, 1).unwrap())),
+        ("announces 8 bytes and holds 0", with(&[0, 7], &announced)),
     ];
     drive("frames", promises::frame, seeds);
 }
@@ -296,7 +302,10 @@ fn store_urls() {
         ),
         ("a store", b"s3://bucket?addressing=virtual&checksums=when-required".to_vec()),
         ("credentials", b"s3://user:secret@bucket/prefix".to_vec()),
-        ("not built yet", b"gs://bucket".to_vec()),
+        ("a store", b"gs://bucket/a/b?endpoint=https://storage.europe-west1.rep.googleapis.com".to_vec()),
+        ("a store", b"azblob://account/container/a/b?endpoint=https://h/account".to_vec()),
+        ("credentials", b"azblob://account:secret@container".to_vec()),
+        ("names no kind of store", b"ftp://bucket".to_vec()),
     ];
     drive("store URLs", promises::store_urls, seeds);
 }

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::ops::Range;
 
 use zstd::stream::raw::{DParameter, Decoder as ZstdDecoder, InBuffer, Operation, OutBuffer};
-use zstd::zstd_safe::{get_error_name, zstd_sys::ZSTD_ErrorCode};
+use zstd::zstd_safe::{get_error_name, get_frame_content_size, zstd_sys::ZSTD_ErrorCode};
 
 use super::compress::FRAME_BYTES;
 use super::error::CodecError;
@@ -25,6 +25,9 @@ const DESCRIPTOR_CHECKSUM: u8 = 0b100;
 /// Unused, reserved, and two for a dictionary's id: none of them is ever set by us.
 const DESCRIPTOR_ZEROS: u8 = 0b11011;
 
+/// Longest header of a frame, magic number included (RFC 8878, section 3.1.1.1).
+const MAX_HEADER_BYTES: usize = 18;
+
 /// A block's header, which zstd reads along with the block before it.
 const BLOCK_HEADER_BYTES: u64 = 3;
 
@@ -38,6 +41,8 @@ pub struct Decoder {
     consumed: u64,
     /// Where the frame that is being read begins, and the raw bytes that came before it.
     frame: (u64, u64),
+    /// The first bytes of that frame, its header among them.
+    header: Vec<u8>,
     /// Bytes that zstd wants next: a header, a block or the checksum. It gets no more than that at a time, so
     /// that an error can be told from the bytes around it.
     wanted: usize,
@@ -81,6 +86,7 @@ impl Decoder {
             produced: 0,
             consumed: 0,
             frame: (0, 0),
+            header: Vec::with_capacity(MAX_HEADER_BYTES),
             wanted: MAGIC.len() + 1,
             last: 0..0,
             state: State::Reading,
@@ -155,6 +161,8 @@ impl Decoder {
             let step = self.zstd.run(&mut input, &mut OutBuffer::around(&mut self.raw));
             let taken = input.pos();
             let wanted = step.map_err(|error| self.damaged(piece.len(), &error))?;
+            let missing = MAX_HEADER_BYTES - self.header.len();
+            self.header.extend_from_slice(&piece[..taken.min(missing)]);
             *stored = &stored[taken..];
             self.consumed += taken as u64;
             self.wanted = wanted.max(1);
@@ -177,10 +185,19 @@ impl Decoder {
     /// A full frame is followed by another, and a smaller one is the last.
     fn end_frame(&mut self) -> Result<(), CodecError> {
         let (begin, raw_before) = self.frame;
-        match (self.produced - raw_before).cmp(&(FRAME_BYTES as u64)) {
+        let held = self.produced - raw_before;
+        // zstd's streaming decoder doesn't compare them where the last block is empty; its decoder of whole frames does.
+        if let Ok(Some(announced)) = get_frame_content_size(&self.header)
+            && announced != held
+        {
+            let why = format!("a zstd frame in it announces {announced} bytes and holds {held}");
+            return Err(CodecError::Frame { stored: begin..self.consumed, why });
+        }
+        match held.cmp(&(FRAME_BYTES as u64)) {
             Ordering::Less => self.state = State::Ended,
             Ordering::Equal => {
                 self.frame = (self.consumed, self.produced);
+                self.header.clear();
                 self.wanted = MAGIC.len() + 1;
             }
             Ordering::Greater => {
