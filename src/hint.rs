@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub enum WayIn {
     /// By flags: `--store-ca`.
     Flags,
-    /// By the fields of a resource, in Kubernetes or by `run -f`: `s3.caSecret`.
+    /// By the fields of a resource, in Kubernetes or by `run -f`: `caSecret`.
     Fields,
 }
 

@@ -27,6 +27,8 @@ mod engine {
     mod prune_pod;
     mod prune_store;
     mod receiver;
+    mod replanned;
+    mod role_names;
     mod round;
     mod said;
     mod sequences;

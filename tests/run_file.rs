@@ -112,7 +112,7 @@ fn a_bad_store_is_refused(#[case] store: &str, #[case] field: &str) {
 
 #[rstest]
 #[case::mode(&RESTORE.replace("  target:", "  createDatabase: false\n  target:"), "spec.createDatabase")]
-#[case::roles(&RESTORE.replace("  target:", "  roles: {map: [{from: a, to: b}]}\n  target:"), "spec.roles.map")]
+#[case::roles(&RESTORE.replace("  target:", "  roles: {map: [{from: a, to: b}, {from: a, to: c}]}\n  target:"), "spec.roles.map[a]")]
 #[case::point_in_time(&RESTORE.replace("  target:", "  pointInTime: {lsn: 0/1}\n  target:"), "spec.pointInTime")]
 #[case::no_backup(&RESTORE.replace("backup: shop-1", "backup: other"), "spec.from.backup: Backup other")]
 fn a_bad_restore_is_refused(#[case] restore: &str, #[case] field: &str) {

@@ -19,7 +19,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use vouchsafe::api::{Backup, BackupSchedule, BackupScheduleStatus, ConditionStatus, ScheduledRunState};
-use vouchsafe::controller::{self, Settings};
+use vouchsafe::controller::{self, PullPolicy, Settings};
 
 /// Two ticks of a clock that strikes every minute, on a machine that has other things to do.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -55,8 +55,12 @@ struct Controller {
 impl Controller {
     fn start(client: &Client, namespace: &str) -> Self {
         let (stop, stopped) = oneshot::channel();
-        let settings =
-            Settings { image: "vouchsafe".into(), namespaces: vec![namespace.to_owned()], traces: None };
+        let settings = Settings {
+            image: "vouchsafe".into(),
+            pull_policy: PullPolicy::Never,
+            namespaces: vec![namespace.to_owned()],
+            traces: None,
+        };
         let telemetry = controller::Telemetry::new(Default::default());
         let running = controller::run(client.clone(), settings, telemetry, async move {
             let _ = stopped.await;

@@ -1,8 +1,12 @@
-//! One suite for every store: folders, MinIO and SeaweedFS keep the same promises.
+//! One suite for every store: folders, MinIO, SeaweedFS and Azurite keep the same promises.
 
 // Helpers of tests fail by panicking, as tests do; clippy.toml allows it only inside test functions.
 #![allow(clippy::unwrap_used)]
 
+#[path = "store/azure.rs"]
+mod azure;
+#[path = "store/azure_identity.rs"]
+mod azure_identity;
 #[path = "store/conformance.rs"]
 mod conformance;
 #[path = "store/environment.rs"]
@@ -11,6 +15,10 @@ mod environment;
 mod fixture;
 #[path = "store/folder.rs"]
 mod folder;
+#[path = "store/gcs.rs"]
+mod gcs;
+#[path = "store/gcs_fake.rs"]
+mod gcs_fake;
 #[path = "store/location.rs"]
 mod location;
 #[path = "store/mutants.rs"]

@@ -17,6 +17,7 @@ mod sweep {
     mod kind;
     mod restore;
     mod rig;
+    mod server;
     mod table;
     mod target;
     mod world;

@@ -25,7 +25,15 @@ impl Controller {
     /// # Errors
     /// When the program is missing, or its log can't be written.
     pub fn start(namespace: &Namespace) -> Result<Self> {
-        Self::with(namespace, &[namespace], &[], &[])
+        Self::with(namespace, &[namespace], None, &[], &[])
+    }
+
+    /// Starts one whose runs are made of another image.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_of(namespace: &Namespace, image: &str) -> Result<Self> {
+        Self::with(namespace, &[namespace], Some(image), &[], &[])
     }
 
     /// Starts one with these variables, too.
@@ -33,7 +41,7 @@ impl Controller {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_with(namespace: &Namespace, variables: &[(&str, &str)]) -> Result<Self> {
-        Self::with(namespace, &[namespace], &[], variables)
+        Self::with(namespace, &[namespace], None, &[], variables)
     }
 
     /// The same with another level of its log, as `VOUCHSAFE_LOG` has it.
@@ -41,7 +49,7 @@ impl Controller {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_at(namespace: &Namespace, level: &str) -> Result<Self> {
-        Self::with(namespace, &[namespace], &[], &[("VOUCHSAFE_LOG", level)])
+        Self::with(namespace, &[namespace], None, &[], &[("VOUCHSAFE_LOG", level)])
     }
 
     /// Starts one that works while it holds the Lease in `namespace`.
@@ -49,7 +57,7 @@ impl Controller {
     /// # Errors
     /// As [`Self::start`].
     pub fn elected(namespace: &Namespace) -> Result<Self> {
-        Self::with(namespace, &[namespace], &["--leader-election-namespace", namespace.name()], &[])
+        Self::with(namespace, &[namespace], None, &["--leader-election-namespace", namespace.name()], &[])
     }
 
     /// Starts one that looks at several namespaces, and works at once.
@@ -58,12 +66,13 @@ impl Controller {
     /// As [`Self::start`]; when there is no namespace.
     pub fn of_all(namespaces: &[&Namespace]) -> Result<Self> {
         let first = namespaces.first().context("a controller of no namespace looks at all")?;
-        Self::with(first, namespaces, &[], &[])
+        Self::with(first, namespaces, None, &[], &[])
     }
 
     fn with(
         first: &Namespace,
         namespaces: &[&Namespace],
+        image: Option<&str>,
         more: &[&str],
         variables: &[(&str, &str)],
     ) -> Result<Self> {
@@ -73,7 +82,7 @@ impl Controller {
         let log = tempfile::Builder::new().prefix("controller-").suffix(".log").tempfile()?;
         let (file, log) = log.keep().context("the controller's log can't be kept")?;
         let mut command = Command::new(vouchsafe()?);
-        command.args(["controller", "--image", cluster.image()]);
+        command.args(["controller", "--image", image.unwrap_or(cluster.image())]);
         for namespace in namespaces {
             command.args(["--namespace", namespace.name()]);
         }

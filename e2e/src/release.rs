@@ -20,11 +20,13 @@ static TURN: Mutex<()> = Mutex::const_new(());
 
 /// The right to install what belongs to the whole cluster, until it is dropped.
 #[derive(Debug)]
-pub struct Turn(#[allow(dead_code, reason = "held, not read")] MutexGuard<'static, ()>);
+pub struct Turn {
+    _held: MutexGuard<'static, ()>,
+}
 
 /// Waits until no other test has an installation.
 pub async fn turn_to_install() -> Turn {
-    Turn(TURN.lock().await)
+    Turn { _held: TURN.lock().await }
 }
 
 /// A release that looks at one namespace, from another one; uninstalled when it is dropped.

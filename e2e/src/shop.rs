@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, ObjectList, Patch, PatchParams};
 use serde_json::{Value, json};
 use testbed::{FaultProxy, PASSWORD, PgVersion, Postgres, S3Kind, S3Server};
 use vouchsafe::api::{Backup, BackupPhase, BackupStatus, BackupStore, ProcessState};
@@ -116,7 +116,7 @@ impl Shop {
             let table = place.table;
             let sql = format!(
                 "CREATE TABLE {table} (id bigint PRIMARY KEY, name text, noise bytea);
-                 INSERT INTO {table} SELECT n, 'item ' || n, sha256((random()::text || n)::bytea)
+                 INSERT INTO {table} SELECT n, 'one of {table}: ' || n, sha256((random()::text || n)::bytea)
                    || sha256(('{table}' || random())::bytea) || sha256(random()::text::bytea)
                    || sha256((n || random()::text)::bytea) || sha256((random() || 'x')::bytea)
                    || sha256((n || 'y' || random())::bytea) || sha256((random() || 'z')::bytea)
@@ -308,15 +308,18 @@ impl Shop {
         Ok(())
     }
 
-    /// The pod of one process that runs.
+    /// The pod of one process that runs. What it does may be seen sooner than its kubelet says that it does.
     ///
     /// # Errors
-    /// If none does.
+    /// If none does, a minute later.
     pub async fn running(&self, process: &str) -> Result<Pod> {
         let alive = |pod: &Pod| {
+            let of_process = pod.annotations().get(PROCESS).is_some_and(|it| it == process);
             let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-            phase == Some("Running") && pod.metadata.deletion_timestamp.is_none()
+            of_process && phase == Some("Running") && pod.metadata.deletion_timestamp.is_none()
         };
+        let runs = |pods: &ObjectList<Pod>| pods.iter().any(alive);
+        self.namespace.until_listed(&format!("there with {process}"), Duration::from_secs(60), runs).await?;
         let pods = self.pods(process).await?;
         pods.into_iter().find(alive).with_context(|| format!("no pod of {process} runs"))
     }

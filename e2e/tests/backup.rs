@@ -1,6 +1,6 @@
 //! A Backup as users make it: a resource, and the pods that the controller makes of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -45,10 +45,23 @@ async fn each_localitys_worker_runs_there_and_writes_to_its_bucket() -> Result<(
                 assert_eq!(labels[&format!("topology.kubernetes.io/{tier}")], value, "{process} on {node}");
             }
         }
-        let data: Vec<String> =
-            shop.keys(place.name)?.into_iter().filter(|key| key.contains("/data/")).collect();
-        assert!(!data.is_empty(), "no data in the bucket of {}", place.name);
+        let rows = shop.rows_of_tables(place.name)?;
+        let own = BTreeMap::from([(place.table, Shop::ROWS as usize)]);
+        assert_eq!(rows, own, "the bucket of {} holds its rows and no others", place.name);
+        let share = status.localities.iter().find(|it| it.locality == place.locality);
+        let share =
+            share.with_context(|| format!("no share of {}: {:?}", place.locality, status.localities))?;
+        let worker = shop.pods(&format!("worker-{}", place.name)).await?;
+        let node = worker.first().and_then(|pod| pod.spec.as_ref()?.node_name.clone());
+        assert_eq!(
+            (share.verified, share.destination.as_deref()),
+            (Some(true), Some(place.name)),
+            "{share:?}"
+        );
+        assert_eq!((&share.node, share.tickets_settled), (&node, share.tickets_planned), "{share:?}");
     }
+    let server = status.resolved.and_then(|it| it.endpoints.first()?.server_version.clone());
+    assert!(server.is_some_and(|version| version.starts_with("15.")), "the version of the server");
     let listed = shop.run("verify", &["1"])?;
     assert_eq!(listed["proven"], true, "{listed}");
     what_people_type(&shop)?;

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::{Ended, Job, cluster, vouchsafe, wait_until};
+use e2e::{Ended, Job, cluster, vouchsafe};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
 use serde_json::Value;
@@ -13,9 +13,6 @@ use testbed::{PASSWORD, PgVersion, Postgres, S3Kind, S3Server};
 
 /// A pod of a loaded image starts in two seconds; the rest is for two cores that also do something else.
 const START: Duration = Duration::from_secs(120);
-
-/// A cut node is NotReady after its 20 s of grace, on kind after 50 s.
-const NOTICE: Duration = Duration::from_secs(120);
 
 const ZONE: &str = "topology.kubernetes.io/zone";
 const REGION: &str = "topology.kubernetes.io/region";
@@ -98,24 +95,6 @@ async fn a_pod_backs_a_server_of_this_machine_up_into_a_bucket_of_it() -> Result
     let runs = listed["runs"].as_array().context("no list of runs")?;
     assert_eq!(runs.len(), 1, "{listed}");
     assert_eq!((&runs[0]["run"], &runs[0]["outcome"]), (&made["run"], &"Sealed".into()), "{listed}");
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cut_node_is_not_ready_until_it_is_mended() -> Result<()> {
-    let cluster = cluster().await?;
-    let alone = cluster.alone().await;
-    let node = cluster.node_in("us-east1-b").await?;
-    let nodes: Api<Node> = Api::all(cluster.client().await?);
-    let ready = |node: Option<&Node>| -> Option<bool> {
-        let conditions = node?.status.as_ref()?.conditions.as_ref()?;
-        Some(conditions.iter().find(|condition| condition.type_ == "Ready")?.status == "True")
-    };
-    wait_until(nodes.clone(), &node, "Ready", START, |node| ready(node).filter(|is| *is)).await?;
-    alone.cut(&node)?;
-    wait_until(nodes.clone(), &node, "NotReady", NOTICE, |node| ready(node).filter(|is| !is)).await?;
-    alone.mend(&node)?;
-    wait_until(nodes, &node, "Ready", NOTICE, |node| ready(node).filter(|is| *is)).await?;
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams, ObjectList};
 use serde_json::json;
-use vouchsafe::api::{Backup, BackupPhase, BackupStatus, ConditionStatus, ProcessState};
+use vouchsafe::api::{Backup, BackupPhase, BackupStatus, BackupStore, ConditionStatus, ProcessState};
 use vouchsafe::controller::pods::PROCESS;
 
 const LIMIT: Duration = Duration::from_secs(240);
@@ -82,22 +82,57 @@ async fn without_a_node_it_waits_by_name_and_fails_at_its_deadline() -> Result<(
     Ok(())
 }
 
+/// Each is told by its name: at once where nothing can come of waiting, else at the deadline.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_secret_that_is_missing_is_named() -> Result<()> {
-    let shop = Shop::open(cluster().await?.namespace("secret").await?).await?;
+async fn what_is_missing_or_wrong_is_named() -> Result<()> {
+    let shop = Shop::open(cluster().await?.namespace("missing").await?).await?;
     let _controller = Controller::start(&shop.namespace)?;
-    let mut backup = shop.backup("first", &json!({}))?;
-    let reference = backup.spec.source.postgres.endpoints[0].credentials_secret.as_mut();
-    reference.context("no Secret is named")?.name = "no-such-secret".into();
-    shop.namespace.create(&backup).await?;
-    let status = shop.ended("first", LIMIT).await?;
-    let failure = status.failure.context("no failure")?;
-    assert_eq!(
-        (status.phase, &*failure.reason),
-        (Some(BackupPhase::Failed), "ReferenceMissing"),
-        "{failure:?}"
-    );
-    assert!(failure.message.contains("no-such-secret"), "{failure:?}");
+    shop.namespace.secret("wrong", &[("username", "postgres"), ("password", "not this one")]).await?;
+    let on_claim = json!({
+        "apiVersion": "vouchsafe.dev/v1alpha1", "kind": "BackupStore", "metadata": {"name": "on-claim"},
+        "spec": {"destinations": [{"name": "here", "default": true, "file": {"claim": "no-such-claim", "path": "pg"}}]},
+    });
+    shop.namespace.create(&serde_json::from_value::<BackupStore>(on_claim)?).await?;
+    let endpoint = |field: &str, value: serde_json::Value| json!({"pointer": format!("/source/postgres/endpoints/0/{field}"), "value": value});
+    let cases = [
+        (
+            "secret",
+            endpoint("credentialsSecret/name", json!("no-such-secret")),
+            "ReferenceMissing",
+            "no-such-secret",
+        ),
+        ("password", endpoint("credentialsSecret/name", json!("wrong")), "AuthenticationFailed", "postgres"),
+        ("service", endpoint("host", json!("no-such-service")), "ServerUnreachable", "no-such-service"),
+        (
+            "claim",
+            json!({"pointer": "/storeRef/name", "value": "on-claim"}),
+            "DeadlineExceeded",
+            "no-such-claim",
+        ),
+    ];
+    for (name, change, ..) in &cases {
+        let mut backup =
+            serde_json::to_value(shop.backup(name, &json!({"deadline": "45s", "collection": name}))?)?;
+        let pointer = change["pointer"].as_str().context("a pointer")?;
+        *backup["spec"].pointer_mut(pointer).with_context(|| format!("no {pointer}"))? =
+            change["value"].clone();
+        if *name == "claim" {
+            // One destination for everything.
+            backup["spec"]["source"]["postgres"]["placement"] = json!([]);
+        }
+        shop.namespace.create(&serde_json::from_value::<Backup>(backup)?).await?;
+    }
+    for (name, _, reason, named) in &cases {
+        let status = shop.ended(name, LIMIT).await?;
+        let failure = status.failure.context("no failure")?;
+        assert_eq!(
+            (status.phase, &*failure.reason),
+            (Some(BackupPhase::Failed), *reason),
+            "{name}: {failure:?}"
+        );
+        assert!(failure.message.contains(named), "{name}: {failure:?}");
+        assert!(!failure.hint.is_empty(), "{name}: {failure:?}");
+    }
     Ok(())
 }
 

@@ -89,7 +89,9 @@ async fn a_restorer_killed_while_it_loads_rows() -> Result<()> {
     let loads =
         |status: &RestoreStatus| status.run.as_ref().and_then(|run| run.step.as_deref()) == Some("Data");
     shop.restore_reaches("back", "loading", LIMIT, loads).await?;
-    let databases = || shop.postgres.psql("postgres", "SELECT datname FROM pg_database ORDER BY 1");
+    // Of this shop alone: its server has others, too.
+    let own = format!("SELECT datname FROM pg_database WHERE datname ~ '^{}(_|$)' ORDER BY 1", shop.database);
+    let databases = || shop.postgres.psql("postgres", &own);
     let touched = databases()?;
     assert!(!touched.lines().any(|it| it == database), "{touched}");
     shop.kill_now("restorer").await?;

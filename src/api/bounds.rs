@@ -31,25 +31,28 @@ pub(super) struct Form {
     pub says: &'static str,
 }
 
-/// Declares each form, the function that gives its schema (for `schemars(schema_with = …)`), and one
-/// for a list of up to `list` of them.
+/// Declares each form, and where a field has just that form, the function that gives its schema (for
+/// `schemars(schema_with = …)`), and one for a list of up to that many of them.
 macro_rules! forms {
-    ($($function:ident / $list:ident [$items:literal] = $form:ident {
+    ($($($function:ident $(/ $list:ident [$items:literal])?)? = $form:ident {
         $pattern:expr, max $max:expr, $check:expr, $says:literal
     })*) => {
         $(
             pub(super) const $form: Form =
                 Form { pattern: $pattern, max: $max, check: $check, says: $says };
-            pub(super) fn $function(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({"type": "string", "minLength": 1, "maxLength": $max, "pattern": $pattern})
-            }
-            #[allow(dead_code)] // Not every form has lists of it.
-            pub(super) fn $list(generator: &mut SchemaGenerator) -> Schema {
-                json_schema!({
-                    "type": "array", "maxItems": $items, "items": $function(generator),
-                    "x-kubernetes-list-type": "atomic",
-                })
-            }
+            $(
+                pub(super) fn $function(_: &mut SchemaGenerator) -> Schema {
+                    json_schema!({"type": "string", "minLength": 1, "maxLength": $max, "pattern": $pattern})
+                }
+                $(
+                    pub(super) fn $list(generator: &mut SchemaGenerator) -> Schema {
+                        json_schema!({
+                            "type": "array", "maxItems": $items, "items": $function(generator),
+                            "x-kubernetes-list-type": "atomic",
+                        })
+                    }
+                )?
+            )?
         )*
         /// All forms; a test holds that no schema has a pattern that isn't in here.
         pub(super) const FORMS: &[&Form] = &[$(&$form),*];
@@ -62,20 +65,20 @@ forms! {
         |t| t.split('.').all(is_dns_part),
         "the name of a Kubernetes object in the same namespace: lowercase letters, digits, `-` and `.`"
     }
-    item / items[64] = ITEM {
+    item = ITEM {
         r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max MAX_LABEL, is_dns_part,
         "lowercase letters, digits and `-`, at most 63, beginning and ending with a letter or digit"
     }
-    data_key / data_keys[64] = DATA_KEY {
+    data_key = DATA_KEY {
         r"^[-._a-zA-Z0-9]+$", max MAX_NAME,
         |t| t.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)),
         "a key of a Secret or ConfigMap: letters, digits, `-`, `_` and `.`"
     }
-    key_path / key_paths[64] = KEY_PATH {
+    key_path = KEY_PATH {
         r"^[A-Za-z0-9_=+-][A-Za-z0-9._=+-]*(/[A-Za-z0-9_=+-][A-Za-z0-9._=+-]*)*$", max 256, is_key_path,
         "names of letters, digits, `.`, `_`, `=`, `+`, `-` separated by single slashes, none beginning with a dot"
     }
-    folder / folders[64] = FOLDER {
+    folder = FOLDER {
         // A part that begins with a dot goes on with something else than a slash: `.` and `..` climb.
         concat!(
             r"^/?([^/.\x00][^/\x00]*|\.[^/.\x00][^/\x00]*|\.\.[^/\x00]+)",
@@ -84,28 +87,43 @@ forms! {
         max 1024, is_folder,
         "a folder without empty, `.` or `..` parts and without a slash at its end"
     }
-    bucket / buckets[64] = BUCKET {
+    bucket = BUCKET {
         r"^[A-Za-z0-9][A-Za-z0-9._-]{1,220}[A-Za-z0-9]$", max 222,
         |t| (3..=222).contains(&t.len()) && is_wordlike(t, b"._-") && ends_alphanumeric(t),
         "the name of a bucket: 3 to 222 letters, digits, `.`, `_` and `-`"
     }
-    word / words[64] = WORD {
+    account = ACCOUNT {
+        r"^[a-z0-9]{3,24}$", max 24, is_account,
+        "the name of a storage account: 3 to 24 lowercase letters and digits"
+    }
+    container = CONTAINER {
+        r"^[a-z0-9](-|[a-z0-9]-?)[a-z0-9](-?[a-z0-9])*$", max MAX_LABEL, is_container,
+        "the name of a container: 3 to 63 lowercase letters, digits and single `-` between them"
+    }
+    gcs_bucket = GCS_BUCKET {
+        r"^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$", max 222,
+        |t| (3..=222).contains(&t.len()) && is_wordlike(t, b"._-") && ends_alphanumeric(t)
+            && !t.contains(|c: char| c.is_ascii_uppercase()),
+        "the name of a bucket of Google Cloud Storage: 3 to 63 lower-case letters, digits, `.`, `_` and `-`, with dots up \
+         to 222"
+    }
+    word = WORD {
         r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max MAX_LABEL, |t| is_wordlike(t, b"._-"),
         "one word of letters, digits, `.`, `_` and `-`"
     }
-    url / urls[64] = URL {
+    url = URL {
         r"^https?://[^\s@?#]+$", max 512,
         |t| t.strip_prefix("https://").or_else(|| t.strip_prefix("http://")).is_some_and(|rest| {
             !rest.is_empty() && !rest.contains(|c: char| c.is_whitespace() || "@?#".contains(c))
         }),
         "an http or https URL without user, password, query and fragment"
     }
-    host / hosts[64] = HOST {
+    host = HOST {
         r"^[^\s@,\x00]+$", max MAX_NAME,
         |t| !t.contains(|c: char| c.is_whitespace() || "@,\0".contains(c)),
         "one host name, address, or folder of a Unix socket"
     }
-    locality / localities[64] = LOCALITY {
+    locality = LOCALITY {
         concat!(
             r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?=[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?",
             r"(,[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?=[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)*$"
@@ -113,58 +131,58 @@ forms! {
         max locality::MAX_TEXT, |t| t.parse::<Locality>().is_ok(),
         "a locality like `region=eu-west1,zone=b`"
     }
-    duration / durations[64] = DURATION {
+    duration = DURATION {
         r"^([0-9]{1,9}d)?([0-9]{1,9}h)?([0-9]{1,9}m)?([0-9]{1,9}s)?$", max 43,
         |t| parse_duration(t).is_ok(),
         "a duration like `30s`, `10m`, `36h`, `1h30m` or `30d`"
     }
-    size / sizes[64] = SIZE {
+    size = SIZE {
         r"^[0-9]{1,19}(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$", max 21, |t| parse_size(t).is_ok(),
         "a size in bytes like `64Mi`, `10G` or `1048576`"
     }
-    quantity / quantities[64] = QUANTITY {
+    = QUANTITY {
         r"^[0-9]{1,19}(\.[0-9]{1,9})?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$", max 31, is_quantity,
         "a Kubernetes quantity like `500m`, `2` or `1Gi`"
     }
-    time / times[64] = TIME {
+    time = TIME {
         r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z$", max 30,
         |t| t.ends_with('Z') && t.as_bytes().get(10) == Some(&b'T') && t.parse::<jiff::Timestamp>().is_ok(),
         "a time in UTC as RFC 3339 writes it, like `2026-11-20T10:00:00Z`"
     }
-    lsn / lsns[64] = LSN {
+    lsn = LSN {
         r"^[0-9A-F]{1,8}/[0-9A-F]{1,8}$", max 17,
         |t| t.split_once('/').is_some_and(|(high, low)| is_lsn_half(high) && is_lsn_half(low)),
         "a WAL position like `16/B374D848`"
     }
-    sha256 / sha256s[64] = SHA256 {
+    sha256 = SHA256 {
         r"^[0-9a-f]{64}$", max 64,
         |t| t.len() == 64 && t.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')),
         "a SHA-256 of 64 lowercase hexadecimal digits"
     }
-    cron / crons[64] = CRON {
+    cron = CRON {
         r"^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|[^\s@]+( +[^\s]+){4})$", max 128, is_cron,
         "a cron expression of five fields, or @hourly, @daily, @weekly, @monthly, @yearly"
     }
-    full_cron / full_crons[64] = FULL_CRON {
+    full_cron = FULL_CRON {
         r"^(Always|@(yearly|annually|monthly|weekly|daily|midnight|hourly)|[^\s@]+( +[^\s]+){4})$", max 128,
         |t| t == "Always" || is_cron(t),
         "`Always`, a cron expression of five fields, or @hourly, @daily, @weekly, @monthly, @yearly"
     }
-    time_zone / time_zones[64] = TIME_ZONE {
+    time_zone = TIME_ZONE {
         r"^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$", max MAX_LABEL,
         |t| t.split('/').all(|p| {
             !p.is_empty() && p.bytes().all(|b| b.is_ascii_alphanumeric() || b"_+-".contains(&b))
         }),
         "the IANA name of a time zone, like `Europe/Berlin`"
     }
-    image / images[64] = IMAGE {
+    image = IMAGE {
         r"^[^\s]+$", max 512, |t| !t.contains(char::is_whitespace), "the name of a container image"
     }
-    label_value / label_values[64] = LABEL_VALUE {
+    = LABEL_VALUE {
         r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$", max MAX_LABEL, |t| t.is_empty() || is_label_part(t),
         "the value of a label: letters, digits, `-`, `_` and `.`, beginning and ending with a letter or digit"
     }
-    label_key / label_keys[64] = LABEL_KEY {
+    label_key = LABEL_KEY {
         concat!(
             r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?",
             r"([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]$"
@@ -186,11 +204,24 @@ forms! {
         r#"^([^.*?"\x00]+|"([^"\x00]|"")+")\.([^.*?"\x00]+|"([^"\x00]|"")+")$"#, max 260, |t| Name::parse(t).is_ok(),
         "one table, `schema.table`, quoted where PostgreSQL would want it"
     }
-    identifier / identifiers[64] = IDENTIFIER {
+    identifier = IDENTIFIER {
         r"^[^\x00]{1,63}$", max MAX_IDENTIFIER,
         |t| t.len() <= MAX_IDENTIFIER && !t.contains('\0'),
         "a PostgreSQL name of at most 63 bytes"
     }
+}
+
+/// <https://learn.microsoft.com/azure/storage/common/storage-account-overview>
+fn is_account(text: &str) -> bool {
+    (3..=24).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+}
+
+/// <https://learn.microsoft.com/rest/api/storageservices/naming-and-referencing-containers--blobs--and-metadata>
+fn is_container(text: &str) -> bool {
+    (3..=MAX_LABEL).contains(&text.len())
+        && text.split('-').all(|word| {
+            !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        })
 }
 
 fn is_dns_part(text: &str) -> bool {

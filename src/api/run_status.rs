@@ -42,6 +42,13 @@ pub struct RunStatus {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["destination"])
     )]
     pub orders: Vec<DestinationOrder>,
+    /// The servers that it reads, once it has spoken to them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 32),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["endpoint"])
+    )]
+    pub servers: Vec<ServerStatus>,
     /// The image of its pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "bounds::image")]
@@ -65,6 +72,26 @@ pub struct DestinationOrder {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "bounds::sha256")]
     pub part_sha256: Option<String>,
+    /// Those of its tickets that have a receipt, as counted lately.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub tickets_settled: Option<i64>,
+    /// Bytes of rows that lie in the destination, as listed lately; what a killed worker has left counts too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub bytes_stored: Option<i64>,
+}
+
+/// A server that the run reads.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ServerStatus {
+    /// The endpoint's name.
+    #[schemars(schema_with = "bounds::item")]
+    pub endpoint: String,
+    /// The server's version as it names itself.
+    #[schemars(length(min = 1, max = 128))]
+    pub version: String,
 }
 
 /// One process of a run, as the controller sees its Jobs. Unlike a Job it stays.
@@ -137,7 +164,7 @@ pub struct Progress {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100))]
     pub percent: Option<i32>,
-    /// Bytes per second, lately.
+    /// Bytes per second, lately: stored by a backup, loaded by a restore.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub bytes_per_second: Option<i64>,
@@ -170,15 +197,11 @@ pub struct LocalityStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub tickets_settled: Option<i64>,
-    /// Rows exported or restored.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0))]
-    pub rows: Option<i64>,
-    /// Bytes written to the store.
+    /// Bytes of rows in the destination.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub bytes_stored: Option<i64>,
-    /// Whether its destination's verdict is in, and good.
+    /// Whether the backup is sealed, with the verdict of its destination's verifier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified: Option<bool>,
 }

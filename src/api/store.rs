@@ -60,6 +60,13 @@ pub const MAX_DESTINATIONS: usize = 32;
          .startsWith(has(e.s3.prefix) ? e.s3.prefix + '/' : ''))))"
     ).message("one destination's prefix is within another's"),
     validation = Rule::new(
+        "self.destinations.all(d, !has(d.azure) || self.destinations.all(e, !has(e.azure) || e.name == d.name \
+         || e.azure.account != d.azure.account || e.azure.container != d.azure.container \
+         || (has(e.azure.endpoint) ? e.azure.endpoint : '') != (has(d.azure.endpoint) ? d.azure.endpoint : '') \
+         || !((has(d.azure.prefix) ? d.azure.prefix + '/' : '')\
+         .startsWith(has(e.azure.prefix) ? e.azure.prefix + '/' : ''))))"
+    ).message("one destination's part of a container is within another's"),
+    validation = Rule::new(
         "self.destinations.all(d, !has(d.file) || self.destinations.all(e, !has(e.file) || e.name == d.name \
          || (has(e.file.claim) ? e.file.claim : '') != (has(d.file.claim) ? d.file.claim : '') \
          || !(d.file.path + '/').startsWith(e.file.path + '/')))"
@@ -141,7 +148,9 @@ pub struct Destination {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<Folder>,
     /// The Secret that opens the bucket. For S3: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if
-    /// temporary, AWS_SESSION_TOKEN. Absent: the identity of the run's ServiceAccount, or of the shell.
+    /// temporary, AWS_SESSION_TOKEN. For Azure: AZURE_STORAGE_KEY, or AZURE_STORAGE_SAS_TOKEN, or
+    /// AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET. For Google Cloud Storage: credentials.json, a
+    /// service account's key. Absent: the identity of the run's ServiceAccount, or of the shell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_secret: Option<ObjectRef>,
     /// The Secret that only prunes get. Absent while credentialsSecret is set: no prune.
@@ -205,12 +214,17 @@ pub enum Checksums {
 #[serde(rename_all = "camelCase")]
 pub struct Gcs {
     /// The bucket.
-    #[schemars(schema_with = "bounds::bucket")]
+    #[schemars(schema_with = "bounds::gcs_bucket")]
     pub bucket: String,
     /// What every name begins with, without a slash at either end. Absent: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "bounds::key_path")]
     pub prefix: Option<String>,
+    /// The URL at which the service is asked: of a region or a private network. Absent: https://storage.googleapis.com.
+    /// Over http:// nobody's credentials are sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "bounds::url")]
+    pub endpoint: Option<String>,
 }
 
 /// A container of Azure Blob Storage.
@@ -218,15 +232,23 @@ pub struct Gcs {
 #[serde(rename_all = "camelCase")]
 pub struct Azure {
     /// The storage account.
-    #[schemars(schema_with = "bounds::item")]
+    #[schemars(schema_with = "bounds::account")]
     pub account: String,
     /// The container.
-    #[schemars(schema_with = "bounds::bucket")]
+    #[schemars(schema_with = "bounds::container")]
     pub container: String,
     /// What every name begins with, without a slash at either end. Absent: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "bounds::key_path")]
     pub prefix: Option<String>,
+    /// The account's Blob endpoint, for another cloud than the public one, or a server of one's own. Absent:
+    /// https://ACCOUNT.blob.core.windows.net.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "bounds::url")]
+    pub endpoint: Option<String>,
+    /// The CA that signed the server's certificate, in PEM. Absent: the system's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_secret: Option<KeyRef>,
 }
 
 /// A folder: in a claim, or on a command line of this machine.

@@ -9,7 +9,7 @@ use kube::Client;
 use super::documented::reasons;
 use super::{Failure, signals};
 use crate::controller::lease::{self, Election, Ended, Sign, Stop};
-use crate::controller::{Settings, Telemetry, run};
+use crate::controller::{PullPolicy, Settings, Telemetry, run};
 use crate::telemetry::health::{Pages, health_router, metrics_router};
 use crate::telemetry::traces::PodTraces;
 
@@ -18,6 +18,9 @@ pub(super) struct Controller {
     /// The image of the pods that it makes
     #[arg(long, value_name = "IMAGE", env = "VOUCHSAFE_IMAGE")]
     image: String,
+    /// When nodes pull that image
+    #[arg(long, value_name = "POLICY", env = "VOUCHSAFE_IMAGE_PULL_POLICY", default_value = "IfNotPresent")]
+    image_pull_policy: PullPolicy,
     /// A namespace to look at; may be repeated; absent: all
     #[arg(long = "namespace", value_name = "NAMESPACE")]
     namespaces: Vec<String>,
@@ -69,7 +72,12 @@ impl Controller {
             served.spawn(listening.serve());
         }
         let traces = PodTraces::of_environment(self.otlp_headers_secret);
-        let settings = Settings { image: self.image, namespaces: self.namespaces, traces };
+        let settings = Settings {
+            image: self.image,
+            pull_policy: self.image_pull_policy,
+            namespaces: self.namespaces,
+            traces,
+        };
         let work = |stop: Stop| run(client.clone(), settings.clone(), telemetry.clone(), stop);
         let ended = match self.leader_election_namespace {
             None => {

@@ -8,6 +8,10 @@ macro_rules! environment {
             $($more,)*
             "  AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_PROFILE …\n",
             "                      for s3://, as the AWS SDK finds them\n",
+            "  AZURE_STORAGE_KEY, AZURE_STORAGE_SAS_TOKEN, AZURE_CLIENT_ID …\n",
+            "                      for azblob://, as Azure's own tools name them\n",
+            "  GOOGLE_APPLICATION_CREDENTIALS …\n",
+            "                      for gs://, as Google's own libraries find them\n",
             "  VOUCHSAFE_LOG, VOUCHSAFE_LOG_FORMAT\n",
             "                      as --log and --log-format"
         )

@@ -26,8 +26,8 @@ const DEFAULT_DESTINATION: &str = "default";
 /// Where backups lie.
 #[derive(Args, Clone, Debug)]
 pub(super) struct StoreArguments {
-    /// A folder or bucket that exists, `file:///folder` or `s3://bucket/prefix?region=…&endpoint=…`; with a locality,
-    /// `region=eu-west1=s3://…`. Give one per destination; the first without a locality, else the first, is the
+    /// A folder or bucket that exists, `file:///folder`, `s3://bucket/prefix?region=…&endpoint=…`, `gs://bucket/prefix` or
+    /// `azblob://account/container/prefix`; with a locality, `region=eu-west1=s3://…`. Give one per destination; the first without a locality, else the first, is the
     /// default one
     #[arg(long = "store", value_name = "[LOCALITY=]URL", required = true)]
     stores: Vec<String>,
@@ -37,7 +37,7 @@ pub(super) struct StoreArguments {
     /// Attempts of each request to a store, the first included: 1 to 100; absent: 16, two minutes or so
     #[arg(long, value_name = "N", value_parser = attempts)]
     store_attempts: Option<usize>,
-    /// PEM file of the authorities to trust for S3 endpoints, instead of the system's
+    /// PEM file of the authorities to trust for endpoints of buckets, instead of the system's
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     store_ca: Option<PathBuf>,
 }
@@ -69,7 +69,8 @@ impl StoreArguments {
             let (locality, url) = split_locality(text);
             let locality = locality.map(parse_locality).transpose()?;
             let url: StoreUrl = url.parse().map_err(|error: StoreUrlError| {
-                let hint = "file:///folder, or s3://bucket/prefix?region=…&endpoint=…";
+                let hint = "file:///folder, s3://bucket/prefix?region=…&endpoint=…, gs://bucket/prefix or \
+                            azblob://account/container/prefix";
                 Failure::usage(super::output::chain(&error), hint)
             })?;
             let name = locality.as_ref().map_or_else(|| DEFAULT_DESTINATION.to_owned(), Locality::to_string);
@@ -89,6 +90,7 @@ impl StoreArguments {
                 options.retry.attempts = attempts;
             }
             options.s3.authorities.clone_from(&authorities);
+            options.azure.authorities.clone_from(&authorities);
             options.throttle = rate_limit.map(|limit| Arc::new(Throttle::new(limit)));
             let store = open(&url, &options).await.map_err(|error| store_failure(&error))?;
             let locality = locality.map(|locality| locality.to_string());

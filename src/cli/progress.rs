@@ -47,7 +47,7 @@ fn lines() -> Progress {
             eprintln!("{} ({items} {})", word(stage), noun(stage))
         }
         Report::Began { stage, .. } => eprintln!("{}", word(stage)),
-        Report::Advanced { .. } => {}
+        Report::Advanced { .. } | Report::Server { .. } => {}
         Report::Note(text) => eprintln!("{text}"),
     })
 }
@@ -87,6 +87,7 @@ fn bars() -> Progress {
                 Some(bar) => bar.println(text),
                 None => eprintln!("{text}"),
             },
+            Report::Server { .. } => {}
         }
     })
 }

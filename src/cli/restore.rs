@@ -1,5 +1,7 @@
 //! `vouchsafe restore`: here; with `--from` in a cluster.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 
 use super::backup::selection;
@@ -8,9 +10,10 @@ use super::options::{self, StoreArguments, ToolArguments};
 use super::output::Work;
 use super::report::RestoreReport;
 use super::{Failure, OutputFormat, output, progress, signals};
-use crate::api::{Exclude, Include};
+use crate::api::{Exclude, Include, RoleMapping};
 use crate::engine::restore::{RestoreJob, RestorePlace, RestorePolicy, restore};
 use crate::format::Sha256Digest;
+use crate::source::target::RoleNames;
 
 #[derive(Args, Debug)]
 pub(super) struct Restore {
@@ -56,6 +59,9 @@ pub(super) struct Restore {
     /// Make the roles that the target lacks, without passwords
     #[arg(long)]
     create_roles: bool,
+    /// A role that has another name in the target: `name in the backup=name there`; may be repeated
+    #[arg(long = "map-role", value_name = "FROM=TO", value_parser = role_mapping)]
+    role_mappings: Vec<RoleMapping>,
     /// Restore into a database that is there, whose schemas of the same names must be absent or empty
     #[arg(long)]
     into_empty_schemas: bool,
@@ -66,6 +72,28 @@ pub(super) struct Restore {
     tools: ToolArguments,
     #[command(flatten)]
     cluster: RestoreArguments,
+}
+
+/// At the last equals sign: the name in the target is the one that can be chosen.
+fn role_mapping(text: &str) -> Result<RoleMapping, String> {
+    match text.rsplit_once('=') {
+        Some((from, to)) if !from.is_empty() && !to.is_empty() => {
+            Ok(RoleMapping { from: from.to_owned(), to: to.to_owned() })
+        }
+        _ => Err("write FROM=TO".to_owned()),
+    }
+}
+
+/// The same for the engine, which asks no questions.
+pub(super) fn role_names(mappings: &[RoleMapping]) -> Result<RoleNames, Failure> {
+    let mut known = BTreeSet::new();
+    if let Some(twice) = mappings.iter().find(|it| !known.insert(&it.from)) {
+        return Err(Failure::usage(
+            format!("role {:?} is mapped twice", twice.from),
+            "give each role one name in the target",
+        ));
+    }
+    Ok(mappings.iter().map(|it| (it.from.clone(), it.to.clone())).collect())
 }
 
 /// An option of a restore here, or of one in a cluster, by what `--from` decides.
@@ -120,6 +148,7 @@ impl Restore {
                 },
                 owner: self.owner,
                 create_roles: self.create_roles,
+                role_names: role_names(&self.role_mappings)?,
             },
             parallelism: usize::from(self.parallelism),
             tools: self.tools.tools(),
@@ -143,6 +172,7 @@ impl Restore {
             owner: self.owner,
             no_privileges: self.no_privileges,
             create_roles: self.create_roles,
+            role_mappings: self.role_mappings,
             into_empty_schemas: self.into_empty_schemas,
             parallelism: self.parallelism.into(),
             expect_manifest_sha256: self.expect_manifest_sha256.map(|digest| digest.to_string()),

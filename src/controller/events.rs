@@ -1,14 +1,22 @@
 //! Events on the object that the user wrote. What is told follows from the difference between two statuses, so that
 //! a reconciliation that changes nothing tells nothing. The choice is pure; telling needs the client.
 
+mod restored;
+mod standing;
+
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client, Resource, ResourceExt};
 
-use crate::api::{Backup, BackupPhase, BackupSchedule, BackupStatus, Failure, LastPrune, marks};
+use crate::api::{
+    Backup, BackupPhase, BackupSchedule, BackupStatus, BackupStore, Failure, LastPrune, Restore, marks,
+};
 use crate::controller::backup::leaving::{self, LetGo};
 use crate::controller::reasons::ControllerReason;
-use crate::telemetry::transition::{Transition, is_terminal};
+use crate::telemetry::transition::{Restarted, Transition, is_terminal};
+
+pub use restored::of_restore;
+pub use standing::{of_schedule, of_store};
 
 /// The name under which events are told.
 pub const CONTROLLER: &str = "vouchsafe-controller";
@@ -53,11 +61,7 @@ pub fn of(transition: &Transition, old: &BackupStatus, new: &BackupStatus) -> Ve
     if let Some(failure) = new.failure.as_ref().filter(|it| !over && Some(&it.reason) != waited) {
         told.push(warning("Waiting", "Waiting", words(failure)));
     }
-    for restarted in &transition.restarted {
-        let why = restarted.failure.as_ref().map_or_else(|| "it left no word".to_owned(), words);
-        let note = format!("attempt {} of {}: {why}", restarted.attempt, restarted.process);
-        told.push(Told { job: Some(restarted.job.clone()), ..warning("Restarted", "Restarting", note) });
-    }
+    told.extend(transition.restarted.iter().map(Told::of_restart));
     told.truncate(MOST);
     told
 }
@@ -112,20 +116,8 @@ pub async fn tell(client: &Client, recorder: &Recorder, backup: &Backup, all: Ve
     let own = backup.object_ref(&());
     for told in all {
         let schedule = if told.on_schedule { schedule_of(client, backup).await } else { None };
-        let job = told.job.clone().map(|name| ObjectReference {
-            api_version: Some("batch/v1".to_owned()),
-            kind: Some("Job".to_owned()),
-            name: Some(name),
-            namespace: backup.namespace(),
-            ..ObjectReference::default()
-        });
-        let mut event = Event {
-            type_: if told.warning { EventType::Warning } else { EventType::Normal },
-            reason: told.reason.to_owned(),
-            note: Some(told.note),
-            action: told.action.to_owned(),
-            secondary: job,
-        };
+        let mut event = told.event();
+        event.secondary = told.job.map(|job| job_of(job, backup.namespace()));
         publish(recorder, &event, &own).await;
         if let Some(schedule) = schedule {
             event.secondary = Some(own.clone());
@@ -146,11 +138,41 @@ pub fn of_prune(before: Option<&LastPrune>, now: Option<&LastPrune>) -> Option<T
     }
 }
 
-/// Tells of a schedule's prune what `written` says that `before` did not.
-pub async fn tell_of_prune(recorder: &Recorder, before: &BackupSchedule, written: &BackupSchedule) {
-    let last = |it: &BackupSchedule| it.status.as_ref().and_then(|status| status.last_prune.clone());
-    if let Some(told) = of_prune(last(before).as_ref(), last(written).as_ref()) {
+/// Tells of a schedule what `written` says that `before` did not.
+pub async fn tell_of_schedule(recorder: &Recorder, before: &BackupSchedule, written: &BackupSchedule) {
+    let (old, new) = (before.status.clone().unwrap_or_default(), written.status.clone().unwrap_or_default());
+    let mut all = of_schedule(&old, &new);
+    all.extend(of_prune(old.last_prune.as_ref(), new.last_prune.as_ref()));
+    for told in all {
         publish(recorder, &told.event(), &written.object_ref(&())).await;
+    }
+}
+
+/// Tells of a store what `written` says that `before` did not.
+pub async fn tell_of_store(recorder: &Recorder, before: &BackupStore, written: &BackupStore) {
+    let (old, new) = (before.status.clone().unwrap_or_default(), written.status.clone().unwrap_or_default());
+    if let Some(told) = of_store(&old, &new) {
+        publish(recorder, &told.event(), &written.object_ref(&())).await;
+    }
+}
+
+/// Tells of a Restore what `written` says that `before` did not.
+pub async fn tell_of_restore(recorder: &Recorder, before: &Restore, written: &Restore) {
+    let (old, new) = (before.status.clone().unwrap_or_default(), written.status.clone().unwrap_or_default());
+    for told in of_restore(&old, &new) {
+        let mut event = told.event();
+        event.secondary = told.job.map(|job| job_of(job, written.namespace()));
+        publish(recorder, &event, &written.object_ref(&())).await;
+    }
+}
+
+fn job_of(name: String, namespace: Option<String>) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("batch/v1".to_owned()),
+        kind: Some("Job".to_owned()),
+        name: Some(name),
+        namespace,
+        ..ObjectReference::default()
     }
 }
 
@@ -232,6 +254,12 @@ pub async fn tell_of_end(recorder: &Recorder, backup: &Backup, why: LetGo) {
 }
 
 impl Told {
+    fn of_restart(restarted: &Restarted) -> Self {
+        let why = restarted.failure.as_ref().map_or_else(|| "it left no word".to_owned(), words);
+        let note = format!("attempt {} of {}: {why}", restarted.attempt, restarted.process);
+        Self { job: Some(restarted.job.clone()), ..warning("Restarted", "Restarting", note) }
+    }
+
     /// Without a second object.
     fn event(&self) -> Event {
         Event {

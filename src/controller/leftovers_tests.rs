@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::api::{Backup, Restore};
-use crate::controller::{Settings, Telemetry, run};
+use crate::controller::{PullPolicy, Settings, Telemetry, run};
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -104,7 +104,12 @@ async fn what_goes_on_of_a_resource_that_is_over_is_ended_and_what_has_ended_is_
 
     // The one that wrote these statuses has died; this is the next.
     let (stop, stopped) = oneshot::channel::<()>();
-    let settings = Settings { image: "vouchsafe".into(), namespaces: vec![namespace.clone()], traces: None };
+    let settings = Settings {
+        image: "vouchsafe".into(),
+        pull_policy: PullPolicy::Never,
+        namespaces: vec![namespace.clone()],
+        traces: None,
+    };
     let running = tokio::spawn(run(client, settings, Telemetry::new(Default::default()), async move {
         let _ = stopped.await;
     }));

@@ -59,11 +59,40 @@ const AFTER_CONFLICT: Duration = Duration::from_secs(1);
 /// The label by which pods and Jobs of runs are found.
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "vouchsafe");
 
+/// When a node pulls an image, as a container's `imagePullPolicy` says it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum PullPolicy {
+    /// Whenever a pod begins.
+    #[value(name = "Always")]
+    Always,
+    /// If the node hasn't got it.
+    #[default]
+    #[value(name = "IfNotPresent")]
+    IfNotPresent,
+    /// Never: it was loaded onto the nodes.
+    #[value(name = "Never")]
+    Never,
+}
+
+impl PullPolicy {
+    /// The word of a container's `imagePullPolicy`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Always => "Always",
+            Self::IfNotPresent => "IfNotPresent",
+            Self::Never => "Never",
+        }
+    }
+}
+
 /// What the controller is told when it is started.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The image of the pods that it makes.
     pub image: String,
+    /// When their nodes pull it.
+    pub pull_policy: PullPolicy,
     /// The namespaces that it looks at; empty: all.
     pub namespaces: Vec<String>,
     /// What those pods are told of traces, if there are any.

@@ -157,12 +157,15 @@ pub(super) fn traced_whole<K: Resource<DynamicType = ()>>(
     tell_whole(RunTrace::of(&written.uid().unwrap_or_default()), told);
 }
 
-/// An error with all its causes, on one line.
+/// An error with all its causes, on one line. Many say their cause themselves: once is enough.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        text = format!("{text}: {cause}");
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
         source = cause.source();
     }
     text

@@ -10,7 +10,7 @@ use super::interrupt::Interruption;
 use super::job::BackupJob;
 use super::metadata::{self, Metadata, Verified};
 use super::opening;
-use super::progress::Stage;
+use super::progress::{Report, Stage};
 use super::register::{Claimed, OpenRun, Turn};
 use super::resolve::{self, HeldSource, Planned};
 use super::{seal, told};
@@ -19,7 +19,6 @@ use crate::format::{
 };
 use crate::kill_point;
 use crate::ledger::{Balanced, Ledger};
-use crate::source::Recovery;
 use crate::telemetry::spans::part;
 
 /// Plans that one process makes for one run before it gives up: each costs a whole export.
@@ -80,8 +79,7 @@ async fn make_of_plans(
             Ok(sealed) => return Ok(sealed),
             Err(error) => error,
         };
-        let start_over = matches!(&error, EngineError::Source(it) if it.recovery() != Recovery::GiveUp);
-        if !start_over || plans >= PLANS_PER_PROCESS || job.interrupt.asked().is_some() {
+        if !error.calls_for_a_new_plan() || plans >= PLANS_PER_PROCESS || job.interrupt.asked().is_some() {
             return Err(end(job, &turn, error).await);
         }
         job.progress.note(format!("starting over with a new plan: {error}"));
@@ -222,6 +220,10 @@ async fn make(job: &BackupJob, turn: &Turn, resumed: Option<Settled>) -> Result<
 async fn export(job: &BackupJob, turn: &Turn) -> Result<Settled, EngineError> {
     let sources = told(part!("hold"), job.interrupt.race(resolve::hold(job))).await?;
     kill_point::passed("held", "sources");
+    for source in &sources {
+        let (endpoint, version) = (source.endpoint.name.clone(), source.held.server.version.clone());
+        job.progress.report(Report::Server { endpoint, version });
+    }
     let exported = export_held(job, turn, &sources).await;
     kill_point::passed("releasing", "sources");
     let released = resolve::release(sources).await;

@@ -56,6 +56,16 @@ impl WorkOrder {
         let listed: BTreeSet<u32> = keys.iter().filter_map(ticket).collect();
         Ok(self.of_worker().filter(|ticket| listed.contains(&ticket.id)).count())
     }
+
+    /// Bytes of rows that lie in the destination, of this plan; what a killed worker has left counts too.
+    ///
+    /// # Errors
+    /// When the destination can't be listed.
+    pub async fn stored(&self, destinations: &Destinations) -> Result<u64, EngineError> {
+        let store = &*destinations.named(&self.tickets.destination)?.store;
+        let data = Key::all_data(self.tickets.run, &self.tickets.plan);
+        Ok(documents::list_sized(store, Some(&data)).await?.iter().map(|(_, length)| length).sum())
+    }
 }
 
 /// Workers and verifiers. Neither what they do nor what they say is believed by the coordinator: receipts are

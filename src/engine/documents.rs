@@ -98,14 +98,22 @@ pub(crate) async fn find_bytes(
 
 /// Every key below `prefix`, over all pages. What a listing leaves out proves nothing.
 pub(crate) async fn list_all(store: &dyn ObjectStore, prefix: Option<&Key>) -> Result<Vec<Key>, EngineError> {
-    let mut keys = Vec::new();
+    Ok(list_sized(store, prefix).await?.into_iter().map(|(key, _)| key).collect())
+}
+
+/// The same, with each object's length in bytes.
+pub(crate) async fn list_sized(
+    store: &dyn ObjectStore,
+    prefix: Option<&Key>,
+) -> Result<Vec<(Key, u64)>, EngineError> {
+    let mut objects = Vec::new();
     let mut page = None;
     loop {
         let listed = store.list(prefix, page.as_deref()).await?;
-        keys.extend(listed.objects.into_iter().map(|(key, _)| key));
+        objects.extend(listed.objects);
         match listed.next {
             Some(next) => page = Some(next),
-            None => return Ok(keys),
+            None => return Ok(objects),
         }
     }
 }

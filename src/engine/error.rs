@@ -4,8 +4,8 @@ use crate::codec::CodecError;
 use crate::format::{Decision, FormatError, Key, Outcome, ProcessIdentity, Sha256Digest};
 use crate::hint::{Hint, WayIn};
 use crate::ledger::LedgerError;
-use crate::source::SourceError;
 use crate::source::target::{Finding, TargetError};
+use crate::source::{Recovery, SourceError};
 use crate::store::StoreError;
 
 use super::register::whereabouts;
@@ -290,6 +290,16 @@ impl EngineError {
                 | Self::DocumentTooLarge { .. }
                 | Self::Format { .. }
         )
+    }
+
+    /// Whether another plan of the same run may come to a better end.
+    pub(crate) fn calls_for_a_new_plan(&self) -> bool {
+        match self {
+            Self::Source(error) => error.recovery() != Recovery::GiveUp,
+            // New connections were tried there, and all attempts at them are spent.
+            Self::Process { reason, .. } => Recovery::of(reason) == Recovery::NewPlan,
+            _ => false,
+        }
     }
 
     pub(crate) fn codec(what: impl Into<String>, source: CodecError) -> Self {

@@ -50,6 +50,13 @@ pub enum Report {
     },
     /// Something worth a line.
     Note(String),
+    /// A server is read.
+    Server {
+        /// The endpoint's name.
+        endpoint: String,
+        /// The server's version as it names itself.
+        version: String,
+    },
 }
 
 type Listener = dyn Fn(Report) + Send + Sync;

@@ -160,6 +160,12 @@ impl Key {
         Self::generated(format!("runs/{run:08}/{plan}/receipts"))
     }
 
+    /// `data`, to list it.
+    #[must_use]
+    pub fn all_data(run: u32, plan: &PlanId) -> Self {
+        Self::generated(format!("runs/{run:08}/{plan}/data"))
+    }
+
     /// `data/<table id>/<ticket>.<random>.pgcopy.zst`
     #[must_use]
     pub fn data(run: u32, plan: &PlanId, table: u32, ticket: u32, attempt: &Nonce) -> Self {

@@ -158,6 +158,22 @@ pub enum Recovery {
     NewPlan,
 }
 
+impl Recovery {
+    /// What can be done after a failure of this [`reason`](SourceError::reason), which is all that another process tells
+    /// of its failure: nothing, where it isn't one of the source's.
+    #[must_use]
+    pub fn of(reason: &str) -> Self {
+        match reason {
+            "ServerUnreachable" | "TooManyConnections" | "ServerNotReady" | "ConnectionLost" => {
+                Self::Reconnect
+            }
+            "SnapshotLost" | "CatalogChanged" | "RelationRewritten" | "RelationMissing" => Self::NewPlan,
+            // LockTimeout too: a lock was already tried for as often as its limits allow.
+            _ => Self::GiveUp,
+        }
+    }
+}
+
 impl SourceError {
     reasons! {
         /// A stable word for statuses, events and metrics.
@@ -198,39 +214,8 @@ impl SourceError {
 
     /// What can be done about it without a person.
     #[must_use]
-    pub const fn recovery(&self) -> Recovery {
-        match self {
-            Self::ServerUnreachable { .. }
-            | Self::TooManyConnections { .. }
-            | Self::ServerNotReady { .. }
-            | Self::ConnectionLost { .. } => Recovery::Reconnect,
-            Self::SnapshotLost { .. }
-            | Self::CatalogChanged { .. }
-            | Self::RelationRewritten { .. }
-            | Self::RelationMissing { .. } => Recovery::NewPlan,
-            // A lock was already tried for as often as its limits allow.
-            Self::LockTimeout { .. }
-            | Self::InvalidEndpoint { .. }
-            | Self::TlsFailed { .. }
-            | Self::AuthenticationFailed { .. }
-            | Self::DatabaseMissing { .. }
-            | Self::StandbyRefused { .. }
-            | Self::ServerTooOld { .. }
-            | Self::PoolerDetected { .. }
-            | Self::NamesNotUtf8 { .. }
-            | Self::PermissionDenied { .. }
-            | Self::PrivilegesMissing { .. }
-            | Self::RowSecurityFilters { .. }
-            | Self::LocksExhausted { .. }
-            | Self::Unsupported { .. }
-            | Self::ToolMissing { .. }
-            | Self::ToolUnfit { .. }
-            | Self::ToolFailed { .. }
-            | Self::RowTooLong { .. }
-            | Self::Query { .. }
-            | Self::UnexpectedAnswer { .. }
-            | Self::Local { .. } => Recovery::GiveUp,
-        }
+    pub fn recovery(&self) -> Recovery {
+        Recovery::of(self.reason())
     }
 
     /// Whether trying again can help at all.

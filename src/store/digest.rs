@@ -1,4 +1,5 @@
-//! The digests of content on its way through: SHA-256 for the manifest, CRC-64/NVME for S3.
+//! The digests of content on its way through: SHA-256 for the manifest, CRC-64/NVME for S3, CRC-32C for Google Cloud
+//! Storage.
 
 use std::fmt;
 
@@ -16,17 +17,24 @@ pub(in crate::store) struct ContentHasher {
     length: u64,
     sha256: Sha256,
     crc64nvme: Crc,
+    crc32c: Crc,
 }
 
 impl ContentHasher {
     pub(in crate::store) fn new() -> Self {
-        Self { length: 0, sha256: Sha256::new(), crc64nvme: Crc::new(CrcAlgorithm::Crc64Nvme) }
+        Self {
+            length: 0,
+            sha256: Sha256::new(),
+            crc64nvme: Crc::new(CrcAlgorithm::Crc64Nvme),
+            crc32c: Crc::new(CrcAlgorithm::Crc32Iscsi),
+        }
     }
 
     pub(in crate::store) fn update(&mut self, bytes: &[u8]) {
         self.length += bytes.len() as u64;
         self.sha256.update(bytes);
         self.crc64nvme.update(bytes);
+        self.crc32c.update(bytes);
     }
 
     /// Bytes so far.
@@ -41,6 +49,7 @@ impl ContentHasher {
             parts,
             sha256: Sha256Digest::from_bytes(self.sha256.clone().finalize().into()),
             crc64nvme: self.crc64nvme.finalize(),
+            crc32c: as_crc32(self.crc32c.finalize()),
         }
     }
 }
@@ -71,6 +80,21 @@ pub(in crate::store) fn crc64_base64(crc: u64) -> String {
     BASE64.encode(crc.to_be_bytes())
 }
 
+/// The library gives every CRC as 64 bits.
+fn as_crc32(crc: u64) -> u32 {
+    u32::try_from(crc).unwrap_or(u32::MAX)
+}
+
+/// CRC-32C of bytes that lie here whole.
+pub(in crate::store) fn crc32c_of(bytes: &[u8]) -> u32 {
+    as_crc32(crc_fast::checksum(CrcAlgorithm::Crc32Iscsi, bytes))
+}
+
+/// A CRC-32C as Google Cloud Storage writes it: base64 of the big-endian bytes.
+pub(in crate::store) fn crc32c_base64(crc: u32) -> String {
+    BASE64.encode(crc.to_be_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,5 +110,8 @@ mod tests {
         // The check value of CRC-64/NVME in the catalogue of parametrised CRCs.
         assert_eq!(content.crc64nvme, 0xae8b_1486_0a79_9888);
         assert_eq!(crc64_base64(content.crc64nvme), "rosUhgp5mIg=");
+        // That of CRC-32/ISCSI, which is CRC-32C.
+        assert_eq!((content.crc32c, crc32c_of(b"123456789")), (0xe306_9283, 0xe306_9283));
+        assert_eq!(crc32c_base64(content.crc32c), "4waSgw==");
     }
 }

@@ -91,10 +91,11 @@ impl StoreErrorKind {
             ),
             Self::Locked => Advice::give_up("a retention lock or legal hold protects it until it expires"),
             Self::Unauthenticated => Advice::give_up(way.says(
-                "check the credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, profile files, or the identity of \
-                 the process",
-                "check the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the Secret that \
-                 spec.destinations[].credentialsSecret of the BackupStore names, or the identity of the process",
+                "check the credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AZURE_STORAGE_KEY or \
+                 AZURE_STORAGE_SAS_TOKEN, GOOGLE_APPLICATION_CREDENTIALS, profile files, or the identity of the process",
+                "check the keys (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AZURE_STORAGE_KEY or \
+                 AZURE_STORAGE_SAS_TOKEN, credentials.json) of the Secret that spec.destinations[].credentialsSecret of \
+                 the BackupStore names, or the identity of the process",
             )),
             Self::Forbidden => {
                 Advice::give_up("grant this identity reading, writing and listing below the prefix")
@@ -125,7 +126,7 @@ impl StoreErrorKind {
                 "something else answers at this endpoint, or with a certificate that is not trusted: check its address \
                  and proxies in between; give an authority of your own by --store-ca",
                 "something else answers at this endpoint, or with a certificate that is not trusted: check its address \
-                 and proxies in between; give an authority of your own by s3.caSecret of the destination",
+                 and proxies in between; give an authority of your own by caSecret of the destination",
             )),
             Self::Invalid => Advice::give_up("correct what is named"),
         }

@@ -1,9 +1,15 @@
 //! Where a destination lies: URLs.
 
+mod azure;
+mod gcs;
+
 use std::fmt;
 use std::path::PathBuf;
 
 use url::Url;
+
+pub use self::azure::AzureLocation;
+pub use self::gcs::GcsLocation;
 
 /// Longest URL that is looked at, in bytes.
 const MAX_URL_BYTES: usize = 4_096;
@@ -64,6 +70,10 @@ pub enum StoreUrl {
     File(FileLocation),
     /// `s3://bucket/prefix?region=…&endpoint=…&addressing=path|virtual&checksums=when-supported|when-required`
     S3(S3Location),
+    /// `gs://bucket/prefix?endpoint=…`
+    Gcs(GcsLocation),
+    /// `azblob://account/container/prefix?endpoint=…`
+    Azure(AzureLocation),
 }
 
 /// A text that names no destination.
@@ -73,14 +83,14 @@ pub enum StoreUrlError {
     #[error("a store's URL has at most {MAX_URL_BYTES} bytes")]
     TooLong,
     /// Not a URL at all.
-    #[error("{0:?} is no URL; a store is file:///folder or s3://bucket/prefix")]
+    #[error(
+        "{0:?} is no URL; a store is file:///folder, s3://bucket/prefix, gs://bucket/prefix or \
+         azblob://account/container/prefix"
+    )]
     NotAUrl(String),
     /// A scheme of which nothing is known.
-    #[error("the scheme {0:?} names no kind of store; there are file:// and s3://")]
+    #[error("the scheme {0:?} names no kind of store; there are file://, s3://, gs:// and azblob://")]
     UnknownScheme(String),
-    /// A scheme that will come.
-    #[error("{0}:// is not built yet; there are file:// and s3://")]
-    NotBuiltYet(&'static str),
     /// A password or user in the URL.
     #[error("a store's URL holds no credentials: they come from the environment or from files")]
     Credentials,
@@ -91,11 +101,28 @@ pub enum StoreUrlError {
     #[error("a folder is named by its absolute path, file:///folder, without a host")]
     NotAbsolute,
     /// `s3:///prefix`
-    #[error("the bucket is missing: s3://bucket/prefix")]
+    #[error("the bucket is missing: s3://bucket/prefix, gs://bucket/prefix")]
     NoBucket,
     /// A bucket's name that no store accepts.
     #[error("{0:?} can't be the name of a bucket: 3 to 63 lower-case letters, digits, '.', '-' or '_'")]
     Bucket(String),
+    /// A bucket's name that Google Cloud Storage does not take.
+    #[error(
+        "{0:?} can't be the name of a bucket: 3 to 63 lower-case letters, digits, '.', '-' or '_', with a letter or \
+         digit at both ends"
+    )]
+    GcsBucket(String),
+    /// An account's name that Azure doesn't give.
+    #[error(
+        "{0:?} can't be a storage account: azblob://account/container/prefix, 3 to 24 lower-case letters and digits"
+    )]
+    Account(String),
+    /// A container's name that Azure doesn't take, or none.
+    #[error(
+        "{0:?} can't be a container: azblob://account/container/prefix, 3 to 63 lower-case letters, digits and single \
+         '-' between them"
+    )]
+    Container(String),
     /// A prefix that climbs or is not plain.
     #[error("{0:?} can't be a prefix: segments of letters, digits, '.', '_', '-' and at most 400 bytes")]
     Prefix(String),
@@ -133,7 +160,8 @@ impl StoreUrl {
         if text.len() > MAX_URL_BYTES {
             return Err(StoreUrlError::TooLong);
         }
-        let url = Url::parse(text).map_err(|error| match (error, text.starts_with("s3:")) {
+        let in_a_bucket = text.starts_with("s3:") || text.starts_with("gs:");
+        let url = Url::parse(text).map_err(|error| match (error, in_a_bucket) {
             (url::ParseError::EmptyHost, true) => StoreUrlError::NoBucket,
             // The text may hold a password at a place where the parser found none.
             _ => StoreUrlError::NotAUrl(shown(text.split('@').next_back().unwrap_or_default())),
@@ -147,8 +175,8 @@ impl StoreUrl {
         match url.scheme() {
             "file" => Self::parse_file(text, &url),
             "s3" => Self::parse_s3(text, &url),
-            "gs" => Err(StoreUrlError::NotBuiltYet("gs")),
-            "azblob" => Err(StoreUrlError::NotBuiltYet("azblob")),
+            "gs" => GcsLocation::parse(text, &url).map(Self::Gcs),
+            "azblob" => AzureLocation::parse(text, &url).map(Self::Azure),
             other => Err(StoreUrlError::UnknownScheme(shown(other))),
         }
     }
@@ -230,6 +258,12 @@ impl StoreUrl {
             Self::S3(location) => {
                 Self::S3(S3Location { prefix: joined(&location.prefix)?, ..location.clone() })
             }
+            Self::Gcs(location) => {
+                Self::Gcs(GcsLocation { prefix: joined(&location.prefix)?, ..location.clone() })
+            }
+            Self::Azure(location) => {
+                Self::Azure(AzureLocation { prefix: joined(&location.prefix)?, ..location.clone() })
+            }
         })
     }
 }
@@ -264,21 +298,34 @@ fn region(value: &str) -> Result<String, StoreUrlError> {
     })
 }
 
+/// A server's URL without a path: a bucket's name follows, or stands in the host.
 fn endpoint(value: &str) -> Result<String, StoreUrlError> {
-    let refuse = || StoreUrlError::OptionValue {
-        option: "endpoint",
-        value: shown(value.split('@').next_back().unwrap_or_default()),
-        takes: "https://host[:port], or http:// for a store without TLS",
-    };
-    let url = Url::parse(value).map_err(|_| refuse())?;
+    let endpoint = endpoint_with_path(value)?;
+    match Url::parse(&endpoint).is_ok_and(|url| matches!(url.path(), "" | "/")) {
+        true => Ok(endpoint),
+        false => Err(no_endpoint(value)),
+    }
+}
+
+/// A server's URL, without a slash at its end.
+fn endpoint_with_path(value: &str) -> Result<String, StoreUrlError> {
+    let url = Url::parse(value).map_err(|_| no_endpoint(value))?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(StoreUrlError::Credentials);
     }
-    let bare = matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
+    let bare = url.query().is_none() && url.fragment().is_none();
     if !matches!(url.scheme(), "http" | "https") || is_metadata(&url) || !bare {
-        return Err(refuse());
+        return Err(no_endpoint(value));
     }
     Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+fn no_endpoint(value: &str) -> StoreUrlError {
+    StoreUrlError::OptionValue {
+        option: "endpoint",
+        value: shown(value.split('@').next_back().unwrap_or_default()),
+        takes: "https://host[:port], or http:// for a store without TLS",
+    }
 }
 
 /// Whether the host is one that gives credentials to whoever asks from the right machine, and never a store:
@@ -286,14 +333,19 @@ fn endpoint(value: &str) -> Result<String, StoreUrlError> {
 fn is_metadata(url: &Url) -> bool {
     match url.host() {
         None => true,
-        Some(url::Host::Ipv4(address)) => address.is_link_local(),
+        Some(url::Host::Ipv4(address)) => is_metadata_address(address),
         Some(url::Host::Ipv6(address)) => {
             address.is_unicast_link_local()
-                || address.to_ipv4_mapped().is_some_and(|mapped| mapped.is_link_local())
+                || address.to_ipv4_mapped().is_some_and(is_metadata_address)
                 || address == std::net::Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)
         }
         Some(url::Host::Domain(name)) => name.trim_end_matches('.') == "metadata.google.internal",
     }
+}
+
+/// Link-local, or the one by which Azure gives machines their certificates and settings.
+fn is_metadata_address(address: std::net::Ipv4Addr) -> bool {
+    address.is_link_local() || address.octets() == [168, 63, 129, 16]
 }
 
 fn addressing_of(value: &str) -> Result<Addressing, StoreUrlError> {
@@ -331,6 +383,8 @@ impl fmt::Display for StoreUrl {
                     Err(()) => write!(f, "file://{}", path.display()),
                 }
             }
+            Self::Gcs(location) => location.fmt(f),
+            Self::Azure(location) => location.fmt(f),
             Self::S3(location) => {
                 write!(f, "s3://{}", location.bucket)?;
                 if !location.prefix.is_empty() {

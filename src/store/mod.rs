@@ -1,19 +1,24 @@
-//! Object stores behind one small trait: folders, S3, and the wrappers around them.
+//! Object stores behind one small trait: folders, S3, Azure, Google Cloud Storage, and the wrappers around them.
 //!
 //! The trait is shaped by what a proof needs: create-if-absent, uploads that the store itself checks, reads
 //! of a recorded version, and deletes that name what they delete. Keys are relative to the destination's
 //! bucket and prefix, which the store holds.
 
+pub mod azure;
 mod digest;
 pub mod error;
+mod exact;
 pub mod fault;
 pub mod file;
+pub mod gcs;
+mod limits;
 pub mod location;
 pub mod open;
 pub mod probe;
 pub mod retry;
 pub mod s3;
 pub mod throttle;
+mod told;
 pub mod upload;
 
 use std::fmt;
@@ -26,6 +31,7 @@ use jiff::Timestamp;
 
 use crate::format::{Key, Sha256Digest};
 pub use error::{StoreError, StoreErrorKind};
+pub use limits::Limits;
 pub use location::{StoreUrl, split_locality};
 pub use open::{StoreOptions, open};
 pub use probe::{Capabilities, probe};
@@ -250,4 +256,6 @@ pub struct ContentDigest {
     pub sha256: Sha256Digest,
     /// CRC-64/NVME of all bytes: the full-object checksum that S3 validates on completion.
     pub crc64nvme: u64,
+    /// CRC-32C of all bytes: what Google Cloud Storage validates on completion.
+    pub crc32c: u32,
 }

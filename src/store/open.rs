@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::azure::{AzureOptions, AzureStore};
 use super::file::FileStore;
+use super::gcs::{GcsOptions, GcsStore};
 use super::location::{FileLocation, StoreUrl};
 use super::retry::{ErrorCounts, ErrorObserver, RetryBudget, RetryStore};
 use super::s3::{S3Options, S3Store};
@@ -21,6 +23,10 @@ pub struct StoreOptions {
     pub throttle: Option<Arc<Throttle>>,
     /// Credentials and authorities of S3.
     pub s3: S3Options,
+    /// Credentials and authorities of Azure.
+    pub azure: AzureOptions,
+    /// Credentials of Google Cloud Storage.
+    pub gcs: GcsOptions,
 }
 
 impl Default for StoreOptions {
@@ -30,6 +36,8 @@ impl Default for StoreOptions {
             observer: Arc::new(ErrorCounts::default()),
             throttle: None,
             s3: S3Options::default(),
+            azure: AzureOptions::default(),
+            gcs: GcsOptions::default(),
         }
     }
 }
@@ -40,6 +48,8 @@ impl fmt::Debug for StoreOptions {
             .field("retry", &self.retry)
             .field("throttle", &self.throttle)
             .field("s3", &self.s3)
+            .field("azure", &self.azure)
+            .field("gcs", &self.gcs)
             .finish_non_exhaustive()
     }
 }
@@ -72,6 +82,12 @@ pub async fn open_bare(url: &StoreUrl, options: &StoreOptions) -> Result<Arc<dyn
     match url {
         StoreUrl::File(location) => open_folder(location).await,
         StoreUrl::S3(location) => Ok(Arc::new(S3Store::open(location, url.to_string(), &options.s3).await?)),
+        StoreUrl::Gcs(location) => {
+            Ok(Arc::new(GcsStore::open(location, url.to_string(), &options.gcs).await?))
+        }
+        StoreUrl::Azure(location) => {
+            Ok(Arc::new(AzureStore::open(location, url.to_string(), &options.azure)?))
+        }
     }
 }
 

@@ -62,8 +62,7 @@ impl Transition {
     #[must_use]
     pub fn between(old: &BackupStatus, new: &BackupStatus) -> Self {
         let phase = new.phase.filter(|phase| old.phase != Some(*phase)).map(|phase| (old.phase, phase));
-        let restarted = new.processes.iter().filter_map(|process| restarted(old, process)).collect();
-        Self { phase, restarted, retried: retried(old, new) }
+        Self { phase, restarted: restarts(&old.processes, &new.processes), retried: retried(old, new) }
     }
 
     /// The phase, if it was left for one that nothing follows.
@@ -74,8 +73,14 @@ impl Transition {
     }
 }
 
-fn restarted(old: &BackupStatus, now: &ProcessStatus) -> Option<Restarted> {
-    let before = old.processes.iter().find(|it| it.name == now.name && it.order == now.order)?;
+/// Which of the processes `new` are begun anew since they were `old`.
+#[must_use]
+pub fn restarts(old: &[ProcessStatus], new: &[ProcessStatus]) -> Vec<Restarted> {
+    new.iter().filter_map(|process| restarted(old, process)).collect()
+}
+
+fn restarted(old: &[ProcessStatus], now: &ProcessStatus) -> Option<Restarted> {
+    let before = old.iter().find(|it| it.name == now.name && it.order == now.order)?;
     (now.attempt > before.attempt).then(|| Restarted {
         process: now.name.clone(),
         attempt: now.attempt,

@@ -1,115 +1,28 @@
-//! A proxy between an S3 client and a server, that fails on purpose.
+//! A proxy between a client of S3, Azure Blob Storage or Google Cloud Storage and a server, that fails on purpose.
 //!
 //! Faults act on the wire: the client's own connection handling, parsing and time limits meet them, which a
-//! wrapper above the client never exercises. Plain HTTP/1.1 only, one request after the other on a connection.
+//! wrapper above the client never exercises. Plain HTTP/1.1 only, one request after the other on a connection; HTTP/2
+//! goes through as it comes.
 //! Every request is counted and named, every fault that fired is recorded.
 
+mod google;
 mod http;
+mod rule;
+mod tunnel;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, BufRead, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+pub use self::rule::{WireFault, WireReach, WireRule};
+
 use self::http::{Message, Request, fits};
-
-/// What goes wrong on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WireFault {
-    /// The connection is reset after half of the request's body; nothing reaches the server.
-    ResetInRequest,
-    /// The server carries the request out; the connection is reset after half of its answer.
-    ResetInResponse,
-    /// Half of the request's body is read, and then nothing more happens, on either side.
-    StallInRequest,
-    /// The server carries the request out; half of its answer is sent, and then nothing more.
-    StallInResponse,
-    /// 503 SlowDown, and nothing reaches the server.
-    SlowDown,
-    /// 500 InternalError, and nothing reaches the server.
-    InternalError,
-    /// 403 AccessDenied, and nothing reaches the server.
-    AccessDenied,
-    /// 403 RequestTimeTooSkewed, as from a server whose clock is another, and nothing reaches the server.
-    ClockSkewed,
-    /// The server carries the request out; the client is answered 503.
-    LostAcknowledgement,
-    /// 200 with an `<Error>` document, and nothing reaches the server.
-    OkWithError,
-    /// 200 with a page of HTML, and nothing reaches the server.
-    OkWithPage,
-    /// 200 as if it had been carried out, and nothing reaches the server. Only for requests that store.
-    Pretend,
-    /// 404 NoSuchKey for something that is there. Only for GET and HEAD of an object.
-    Vanish,
-    /// One bit of the answer's body is the other one. Only for GET of an object.
-    FlipBit(u64),
-    /// The server's answer, but for its `Last-Modified`: the object was stored in 1970. Only for HEAD of an object.
-    LongAgo,
-    /// The answer comes later than it was given.
-    Delay(Duration),
-    /// The whole request is kept until [`FaultProxy::heal`], and carried out then, whether its client still waits for
-    /// an answer or not: what a peer that was taken for dead has sent.
-    Hold,
-}
-
-/// Which requests a fault meets, counted from 0 over all connections.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WireRule {
-    /// Requests by their number. One is `n..n + 1`, an outage is longer.
-    pub requests: Range<u64>,
-    /// Only requests whose first line contains all of these, as in `PUT ` or `/data/`; the target ends with a
-    /// space. Those count on their own then.
-    pub containing: Vec<String>,
-    /// How far it goes from the requests named.
-    pub reach: WireReach,
-    /// What goes wrong.
-    pub fault: WireFault,
-}
-
-impl WireRule {
-    /// `fault` at request number `request`.
-    #[must_use]
-    pub const fn at(request: u64, fault: WireFault) -> Self {
-        Self::during(request..request + 1, fault)
-    }
-
-    /// `fault` at the requests of `range`.
-    #[must_use]
-    pub const fn during(range: Range<u64>, fault: WireFault) -> Self {
-        Self { requests: range, containing: Vec::new(), reach: WireReach::Named, fault }
-    }
-
-    /// Only at requests whose first line contains `part`, and numbers count those.
-    #[must_use]
-    pub fn only(mut self, part: &str) -> Self {
-        self.containing.push(part.to_owned());
-        self
-    }
-
-    /// Goes further than the requests named, from the first of them on.
-    #[must_use]
-    pub const fn reaching(mut self, reach: WireReach) -> Self {
-        self.reach = reach;
-        self
-    }
-}
-
-/// How far a fault goes from the requests that its rule names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WireReach {
-    /// Those alone.
-    Named,
-    /// The first of them and the same request after it, so many in all: a request with its retries.
-    SameRequest(u64),
-    /// Every request from the first of them on.
-    Everything,
-}
+use self::rule::Armed;
 
 /// A request that was met by a fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,46 +62,6 @@ struct State {
     fired: Vec<WireFired>,
     /// Copies, to cut them; each is removed before its connection is closed, or it would stay open.
     connections: HashMap<u64, TcpStream>,
-}
-
-/// A rule at work.
-struct Armed {
-    rule: WireRule,
-    /// Requests so far that its `containing` lets through.
-    seen: u64,
-    /// Where it has begun: that request, and how often it was met.
-    begun: Option<(String, u64)>,
-}
-
-impl Armed {
-    /// Whether a request, one more in the count of `number`, is met.
-    fn meets(&mut self, number: u64, line: &str, fits: bool) -> bool {
-        // As it came: a part that ends with a space is the target's end.
-        let came = format!("{line} ");
-        let named = self.rule.containing.iter().all(|part| came.contains(part.as_str()));
-        let of = if self.rule.containing.is_empty() { number } else { self.seen };
-        self.seen += u64::from(named);
-        let here = named && fits && self.rule.requests.contains(&of);
-        if here && self.begun.is_none() {
-            self.begun = Some((same(line), 0));
-        }
-        match (self.rule.reach, &mut self.begun) {
-            (WireReach::Named, _) => here,
-            (WireReach::Everything, begun) => begun.is_some() && fits,
-            (WireReach::SameRequest(times), Some((first, met))) if *first == same(line) && *met < times => {
-                *met += 1;
-                true
-            }
-            (WireReach::SameRequest(_), _) => false,
-        }
-    }
-}
-
-/// A request as its retries repeat it: an upload that is begun anew has another id.
-fn same(line: &str) -> String {
-    let (path, query) = line.split_once('?').unwrap_or((line, ""));
-    let parameters = query.split('&').filter(|parameter| !parameter.starts_with("uploadId="));
-    format!("{path}?{}", parameters.collect::<Vec<_>>().join("&"))
 }
 
 impl fmt::Debug for FaultProxy {
@@ -378,6 +251,10 @@ enum End {
 fn serve(client: &TcpStream, shared: &Shared) -> io::Result<End> {
     client.set_nodelay(true)?;
     let mut reader = io::BufReader::with_capacity(1 << 16, client);
+    // How HTTP/2 begins, and no request of HTTP/1.1 does.
+    if reader.fill_buf()?.starts_with(b"PRI ") {
+        return tunnel::pass_on(reader, client, shared.upstream);
+    }
     while let Some(request) = http::read_request(&mut reader)? {
         let (number, met) = shared.next(&request);
         let fault = met.map(|(_, fault)| fault);

@@ -196,6 +196,45 @@ impl S3Server {
         headers: &[&str],
         body: Option<&Path>,
     ) -> Response {
+        let mut curl = self.curl(access_key, secret_key, method, path, headers, body);
+        curl.args(["--write-out", "\n%{http_code}"]);
+        let text = self.answer(curl);
+        let text = String::from_utf8_lossy(&text);
+        let (body, status) = text.rsplit_once('\n').unwrap_or(("", &text));
+        let status = status.parse().unwrap_or_else(|_| panic!("curl wrote no status: {text}"));
+        Response { status, body: body.to_owned() }
+    }
+
+    /// The bytes of an object, read by curl. `path` is as for [`Self::request`].
+    ///
+    /// # Panics
+    /// When it isn't answered with the object.
+    pub fn download(&self, path: &str) -> Vec<u8> {
+        let mut curl = self.curl(ACCESS_KEY, SECRET_KEY, "GET", path, &[], None);
+        curl.arg("--fail");
+        self.answer(curl)
+    }
+
+    fn answer(&self, mut curl: Command) -> Vec<u8> {
+        let output = curl.output().unwrap_or_else(|cause| panic!("can't run curl: {cause}; run ./dev setup"));
+        assert!(
+            output.status.success(),
+            "{} can't be asked by {curl:?}: {}",
+            self.kind,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        output.stdout
+    }
+
+    fn curl(
+        &self,
+        access_key: &str,
+        secret_key: &str,
+        method: &str,
+        path: &str,
+        headers: &[&str],
+        body: Option<&Path>,
+    ) -> Command {
         let mut curl = Command::new("curl");
         // No .curlrc, no proxy: the server is on this machine.
         curl.args(["--disable", "--silent", "--show-error", "--noproxy", "*", "--path-as-is"]);
@@ -219,18 +258,8 @@ impl S3Server {
         for header in headers {
             curl.args(["--header", header]);
         }
-        curl.args(["--write-out", "\n%{http_code}"]).arg(format!("{}/{path}", self.endpoint()));
-        let output = curl.output().unwrap_or_else(|cause| panic!("can't run curl: {cause}; run ./dev setup"));
-        assert!(
-            output.status.success(),
-            "{} can't be asked by {curl:?}: {}",
-            self.kind,
-            String::from_utf8_lossy(&output.stderr)
-        );
-        let text = String::from_utf8_lossy(&output.stdout);
-        let (body, status) = text.rsplit_once('\n').unwrap_or(("", &text));
-        let status = status.parse().unwrap_or_else(|_| panic!("curl wrote no status: {text}"));
-        Response { status, body: body.to_owned() }
+        curl.arg(format!("{}/{path}", self.endpoint()));
+        curl
     }
 
     /// The process id of the server.

@@ -171,6 +171,37 @@ fn a_store() {
 }
 
 #[test]
+fn a_container_of_azure() {
+    let azure = "azure: {account: ordersus, container: back-ups, prefix: pg, \
+                 endpoint: 'https://ordersus.blob.core.usgovcloudapi.net', caSecret: {name: ca, key: ca.crt}}";
+    let store = store(&STORE.replace("s3: {bucket: orders-us}", azure));
+    let Place::Azure(place) = &store.destinations[1].place else { panic!("no container") };
+    assert_eq!((place.account.as_str(), place.container.as_str()), ("ordersus", "back-ups"));
+    assert_eq!(place.endpoint.as_deref(), Some("https://ordersus.blob.core.usgovcloudapi.net"));
+    assert_eq!(place.ca, Some(KeyRef { name: "ca".into(), key: "ca.crt".into() }));
+    let place = &store.destinations[1].place;
+    assert_eq!([place.url(), place.to_string()], ["azblob://ordersus/back-ups/pg"; 2]);
+}
+
+#[test]
+fn a_bucket_of_google() {
+    for (given, expected) in [
+        ("{bucket: orders-us}", ("orders-us", None, None)),
+        (
+            "{bucket: my.orders_us, prefix: pg/a, endpoint: 'https://storage.europe-west1.rep.googleapis.com'}",
+            ("my.orders_us", Some("pg/a"), Some("https://storage.europe-west1.rep.googleapis.com")),
+        ),
+    ] {
+        let store = store(&STORE.replace("s3: {bucket: orders-us}", &format!("gcs: {given}")));
+        let Place::Gcs(place) = &store.destinations[1].place else { panic!("no bucket") };
+        assert_eq!((place.bucket.as_str(), place.prefix.as_deref(), place.endpoint.as_deref()), expected);
+        let prefix = place.prefix.as_ref().map(|it| format!("/{it}")).unwrap_or_default();
+        assert_eq!(store.destinations[1].place.to_string(), format!("gs://{}{prefix}", place.bucket));
+        assert_eq!(store.destinations[1].place.url(), store.destinations[1].place.to_string());
+    }
+}
+
+#[test]
 fn a_backup() {
     let backup = backup(BACKUP);
     assert_eq!(backup.without_effect_here(), ["spec.executionLocality", "spec.podTemplate"]);

@@ -68,12 +68,61 @@ use Refused::*;
 )]
 #[case("locality: region=us-east1\n", "locality: us-east1\n", "spec.destinations[us].locality", Invalid)]
 #[case("    locality: region=us-east1\n", "", "spec.destinations[us].locality", Missing)]
-#[case("s3: {bucket: orders-us}", "gcs: {bucket: orders-us}", "spec.destinations[us].gcs", NotBuiltYet)]
+#[case("s3: {bucket: orders-us}", "gcs: {bucket: Orders}", "spec.destinations[us].gcs.bucket", Invalid)]
+#[case("s3: {bucket: orders-us}", "gcs: {prefix: pg}", "spec.destinations[us].gcs.bucket", Missing)]
 #[case(
     "s3: {bucket: orders-us}",
-    "azure: {account: a, container: abc}",
-    "spec.destinations[us].azure",
-    NotBuiltYet
+    "gcs: {bucket: orders, prefix: /pg}",
+    "spec.destinations[us].gcs.prefix",
+    Invalid
+)]
+#[case(
+    "s3: {bucket: orders-us}",
+    "gcs: {bucket: orders, region: x}",
+    "spec.destinations[us].gcs.region",
+    UnknownField
+)]
+#[case(
+    "s3: {bucket: orders-us}",
+    "gcs: {bucket: orders, endpoint: 'https://me:secret@gcs.example'}",
+    "spec.destinations[us].gcs.endpoint",
+    Invalid
+)]
+#[case(
+    "s3: {bucket: orders-us}",
+    "s3: {bucket: abc}\n    gcs: {bucket: abc}",
+    "spec.destinations[us]",
+    Conflict
+)]
+#[case(
+    "s3: {bucket: orders-us}",
+    "azure: {account: Orders, container: abc}",
+    "spec.destinations[us].azure.account",
+    Invalid
+)]
+#[case(
+    "s3: {bucket: orders-us}",
+    "azure: {account: orders, container: a--b}",
+    "spec.destinations[us].azure.container",
+    Invalid
+)]
+#[case(
+    "s3: {bucket: orders-us}",
+    "azure: {account: orders}",
+    "spec.destinations[us].azure.container",
+    Missing
+)]
+#[case(
+    "s3: {bucket: orders-us}",
+    "azure: {account: orders, container: abc, endpoint: 'https://h/?sig=x'}",
+    "spec.destinations[us].azure.endpoint",
+    Invalid
+)]
+#[case(
+    "s3: {bucket: orders-us}",
+    "azure: {account: orders, container: abc, sas: x}",
+    "spec.destinations[us].azure.sas",
+    UnknownField
 )]
 #[case("    s3: {bucket: orders-us}\n", "", "spec.destinations[us]", Conflict)]
 #[case(
@@ -137,6 +186,30 @@ fn destinations_inside_one_another(#[case] from: &str, #[case] to: &str, #[case]
     let Ok(documents) = parse_documents(&changed(STORE, "bucket: orders-us", apart)) else { panic!() };
     let Document::BackupStore(store) = documents[0].clone() else { panic!() };
     assert!(ValidatedBackupStore::try_from(*store).is_ok());
+}
+
+#[test]
+fn parts_of_one_container_lie_apart() {
+    let two = |first: &str, second: &str| {
+        STORE
+            .replace("s3: {bucket: orders-us}", &format!("azure: {{account: orders, container: abc{first}}}"))
+            .replace(
+                "file: {path: /srv/backups/us-b}",
+                &format!("azure: {{account: orders, container: abc{second}}}"),
+            )
+    };
+    for (first, second) in [("", ""), ("", ", prefix: pg"), (", prefix: pg/us", ", prefix: pg")] {
+        let refusals = refusals(&two(first, second));
+        let found: Vec<_> = refusals.iter().map(|r| (r.field.as_str(), r.refused)).collect();
+        assert_eq!(found, [("spec.destinations[us-b]", Conflict)], "{refusals}");
+    }
+    for (first, second) in
+        [(", prefix: pg", ", prefix: pgx"), ("", ", endpoint: 'https://elsewhere.example'")]
+    {
+        let Ok(documents) = parse_documents(&two(first, second)) else { panic!() };
+        let Document::BackupStore(store) = documents[0].clone() else { panic!() };
+        assert!(ValidatedBackupStore::try_from(*store).is_ok(), "{first} {second}");
+    }
 }
 
 #[rstest]
@@ -258,7 +331,12 @@ fn backups(#[case] from: &str, #[case] to: &str, #[case] field: &str, #[case] re
     "spec.pointInTime",
     NotBuiltYet
 )]
-#[case("roles: {missing: Create}", "roles: {map: [{from: a, to: b}]}", "spec.roles.map", NotBuiltYet)]
+#[case(
+    "roles: {missing: Create}",
+    "roles: {map: [{from: a, to: b}, {from: a, to: c}]}",
+    "spec.roles.map[a]",
+    Conflict
+)]
 #[case("roles: {missing: Create}", "roles: {missing: Drop}", "spec.roles.missing", Invalid)]
 #[case("onExisting: Refuse", "onExisting: IntoEmptySchemas", "spec.onExisting", Conflict)]
 #[case("onExisting: Refuse", "onExisting: Overwrite", "spec.onExisting", Invalid)]
@@ -467,5 +545,24 @@ proptest! {
                 Document::Secret(_) | Document::ConfigMap(_) => {}
             }
         }
+    }
+}
+
+#[test]
+fn buckets_of_google_inside_one_another() {
+    let with = |second: &str| {
+        let one = changed(STORE, "path: /srv/backups/us-b", "path: /x");
+        let one = one.replace("file: {path: /x}", "gcs: {bucket: orders, prefix: pg}");
+        let text = one.replace("s3: {bucket: orders-us}", second);
+        let Ok(documents) = parse_documents(&text) else { panic!("{text}") };
+        let Document::BackupStore(store) = documents[0].clone() else { panic!() };
+        ValidatedBackupStore::try_from(*store)
+    };
+    // By whatever way it is asked, it is the same bucket.
+    for second in ["{bucket: orders}", "{bucket: orders, prefix: pg/x, endpoint: 'https://gcs.example'}"] {
+        assert!(with(&format!("gcs: {second}")).is_err(), "{second}");
+    }
+    for second in ["gcs: {bucket: orders, prefix: pgx}", "gcs: {bucket: other}", "s3: {bucket: orders}"] {
+        assert!(with(second).is_ok(), "{second}");
     }
 }

@@ -150,7 +150,7 @@ fn proven(number: usize, age: usize) -> Value {
         "progress": {"ticketsPlanned": 48, "ticketsSettled": 48, "bytesRead": 9_812_345_678_i64,
             "bytesStored": 2_312_345_678_i64, "rows": 48_123_456, "percent": 100},
         "localities": each(&|name, region| json!({"locality": format!("region={region}"), "destination": name,
-            "node": "gke-pool-1-4f0a9b7c-x1v2", "ticketsPlanned": 24, "ticketsSettled": 24, "rows": 24_123_456,
+            "node": "gke-pool-1-4f0a9b7c-x1v2", "ticketsPlanned": 24, "ticketsSettled": 24,
             "bytesStored": 1_112_345_678, "verified": true})),
         "proof": {"manifestSha256": SHA256, "objectsRead": 61, "bytesRead": 2_312_345_678_i64,
             "rowsCounted": 48_123_456, "sealedAt": sealed,

@@ -143,16 +143,21 @@ fn one_image_for_all() {
     for (values, image) in [
         (&[][..], "vouchsafe:0.1.0"),
         (
-            &[r#"image={"repository":"registry.example.com/db/vouchsafe","tag":"1.2.3"}"#],
+            &[
+                r#"image={"repository":"registry.example.com/db/vouchsafe","tag":"1.2.3","pullPolicy":"Always"}"#,
+            ],
             "registry.example.com/db/vouchsafe:1.2.3",
         ),
     ] {
         let container = container(&deployment(values));
         assert_eq!(container["image"], image);
         assert_eq!(arguments(&container, 0..3), ["controller", "--image", image]);
+        let policy = if values.is_empty() { "IfNotPresent" } else { "Always" };
+        assert_eq!(container["imagePullPolicy"], policy);
+        assert_eq!(arguments(&container, 3..5), ["--image-pull-policy", policy], "of the pods of runs too");
     }
     let named = container(&deployment(&[r#"watchNamespaces=["shop","erp"]"#]));
-    assert_eq!(arguments(&named, 3..7), ["--namespace", "shop", "--namespace", "erp"]);
+    assert_eq!(arguments(&named, 5..9), ["--namespace", "shop", "--namespace", "erp"]);
 }
 
 #[test]

@@ -51,9 +51,12 @@ fn pods() -> Value {
 fn store() -> Value {
     let mut store = spec(STORE);
     let more = [
-        json!({"name": "gcs", "locality": "region=g", "gcs": {"bucket": "orders-gcs", "prefix": "pg"}}),
+        json!({"name": "gcs", "locality": "region=g", "gcs": {"bucket": "orders-gcs", "prefix": "pg",
+               "endpoint": "https://storage.europe-west1.rep.googleapis.com"}}),
         json!({"name": "azure", "locality": "region=a",
-               "azure": {"account": "orders", "container": "backups", "prefix": "pg"}}),
+               "azure": {"account": "orders", "container": "backups", "prefix": "pg",
+                         "endpoint": "https://orders.blob.core.usgovcloudapi.net",
+                         "caSecret": {"name": "azure-ca", "key": "ca.crt"}}}),
         json!({"name": "claim", "locality": "region=c", "file": {"claim": "backups", "path": "pg"}}),
     ];
     store["destinations"].as_array_mut().expect("a list").extend(more);

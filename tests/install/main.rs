@@ -4,6 +4,7 @@
 
 #[path = "../api/accepted.rs"]
 mod accepted;
+mod alerts;
 mod bounds;
 mod chart;
 mod documents;

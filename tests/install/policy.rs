@@ -271,6 +271,26 @@ fn for_named_namespaces_it_looks_at_those_alone() {
     assert_eq!(binding(&[r#"watchNamespaces=["shop","erp"]"#])["spec"]["matchResources"], expected);
 }
 
+/// A field that is new in a status is the controller's, too.
+#[test]
+fn every_field_of_a_status_is_the_controllers_but_what_a_pod_publishes() {
+    let policy = the(&template(&[]), "ValidatingAdmissionPolicy", "statuses");
+    let rules = policy["spec"]["validations"].as_array().expect("rules");
+    let field = |rule: &Value| {
+        let message = rule["message"].as_str().expect("a message");
+        message.strip_prefix("status.").and_then(|rest| rest.split(' ').next()).expect("a field").to_owned()
+    };
+    let guarded: BTreeSet<String> = rules.iter().map(field).collect();
+    let of_statuses = Kind::ALL.into_iter().flat_map(|kind| {
+        let schema = vouchsafe::api::definition::schema(kind);
+        let fields = schema["properties"]["status"]["properties"].as_object().expect("fields").clone();
+        fields.into_iter().map(|(name, _)| name)
+    });
+    let published = ["run", "progress"];
+    let expected: BTreeSet<String> = of_statuses.filter(|it| !published.contains(&&**it)).collect();
+    assert_eq!(guarded, expected);
+}
+
 /// A run's pod may patch its resource's status, and forges what only the controller finds.
 #[test]
 fn a_runs_account_changes_what_it_publishes_and_nothing_else_of_a_status() {

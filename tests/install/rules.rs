@@ -107,6 +107,13 @@ fn breaks(kind: Kind) -> Vec<Break> {
                 "endpoint": "https://s3.example:9000", "prefix": "pg/shop"}),
             ),
             (
+                "one destination's part of a container is within",
+                "destinations/1",
+                json!({"name": "us", "locality": "region=us-east1", "azure": {
+                    "account": "orders", "container": "backups", "prefix": "pg/us",
+                    "endpoint": "https://orders.blob.core.usgovcloudapi.net"}}),
+            ),
+            (
                 "one destination's folder is within",
                 "destinations/5/file",
                 json!({"path": "/srv/backups/us-b/x"}),

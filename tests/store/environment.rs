@@ -23,17 +23,19 @@ async fn what_this_process_gets() {
     }
 }
 
-fn ended(url: &str, environment: &[(&str, &str)]) -> String {
+pub(crate) fn ended(url: &str, environment: &[(&str, &str)]) -> String {
     let nowhere = tempfile::tempdir().unwrap();
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["environment::what_this_process_gets", "--exact", "--nocapture"]);
-    for name in
-        ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_REGION"]
-    {
-        command.env_remove(name);
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        if name.starts_with("AWS_") || name.starts_with("AZURE_") {
+            command.env_remove(name);
+        }
     }
     // Nothing is asked but this machine: no instance's credentials either.
     command.env("HOME", nowhere.path()).env("AWS_EC2_METADATA_DISABLED", "true").env("STORE_URL", url);
+    command.env_remove("GOOGLE_APPLICATION_CREDENTIALS").env("GCE_METADATA_HOST", "127.0.0.1:1");
     command.envs(environment.iter().copied());
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -45,6 +47,33 @@ fn ended(url: &str, environment: &[(&str, &str)]) -> String {
 fn without_credentials_it_says_so() {
     let ended = ended("s3://bucket/x?endpoint=http://127.0.0.1:1", &[]);
     assert!(ended.starts_with("Unauthenticated") && ended.contains("no credentials"), "{ended}");
+}
+
+#[test]
+fn what_azure_s_variables_say_is_heard() {
+    let url = "azblob://shop/backups?endpoint=http://127.0.0.1:1/shop";
+    // As far as it gets: to the server that isn't there.
+    for variable in [("AZURE_STORAGE_KEY", "a2V5"), ("AZURE_STORAGE_SAS_TOKEN", "sv=1&sig=canary")] {
+        let asked = ended(url, &[variable]);
+        assert!(asked.starts_with("Unavailable") && !asked.contains("canary"), "{asked}");
+    }
+    for (variables, named) in [
+        (&[][..], "without TLS"),
+        (&[("AZURE_STORAGE_KEY", "a2V5"), ("AZURE_STORAGE_ACCOUNT", "other")], "AZURE_STORAGE_ACCOUNT"),
+        (&[("AZURE_STORAGE_KEY", "canary!")], "no Base64"),
+    ] {
+        let refused = ended(url, variables);
+        assert!(refused.starts_with("Invalid") && refused.contains(named), "{refused}");
+        assert!(!refused.contains("canary"), "{refused}");
+    }
+}
+
+#[test]
+fn without_credentials_of_google_it_says_so() {
+    let ended = ended("gs://bucket/x?endpoint=https://127.0.0.1:1", &[]);
+    assert!(ended.contains("no credentials"), "{ended}");
+    let file = self::ended("gs://bucket/x", &[("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere/key.json")]);
+    assert!(file.starts_with("Invalid") && file.contains("no credentials"), "{file}");
 }
 
 #[test]

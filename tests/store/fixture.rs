@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
-use testbed::{S3Kind, S3Server};
+use testbed::{Azurite, GcsServer, S3Kind, S3Server};
 use vouchsafe::format::Key;
+use vouchsafe::store::azure::{AzureCredentials, AzureOptions};
+use vouchsafe::store::location::{AzureLocation, GcsLocation, S3Location};
 use vouchsafe::store::s3::{Credentials, S3Options};
 use vouchsafe::store::{Download, ObjectStore, StoreError, StoreOptions, StoreUrl, open::open_bare};
 
@@ -15,6 +17,15 @@ pub(crate) enum Kind {
     Folder,
     Minio,
     SeaweedFs,
+    Azurite,
+    Gcs,
+}
+
+impl Kind {
+    /// Whether parts that nobody completes can be taken back. Azure keeps them for a week, whatever is asked.
+    pub(crate) fn forgets(self) -> bool {
+        self != Self::Azurite
+    }
 }
 
 /// One empty store.
@@ -23,6 +34,10 @@ pub(crate) struct Fixture {
     pub(crate) store: Arc<dyn ObjectStore>,
     /// The server and bucket of an S3 store.
     pub(crate) bucket: Option<(&'static S3Server, String)>,
+    /// The server and container of an Azure store.
+    pub(crate) container: Option<(&'static Azurite, String)>,
+    /// The server and bucket of a store of Google's kind.
+    pub(crate) gcs: Option<(&'static GcsServer, String)>,
     /// The folder of a folder store, removed at the end.
     pub(crate) folder: Option<tempfile::TempDir>,
 }
@@ -37,6 +52,23 @@ impl Fixture {
             }
             Kind::Minio => Self::s3(S3Kind::Minio).await,
             Kind::SeaweedFs => Self::s3(S3Kind::SeaweedFs).await,
+            Kind::Azurite => {
+                let start =
+                    || (testbed::shared_azurite(), testbed::shared_azurite().fresh_container("store"));
+                let (server, container) = tokio::task::spawn_blocking(start).await.unwrap();
+                let mut fixture =
+                    Self::open(azure_url(server, &container), azure_options(server), None, None).await;
+                fixture.container = Some((server, container));
+                fixture
+            }
+            Kind::Gcs => {
+                let server = testbed::shared_gcs();
+                let bucket = server.fresh_bucket("store");
+                let mut fixture =
+                    Self::open(gcs_url(server, &bucket), StoreOptions::default(), None, None).await;
+                fixture.gcs = Some((server, bucket));
+                fixture
+            }
         }
     }
 
@@ -57,7 +89,49 @@ impl Fixture {
         folder: Option<tempfile::TempDir>,
     ) -> Self {
         let store = open_bare(&url, &options).await.unwrap();
-        Self { store, bucket, folder }
+        Self { store, bucket, container: None, gcs: None, folder }
+    }
+
+    /// The port of its server.
+    pub(crate) fn port(&self) -> u16 {
+        match (&self.bucket, &self.container, &self.gcs) {
+            (Some((server, _)), ..) => server.port(),
+            (_, Some((server, _)), _) => server.port(),
+            (.., Some((server, _))) => server.port(),
+            _ => panic!("a folder has no server"),
+        }
+    }
+
+    /// With which it was opened.
+    pub(crate) fn options(&self) -> StoreOptions {
+        match (&self.bucket, &self.container) {
+            (Some((server, _)), _) => s3_options(server),
+            (_, Some((server, _))) => azure_options(server),
+            _ => StoreOptions::default(),
+        }
+    }
+
+    /// Its URL by way of `server`, which stands before its own.
+    pub(crate) fn url_through(&self, server: &str) -> StoreUrl {
+        let url = match (&self.bucket, &self.container, &self.gcs) {
+            (Some((server, bucket)), ..) => s3_url(server, bucket),
+            (_, Some((server, container)), _) => azure_url(server, container),
+            (.., Some((server, bucket))) => gcs_url(server, bucket),
+            _ => panic!("a folder has no server"),
+        };
+        match url {
+            StoreUrl::S3(location) => {
+                StoreUrl::S3(S3Location { endpoint: Some(server.to_owned()), ..location })
+            }
+            StoreUrl::Azure(location) => {
+                let endpoint = Some(format!("{server}/{}", location.account));
+                StoreUrl::Azure(AzureLocation { endpoint, ..location })
+            }
+            StoreUrl::Gcs(location) => {
+                StoreUrl::Gcs(GcsLocation { endpoint: Some(server.to_owned()), ..location })
+            }
+            StoreUrl::File(_) => panic!("a folder has no server"),
+        }
     }
 
     /// How many uploads in parts have been begun and neither completed nor aborted.
@@ -71,6 +145,18 @@ impl Fixture {
             let listed = server.request("GET", &format!("{bucket}?uploads="), &[], None);
             assert_eq!(listed.status, 200, "{listed:?}");
             return listed.body.matches("<UploadId>").count();
+        }
+        if let Some((server, bucket)) = &self.gcs {
+            return server.unfinished(bucket);
+        }
+        if let Some((server, container)) = &self.container {
+            let blobs = |with: &str| {
+                let query = format!("restype=container&comp=list{with}");
+                let listed = server.request("GET", container, &query, &[], "");
+                assert_eq!(listed.status, 200, "{listed:?}");
+                listed.body.matches("<Name>").count()
+            };
+            return blobs("&include=uncommittedblobs") - blobs("");
         }
         let folder = self.folder.as_ref().unwrap().path().join(".vouchsafe-tmp");
         std::fs::read_dir(folder).map_or(0, Iterator::count)
@@ -103,6 +189,20 @@ pub(crate) fn s3_options(server: &S3Server) -> StoreOptions {
         s3: S3Options { credentials: Some(credentials), ..S3Options::default() },
         ..StoreOptions::default()
     }
+}
+
+pub(crate) fn azure_url(server: &Azurite, container: &str) -> StoreUrl {
+    let (account, endpoint) = (server.account(), server.endpoint());
+    StoreUrl::parse(&format!("azblob://{account}/{container}/some/prefix?endpoint={endpoint}")).unwrap()
+}
+
+pub(crate) fn azure_options(server: &Azurite) -> StoreOptions {
+    let credentials = Some(AzureCredentials::SharedKey(server.key().to_owned()));
+    StoreOptions { azure: AzureOptions { credentials, ..AzureOptions::default() }, ..StoreOptions::default() }
+}
+
+pub(crate) fn gcs_url(server: &GcsServer, bucket: &str) -> StoreUrl {
+    StoreUrl::parse(&format!("gs://{bucket}/some/prefix?endpoint={}", server.endpoint())).unwrap()
 }
 
 pub(crate) fn key(text: &str) -> Key {

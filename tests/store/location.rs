@@ -11,6 +11,13 @@ fn s3(text: &str) -> vouchsafe::store::location::S3Location {
     }
 }
 
+fn azure(text: &str) -> vouchsafe::store::location::AzureLocation {
+    match StoreUrl::parse(text) {
+        Ok(StoreUrl::Azure(location)) => location,
+        other => panic!("{text}: {other:?}"),
+    }
+}
+
 #[test]
 fn folders_and_buckets_are_taken() {
     let StoreUrl::File(folder) = StoreUrl::parse("file:///backups/pg%20one").unwrap() else {
@@ -25,6 +32,26 @@ fn folders_and_buckets_are_taken() {
     assert_eq!((own.endpoint.as_deref(), own.prefix.as_str()), (Some("http://127.0.0.1:9000"), ""));
     assert_eq!((own.addressing, own.checksums), (Addressing::Path, Checksums::WhenRequired));
     assert_eq!(s3("s3://b-1?endpoint=https://x&addressing=virtual").addressing, Addressing::Virtual);
+    let azure = azure("azblob://orders/back-ups/pg/shop/");
+    assert_eq!((azure.account.as_str(), azure.container.as_str()), ("orders", "back-ups"));
+    assert_eq!(
+        (azure.prefix.as_str(), azure.endpoint()),
+        ("pg/shop", "https://orders.blob.core.windows.net".into())
+    );
+}
+
+#[test]
+fn an_account_s_endpoint_may_have_a_path() {
+    for (text, endpoint) in [
+        (
+            "azblob://orders/abc?endpoint=https://orders.blob.core.chinacloudapi.cn/",
+            "https://orders.blob.core.chinacloudapi.cn",
+        ),
+        ("azblob://orders/abc?endpoint=http%3A%2F%2F127.0.0.1:10000/orders", "http://127.0.0.1:10000/orders"),
+    ] {
+        assert_eq!(azure(text).endpoint(), endpoint);
+        assert_eq!(azure(&StoreUrl::parse(text).unwrap().to_string()), azure(text));
+    }
 }
 
 #[test]
@@ -33,8 +60,30 @@ fn what_is_wrong_is_named() {
         ("", "is no URL"),
         ("/backups", "is no URL"),
         ("ftp://x/y", "names no kind of store"),
-        ("gs://bucket/x", "gs:// is not built yet"),
-        ("azblob://account/container", "azblob:// is not built yet"),
+        ("azblob://Account/container", "can't be a storage account"),
+        ("azblob://my-account/container", "can't be a storage account"),
+        ("azblob:///container", "can't be a storage account"),
+        ("azblob://account", "can't be a container"),
+        ("azblob://account/c", "can't be a container"),
+        ("azblob://account/a--b/x", "can't be a container"),
+        ("azblob://account/Container/x", "can't be a container"),
+        ("azblob://account:9000/container", "means nothing here"),
+        ("azblob://account/container/a/../b", "can't be a prefix"),
+        ("azblob://account/container?sv=1&sig=x", "\"sv\" is no option of this URL; there are endpoint"),
+        ("azblob://account/container?endpoint=http://168.63.129.16", "is no value of endpoint"),
+        ("azblob://account/container?endpoint=https://h?sig=x", "is no value of endpoint"),
+        ("gs:///prefix", "the bucket is missing"),
+        ("gs://", "the bucket is missing"),
+        ("gs://Bucket/x", "can't be the name of a bucket"),
+        ("gs://bucket-/x", "can't be the name of a bucket"),
+        ("gs://a..b/x", "can't be the name of a bucket"),
+        ("gs://bucket:443/x", "means nothing here"),
+        ("gs://bucket/x#y", "means nothing here"),
+        ("gs://bucket/a/../b", "can't be a prefix"),
+        ("gs://bucket/x?region=a", "\"region\" is no option of this URL; there are endpoint"),
+        ("gs://bucket/x?endpoint=https://a&endpoint=https://b", "\"endpoint\" is there twice"),
+        ("gs://bucket/x?endpoint=https://h/path", "is no value of endpoint"),
+        ("gs://bucket/x?endpoint=http://metadata.google.internal", "is no value of endpoint"),
         ("file:backups", "absolute path"),
         ("file://host/backups", "absolute path"),
         ("file:///backups/../etc", "absolute path"),
@@ -68,10 +117,15 @@ fn what_is_wrong_is_named() {
 fn a_secret_in_a_url_is_refused_and_not_repeated() {
     for text in [
         "s3://key:canary@bucket/x",
+        "gs://key:canary@bucket/x",
+        "gs://bucket/x?endpoint=https://key:canary@host",
         "s3://bucket/x?endpoint=http://key:canary@host",
         "s3://key:canary@:/x",
         "s3 ://key:canary@bucket/x",
         "s3://bucket/x?endpoint=key:canary@host",
+        "azblob://key:canary@account/abc",
+        "azblob://account/abc?endpoint=http://key:canary@host",
+        "azblob://account/abc?sig=canary",
     ] {
         let error = StoreUrl::parse(text).unwrap_err();
         assert!(!format!("{error} {error:?}").contains("canary"), "{text}: {error:?}");
@@ -85,6 +139,13 @@ fn a_collection_lies_below() {
         ("file:///backups", "file:///backups/shop/eu"),
         ("s3://bucket", "s3://bucket/shop/eu"),
         ("s3://bucket/pg?region=eu-west-1", "s3://bucket/pg/shop/eu?region=eu-west-1"),
+        ("azblob://account/abc", "azblob://account/abc/shop/eu"),
+        (
+            "azblob://account/abc/pg?endpoint=https://h/p",
+            "azblob://account/abc/pg/shop/eu?endpoint=https%3A%2F%2Fh%2Fp",
+        ),
+        ("gs://my.bucket", "gs://my.bucket/shop/eu"),
+        ("gs://b-1/pg?endpoint=http://h:1", "gs://b-1/pg/shop/eu?endpoint=http%3A%2F%2Fh%3A1"),
     ] {
         assert_eq!(StoreUrl::parse(text).unwrap().join("shop/eu").unwrap().to_string(), expected);
     }
@@ -114,7 +175,7 @@ proptest! {
 
     #[test]
     fn no_text_like_a_url_panics(
-        text in "(file|s3|gs|S3|FILE)?:?/{0,4}[a-z@:%._é-]{0,12}(/[a-z.%2e]{0,4}){0,4}(\\?[a-z=&%:/@]{0,30})?#?"
+        text in "(file|s3|gs|azblob|S3|FILE)?:?/{0,4}[a-z@:%._é-]{0,12}(/[a-z.%2e]{0,4}){0,4}(\\?[a-z=&%:/@]{0,30})?#?"
     ) {
         let _ = StoreUrl::parse(&text);
     }

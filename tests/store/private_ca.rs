@@ -10,14 +10,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
-/// Ends TLS before a server that speaks plain HTTP; returns the port.
-async fn terminate(certificates: &Certificates, port: u16) -> u16 {
+/// Ends TLS before a server that speaks plain HTTP, of the `versions` that it names; returns the port.
+pub(crate) async fn terminate(certificates: &Certificates, port: u16, versions: &[&str]) -> u16 {
     let chain: Vec<_> =
         CertificateDer::pem_file_iter(&certificates.certificate).unwrap().collect::<Result<_, _>>().unwrap();
     let key = PrivateKeyDer::from_pem_file(&certificates.key).unwrap();
     let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
     let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let config = config.with_no_client_auth().with_single_cert(chain, key).unwrap();
+    let mut config = config.with_no_client_auth().with_single_cert(chain, key).unwrap();
+    config.alpn_protocols = versions.iter().map(|version| version.as_bytes().to_vec()).collect();
     let (acceptor, listener) =
         (TlsAcceptor::from(Arc::new(config)), TcpListener::bind("127.0.0.1:0").await.unwrap());
     let own = listener.local_addr().unwrap().port();
@@ -47,7 +48,7 @@ async fn only_the_authority_of_the_option_is_trusted() {
     let server = shared_s3(S3Kind::Minio);
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let [ours, others] = folders.each_ref().map(|folder| make_certificates(folder.path()));
-    let port = terminate(&ours, server.port()).await;
+    let port = terminate(&ours, server.port(), &[]).await;
     let bucket = server.fresh_bucket("ca");
     let url = format!("s3://{bucket}/x?region={}&endpoint=https://localhost:{port}", server.region());
     for options in [&[][..], &["--store-ca", others.authority.to_str().unwrap()]] {

@@ -20,6 +20,8 @@ fn options() -> UploadOptions {
 #[case::folder(Kind::Folder)]
 #[case::minio(Kind::Minio)]
 #[case::seaweedfs(Kind::SeaweedFs)]
+#[case::azurite(Kind::Azurite)]
+#[case::gcs(Kind::Gcs)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_the_first_error_every_call_returns_it(#[case] kind: Kind) {
     // The second part and its retries; a later part would succeed, and must not hide it.
@@ -39,7 +41,9 @@ async fn after_the_first_error_every_call_returns_it(#[case] kind: Kind) {
     assert_eq!(Some(error.to_string()), failed);
     assert_eq!(error.kind(), StoreErrorKind::NoSpace);
     assert!(!faulty.faults.fired().is_empty());
-    assert_eq!(faulty.fixture.unfinished(), 0);
+    if kind.forgets() {
+        assert_eq!(faulty.fixture.unfinished(), 0);
+    }
     assert_eq!(
         faulty.fixture.store.head(&key("data/x"), None).await.unwrap_err().kind(),
         StoreErrorKind::NotFound

@@ -6,14 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rstest::rstest;
-use testbed::{FaultProxy, S3Kind, WireFault, WireRule};
-use vouchsafe::store::location::{S3Location, StoreUrl};
-use vouchsafe::store::open::{open, open_bare};
+use testbed::{FaultProxy, WireFault, WireRule};
+use vouchsafe::store::Limits;
+use vouchsafe::store::open::open;
 use vouchsafe::store::retry::RetryBudget;
-use vouchsafe::store::s3::S3Limits;
 use vouchsafe::store::{ObjectStore, StoreError, StoreErrorKind, StoreOptions, Upload, UploadOptions};
 
-use crate::fixture::{bytes, content, key, read, s3_options, s3_url};
+use crate::fixture::{Fixture, Kind, bytes, content, key, read};
 
 const PART: usize = 5 << 20;
 
@@ -26,33 +25,26 @@ struct Wire {
 }
 
 impl Wire {
-    async fn new(kind: S3Kind) -> Self {
-        let (server, bucket) = tokio::task::spawn_blocking(move || {
-            let server = testbed::shared_s3(kind);
-            (server, server.fresh_bucket("wire"))
-        })
-        .await
-        .unwrap();
-        let proxy = FaultProxy::start(server.port());
+    async fn new(kind: Kind) -> Self {
+        let fixture = Fixture::new(kind).await;
+        let proxy = FaultProxy::start(fixture.port());
         let retry = RetryBudget {
             attempts: 4,
             elapsed: Duration::from_secs(60),
             first_delay: Duration::from_millis(1),
             longest_delay: Duration::from_millis(4),
         };
-        let mut options = StoreOptions { retry, ..s3_options(server) };
+        let mut options = StoreOptions { retry, ..fixture.options() };
         // Long for a server on this machine, short for whoever waits for the stalls.
-        options.s3.limits = S3Limits {
+        let limits = Limits {
             attempt: Duration::from_secs(3),
             complete: Duration::from_secs(3),
             stall: Duration::from_secs(3),
-            ..S3Limits::default()
+            ..Limits::default()
         };
-        let StoreUrl::S3(location) = s3_url(server, &bucket) else { panic!("not an S3 URL") };
-        let through = StoreUrl::S3(S3Location { endpoint: Some(proxy.endpoint()), ..location.clone() });
-        let store = open(&through, &options).await.unwrap();
-        let direct = open_bare(&StoreUrl::S3(location), &options).await.unwrap();
-        Self { proxy, store, direct }
+        (options.s3.limits, options.azure.limits, options.gcs.limits) = (limits, limits, limits);
+        let store = open(&fixture.url_through(&proxy.endpoint()), &options).await.unwrap();
+        Self { proxy, store, direct: fixture.store }
     }
 
     /// Stores something each way there is, reads it each way there is, and deletes it; what comes back must be
@@ -140,15 +132,19 @@ fn as_required(fault: WireFault, line: &str, outcome: &Result<(), (Step, StoreEr
         | WireFault::Delay(_)
         | WireFault::Hold => kind.is_none(),
         // The answer to a HEAD has no body to say why.
-        WireFault::ClockSkewed if line.starts_with("HEAD") || line.starts_with("DELETE") => {
-            matches!(kind, Some(StoreErrorKind::Forbidden | StoreErrorKind::ClockSkew))
-        }
+        WireFault::ClockSkewed if line.starts_with("HEAD") || line.starts_with("DELETE") => matches!(
+            kind,
+            Some(StoreErrorKind::Forbidden | StoreErrorKind::Unauthenticated | StoreErrorKind::ClockSkew)
+        ),
         WireFault::ClockSkewed => kind == Some(StoreErrorKind::ClockSkew),
         WireFault::AccessDenied => kind == Some(StoreErrorKind::Forbidden),
         // A page instead of an answer is named, or seen to be no acknowledgement and asked again.
         WireFault::OkWithPage => kind.is_none() || kind == Some(StoreErrorKind::Protocol),
         // What was acknowledged and is not there shows when it is read, or when its parts are put together.
         WireFault::Pretend if line.contains("partNumber=") => kind == Some(StoreErrorKind::Invalid),
+        WireFault::Pretend if line.contains("blockid=") => kind == Some(StoreErrorKind::NoSuchUpload),
+        // Bytes of a resumable upload that were never there are missed by those that follow.
+        WireFault::Pretend if line.contains("upload_id=") && kind == Some(StoreErrorKind::Invalid) => true,
         WireFault::Pretend => matches!(kind, Some(StoreErrorKind::NotFound | StoreErrorKind::Changed)),
         WireFault::Vanish => {
             kind == Some(StoreErrorKind::NotFound) || line.starts_with("HEAD") && kind.is_none()
@@ -190,17 +186,21 @@ const FAULTS: [WireFault; 16] = [
 ];
 
 #[rstest]
-#[case::minio(S3Kind::Minio)]
-#[case::seaweedfs(S3Kind::SeaweedFs)]
+#[case::minio(Kind::Minio)]
+#[case::seaweedfs(Kind::SeaweedFs)]
+#[case::azurite(Kind::Azurite)]
+#[case::gcs(Kind::Gcs)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_request_under_every_fault_ends_as_it_must(#[case] kind: S3Kind) {
+async fn every_request_under_every_fault_ends_as_it_must(#[case] kind: Kind) {
     let wire = Wire::new(kind).await;
     wire.proxy.set(Vec::new());
     wire.work().await.unwrap_or_else(|error| panic!("without any fault: {error:?}"));
     let requests = wire.proxy.requests();
-    assert!(requests.len() >= 10, "{requests:?}");
+    // Google's metadata go over gRPC, past the proxy: what goes wrong there is in gcs.rs.
+    assert!(requests.len() >= if kind == Kind::Gcs { 7 } else { 10 }, "{requests:?}");
     let (mut cases, mut wrong) = (0, Vec::new());
-    for fault in FAULTS {
+    // When it was stored is metadata.
+    for fault in FAULTS.into_iter().filter(|fault| kind != Kind::Gcs || *fault != WireFault::LongAgo) {
         let before = cases;
         let mut waited_for = BTreeSet::new();
         for (number, line) in requests.iter().enumerate() {
@@ -227,12 +227,16 @@ async fn every_request_under_every_fault_ends_as_it_must(#[case] kind: S3Kind) {
 }
 
 #[rstest]
-#[case::minio(S3Kind::Minio)]
-#[case::seaweedfs(S3Kind::SeaweedFs)]
+#[case::minio(Kind::Minio)]
+#[case::seaweedfs(Kind::SeaweedFs)]
+#[case::azurite(Kind::Azurite)]
+#[case::gcs(Kind::Gcs)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_outage_of_data_alone_fails_by_name_and_heals(#[case] kind: S3Kind) {
+async fn an_outage_of_data_alone_fails_by_name_and_heals(#[case] kind: Kind) {
     let wire = Wire::new(kind).await;
-    wire.proxy.set(vec![WireRule::during(0..u64::MAX, WireFault::InternalError).only("/data/")]);
+    // Names stand in the path, or in a parameter.
+    let data = if kind == Kind::Gcs { "%2Fdata%2F" } else { "/data/" };
+    wire.proxy.set(vec![WireRule::during(0..u64::MAX, WireFault::InternalError).only(data)]);
     // Metadata passes, as in the advisory where only data was lost.
     let _ = wire.store.create(&key("run.json"), "x".into()).await.unwrap();
     let (step, error) = wire.work().await.unwrap_err();

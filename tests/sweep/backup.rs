@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use testbed::S3Kind;
 use vouchsafe::engine::restore::restore;
 use vouchsafe::engine::{EngineError, back_up, backups};
 use vouchsafe::store::fault::Operation;
@@ -13,6 +12,7 @@ use super::fault::{Level, Must};
 use super::judge::{self, Outcome};
 use super::kind::Kind;
 use super::rig::{Rig, prefixes};
+use super::server::OfServer;
 use super::world::{Source, World};
 
 /// Objects of a backup of each source: spans with rows, large objects, the schema, four catalogs.
@@ -32,8 +32,9 @@ fn of(source: Source) -> impl Fn(Kind) -> bool {
 }
 
 /// `thin`: of so many cases one.
-async fn sweep(name: &str, level: Level, kind: S3Kind, extent: &Extent, thin: usize) {
-    let world = World::of(kind).await;
+async fn sweep(name: &str, level: Level, of_server: OfServer, extent: &Extent, thin: usize) {
+    let world = World::of(of_server).await;
+    let protocol = world.server.protocol();
     let mut all = Vec::new();
     for source in [Source::Small, Source::Large] {
         let case = format!("c{}", world.number());
@@ -52,7 +53,7 @@ async fn sweep(name: &str, level: Level, kind: S3Kind, extent: &Extent, thin: us
         thin > 1 || of_level.len() == Operation::ALL.len(),
         "a backup needs every operation: {of_level:?}"
     );
-    let cases = extent.cases(all, |mark| mark.fault.must_in_backup(level, mark.kind));
+    let cases = extent.cases(all, |mark| mark.fault.must_in_backup_by(protocol, level, mark.kind));
     carry_out(name, extent, cases, Case::words, |case| {
         let (world, sample) = (Arc::clone(&world), extent.is_sample());
         async move { backup(&world, level, &case, sample).await }
@@ -71,7 +72,8 @@ async fn backup(world: &Arc<World>, level: Level, case: &Case, sample: bool) -> 
     let ended = back_up(&job).await;
     rig.heal();
     rig.all_fired(&case.marks).map_err(|unfired| format!("{unfired}; it ended {ended:?}"))?;
-    let must = case.marks[0].fault.must_in_backup(level, case.marks[0].kind);
+    let Mark { kind, fault, .. } = case.marks[0];
+    let must = fault.must_in_backup_by(world.server.protocol(), level, kind);
     let outcome = judge::outcome(world, &prefixes[0], 1).await;
     let shown = format!("{} and the register says {outcome:?}", said(&ended));
     let end = match (&ended, &outcome) {
@@ -175,17 +177,28 @@ async fn again(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn backup_at_the_trait() {
-    sweep("Backup, faults at the trait", Level::Trait, S3Kind::Minio, &Extent::wanted(), 1).await;
+    sweep("Backup, faults at the trait", Level::Trait, OfServer::Minio, &Extent::wanted(), 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn backup_on_the_wire() {
-    sweep("Backup, faults on the wire", Level::Wire, S3Kind::Minio, &Extent::wanted(), 1).await;
+    sweep("Backup, faults on the wire", Level::Wire, OfServer::Minio, &Extent::wanted(), 1).await;
 }
 
 /// A sample also of the whole: the requests are the same, and the wire's own sweep of stores has all of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn backup_on_the_wire_of_seaweedfs() {
-    sweep("Backup, faults on the wire, SeaweedFS", Level::Wire, S3Kind::SeaweedFs, &Extent::wanted(), 61)
+    sweep("Backup, faults on the wire, SeaweedFS", Level::Wire, OfServer::SeaweedFs, &Extent::wanted(), 61)
         .await;
+}
+
+/// A sample also of the whole, and at the trait alone: what Google's client does on the wire is swept where its store is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn backup_at_the_trait_of_google() {
+    sweep("Backup, faults at the trait, Google", Level::Trait, OfServer::Google, &Extent::wanted(), 61).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn backup_on_the_wire_of_azurite() {
+    sweep("Backup, faults on the wire, Azurite", Level::Wire, OfServer::Azurite, &Extent::wanted(), 61).await;
 }

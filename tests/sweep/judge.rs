@@ -1,7 +1,6 @@
 //! What lies in a bucket, seen by curl, sha256sum and nothing of ours.
 
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -22,41 +21,9 @@ pub enum Outcome {
     },
 }
 
-/// SHA-256 of nothing: the body of a request that has none.
-const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-
-/// Every object below `prefix`.
-fn list(world: &World, prefix: &str) -> Vec<String> {
-    let query =
-        format!("{}?list-type=2&max-keys=1000&prefix={}%2F", world.bucket, prefix.replace('/', "%2F"));
-    let answer = world.s3.request("GET", &query, &[], None);
-    assert!(answer.status == 200 && answer.body.contains("<IsTruncated>false"), "{answer:?}");
-    answer
-        .body
-        .split("<Key>")
-        .skip(1)
-        .filter_map(|rest| Some(rest.split_once("</Key>")?.0.to_owned()))
-        .collect()
-}
-
-/// Fetches `keys` into `folder`, each under its position.
-fn fetch(world: &World, keys: &[String], folder: &Path) {
-    let mut curl = Command::new("curl");
-    curl.args(["--disable", "--silent", "--show-error", "--fail", "--noproxy", "*", "--path-as-is"]);
-    curl.arg("--aws-sigv4").arg(format!("aws:amz:{}:s3", world.s3.region()));
-    curl.arg("--user").arg(format!("{}:{}", world.s3.access_key(), world.s3.secret_key()));
-    curl.arg("--header").arg(format!("x-amz-content-sha256: {EMPTY}"));
-    for (position, key) in keys.iter().enumerate() {
-        curl.arg("--output").arg(folder.join(position.to_string()));
-        curl.arg(format!("{}/{}/{key}", world.s3.endpoint(), world.bucket));
-    }
-    let output = curl.stdout(Stdio::null()).stderr(Stdio::piped()).output().unwrap();
-    assert!(output.status.success(), "curl: {}", String::from_utf8_lossy(&output.stderr));
-}
-
 fn json(world: &World, keys: &[String]) -> Vec<Value> {
     let folder = tempfile::tempdir().unwrap();
-    fetch(world, keys, folder.path());
+    world.server.fetch(keys, folder.path());
     let read = |position: usize| std::fs::read(folder.path().join(position.to_string())).unwrap();
     (0..keys.len()).map(|position| serde_json::from_slice(&read(position)).unwrap()).collect()
 }
@@ -65,7 +32,7 @@ fn json(world: &World, keys: &[String]) -> Vec<Value> {
 pub async fn outcome(world: &Arc<World>, prefix: &str, run: u32) -> Outcome {
     let (world, prefix) = (Arc::clone(world), format!("{prefix}/runs/{run:08}"));
     blocking(move || {
-        let keys = list(&world, &prefix);
+        let keys = world.server.list(&prefix);
         let has = |name: &str| keys.contains(&format!("{prefix}/{name}"));
         if !has("outcome.json") {
             return if has("run.json") { Outcome::Open } else { Outcome::NoRun };
@@ -103,7 +70,7 @@ pub async fn objects_hold(
     blocking(move || {
         let mut expected: Vec<(String, String)> = Vec::new();
         for prefix in &prefixes {
-            let keys = list(&world, &format!("{prefix}/runs/{run:08}/{plan}/receipts"));
+            let keys = world.server.list(&format!("{prefix}/runs/{run:08}/{plan}/receipts"));
             for receipt in if keys.is_empty() { Vec::new() } else { json(&world, &keys) } {
                 let Some(object) = find(&receipt, "object") else { continue };
                 let text =
@@ -117,7 +84,7 @@ pub async fn objects_hold(
         }
         let folder = tempfile::tempdir().unwrap();
         let keys: Vec<String> = expected.iter().map(|(key, _)| key.clone()).collect();
-        fetch(&world, &keys, folder.path());
+        world.server.fetch(&keys, folder.path());
         let mut sums = Command::new("sha256sum");
         sums.args((0..keys.len()).map(|position| folder.path().join(position.to_string())));
         let sums = String::from_utf8(sums.output().unwrap().stdout).unwrap();

@@ -12,6 +12,19 @@ pub struct Kind {
     pub of: &'static str,
 }
 
+/// What is spoken on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    S3,
+    Azure,
+}
+
+/// What a first line contains and lacks.
+pub struct Parts {
+    pub has: Vec<String>,
+    pub lacks: Vec<&'static str>,
+}
+
 /// Kinds of objects, each with what its names contain and no others do.
 const OBJECTS: [(&str, &str); 17] = [
     ("probe", "probes/"),
@@ -80,22 +93,44 @@ impl Kind {
     }
 
     /// Of a request by its first line.
-    pub fn of_line(line: &str) -> Self {
+    pub fn of_line(protocol: Protocol, line: &str) -> Self {
         let all = Operation::ALL.iter().flat_map(|operation| {
             let words = if *operation == Operation::List { &LISTS[..] } else { &OBJECTS[..] };
             words.iter().map(|(of, _)| Self { operation: *operation, of })
         });
-        let mut of_line =
-            all.filter(|kind| kind.parts().iter().all(|part| format!("{line} ").contains(part)));
+        let line = format!("{line} ");
+        let mut of_line = all.filter(|kind| {
+            let parts = kind.parts(protocol);
+            parts.has.iter().all(|part| line.contains(part))
+                && !parts.lacks.iter().any(|it| line.contains(it))
+        });
         match (of_line.next(), of_line.next()) {
             (Some(kind), None) => kind,
             found => panic!("{line:?} is of one kind, not of {found:?}"),
         }
     }
 
-    /// What the first lines of its requests contain, and no others do.
-    pub fn parts(self) -> Vec<String> {
-        let of_operation: &[&str] = match self.operation {
+    /// What the first lines of its requests contain and lack, and no others do.
+    pub fn parts(self, protocol: Protocol) -> Parts {
+        let (of_operation, lacks): (&[&str], &[&'static str]) = match protocol {
+            Protocol::S3 => (self.of_s3(), &[]),
+            Protocol::Azure => self.of_azure(),
+        };
+        let mut has: Vec<String> = of_operation.iter().map(|part| (*part).to_owned()).collect();
+        has.push(match (self.operation, protocol) {
+            // Of S3 the prefix is the last parameter, with its slash.
+            (Operation::List, Protocol::S3) => format!("{}%2F ", self.find(&LISTS)),
+            (Operation::List, Protocol::Azure) => {
+                let folders = if self.of == "runs" { "&delimiter=%2F" } else { "" };
+                format!("{}%2F&restype=container{folders} ", self.find(&LISTS))
+            }
+            _ => self.find(&OBJECTS).to_owned(),
+        });
+        Parts { has, lacks: lacks.to_vec() }
+    }
+
+    fn of_s3(self) -> &'static [&'static str] {
+        match self.operation {
             Operation::Create => &["PUT ", "x-id=PutObject"],
             Operation::Begin => &["POST ", "?uploads"],
             Operation::PutPart => &["PUT ", "partNumber="],
@@ -105,13 +140,20 @@ impl Kind {
             Operation::Head => &["HEAD "],
             Operation::List => &["GET ", "list-type=2"],
             Operation::Delete => &["DELETE ", "x-id=DeleteObject"],
-        };
-        let mut parts: Vec<String> = of_operation.iter().map(|part| (*part).to_owned()).collect();
-        parts.push(match self.operation {
-            // The prefix is the last parameter, with its slash.
-            Operation::List => format!("{}%2F ", self.find(&LISTS)),
-            _ => self.find(&OBJECTS).to_owned(),
-        });
-        parts
+        }
+    }
+
+    fn of_azure(self) -> (&'static [&'static str], &'static [&'static str]) {
+        match self.operation {
+            Operation::Create => (&["PUT "], &["comp="]),
+            Operation::PutPart => (&["PUT ", "blockid="], &[]),
+            Operation::Complete => (&["PUT ", "comp=blocklist"], &[]),
+            // Nothing is asked of the service.
+            Operation::Begin | Operation::Abort => (&["nothing"], &[]),
+            Operation::Get => (&["GET "], &["comp="]),
+            Operation::Head => (&["HEAD "], &[]),
+            Operation::List => (&["GET ", "comp=list"], &[]),
+            Operation::Delete => (&["DELETE "], &[]),
+        }
     }
 }

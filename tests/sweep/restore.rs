@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use testbed::S3Kind;
 use vouchsafe::engine::back_up;
 use vouchsafe::engine::restore::restore;
 
 use super::cases::{self, Case, End, Extent, carry_out};
 use super::fault::{Level, Must};
 use super::rig::Rig;
+use super::server::OfServer;
 use super::world::{Source, World};
 
 async fn sweep(name: &str, level: Level, extent: &Extent) {
-    let world = World::of(S3Kind::Minio).await;
+    let world = World::of(OfServer::Minio).await;
     // What all cases restore.
     let folder = format!("c{}", world.number());
     let rig = Rig::new(&world, level, &folder, &[]).await;

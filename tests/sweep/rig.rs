@@ -6,15 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use testbed::FaultProxy;
+use vouchsafe::store::Limits;
 use vouchsafe::store::fault::FaultStore;
-use vouchsafe::store::location::{S3Location, StoreUrl};
 use vouchsafe::store::open::{open, open_bare, wrap};
 use vouchsafe::store::retry::RetryBudget;
-use vouchsafe::store::s3::{Credentials, S3Limits, S3Options};
 use vouchsafe::store::{ObjectStore, StoreOptions};
 
 use super::fault::{Fault, Level};
-use super::kind::Kind;
+use super::kind::{Kind, Protocol};
 use super::world::World;
 
 /// Attempts at a request.
@@ -31,16 +30,11 @@ pub struct Rig {
 
 enum Faults {
     Trait(Arc<FaultStore>),
-    Wire(FaultProxy),
+    Wire(FaultProxy, Protocol),
 }
 
 fn options(world: &World) -> StoreOptions {
-    let credentials = Credentials {
-        access_key_id: world.s3.access_key().to_owned(),
-        secret_access_key: world.s3.secret_key().to_owned(),
-        session_token: None,
-    };
-    let limits = S3Limits { attempt: LIMIT, complete: LIMIT, stall: LIMIT, ..S3Limits::default() };
+    let limits = Limits { attempt: LIMIT, complete: LIMIT, stall: LIMIT, ..Limits::default() };
     StoreOptions {
         retry: RetryBudget {
             attempts: ATTEMPTS,
@@ -48,17 +42,7 @@ fn options(world: &World) -> StoreOptions {
             first_delay: Duration::from_millis(1),
             longest_delay: Duration::from_millis(4),
         },
-        s3: S3Options { credentials: Some(credentials), limits, ..S3Options::default() },
-        ..StoreOptions::default()
-    }
-}
-
-fn location(world: &World, prefix: &str, endpoint: String) -> StoreUrl {
-    let (bucket, region) = (&world.bucket, world.s3.region());
-    let url = format!("s3://{bucket}/{prefix}?region={region}&endpoint={}", world.s3.endpoint());
-    match url.parse().unwrap() {
-        StoreUrl::S3(location) => StoreUrl::S3(S3Location { endpoint: Some(endpoint), ..location }),
-        StoreUrl::File(_) => panic!("{url} names a bucket"),
+        ..world.server.options(limits)
     }
 }
 
@@ -77,20 +61,21 @@ impl Rig {
         let prefixes = prefixes(level, case);
         match level {
             Level::Trait => {
-                let bare =
-                    open_bare(&location(world, &prefixes[0], world.s3.endpoint()), &options).await.unwrap();
+                let bare = open_bare(&world.server.url(&prefixes[0], None), &options).await.unwrap();
                 let rules = marks.iter().map(|(kind, nth, fault)| fault.rule(*kind, *nth)).collect();
                 let faults = Arc::new(FaultStore::new(bare, rules));
                 Self { stores: vec![wrap(faults.clone(), &options)], faults: Faults::Trait(faults) }
             }
             Level::Wire => {
-                let proxy = FaultProxy::start(world.s3.port());
-                proxy.set(marks.iter().map(|(kind, nth, fault)| fault.wire_rule(*kind, *nth)).collect());
+                let (proxy, protocol) = (FaultProxy::start(world.server.port()), world.server.protocol());
+                let rules = marks.iter().map(|(kind, nth, fault)| fault.wire_rule(protocol, *kind, *nth));
+                proxy.set(rules.collect());
                 let mut stores = Vec::new();
                 for prefix in &prefixes {
-                    stores.push(open(&location(world, prefix, proxy.endpoint()), &options).await.unwrap());
+                    let url = world.server.url(prefix, Some(&proxy.endpoint()));
+                    stores.push(open(&url, &options).await.unwrap());
                 }
-                Self { stores, faults: Faults::Wire(proxy) }
+                Self { stores, faults: Faults::Wire(proxy, protocol) }
             }
         }
     }
@@ -106,9 +91,11 @@ impl Rig {
                 });
                 kinds.collect()
             }
-            Faults::Wire(proxy) => {
+            Faults::Wire(proxy, protocol) => {
                 let requests = proxy.requests().into_iter().zip(proxy.statuses());
-                requests.map(|(line, status)| (Kind::of_line(&line), (200..300).contains(&status))).collect()
+                requests
+                    .map(|(line, status)| (Kind::of_line(*protocol, &line), (200..300).contains(&status)))
+                    .collect()
             }
         }
     }
@@ -117,7 +104,7 @@ impl Rig {
     pub fn fired(&self) -> BTreeSet<usize> {
         match &self.faults {
             Faults::Trait(store) => store.fired().iter().map(|fired| fired.rule).collect(),
-            Faults::Wire(proxy) => proxy.fired().iter().map(|fired| fired.rule).collect(),
+            Faults::Wire(proxy, _) => proxy.fired().iter().map(|fired| fired.rule).collect(),
         }
     }
 
@@ -133,7 +120,7 @@ impl Rig {
     pub fn heal(&self) {
         match &self.faults {
             Faults::Trait(store) => store.heal(),
-            Faults::Wire(proxy) => proxy.heal(),
+            Faults::Wire(proxy, _) => proxy.heal(),
         }
     }
 }

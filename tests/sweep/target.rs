@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use testbed::{PgFault, PgProxy, PgRule, S3Kind};
+use testbed::{PgFault, PgProxy, PgRule};
 use vouchsafe::engine::back_up;
 use vouchsafe::engine::restore::restore;
 
 use super::cases::{End, Extent, carry_out};
 use super::fault::Level;
 use super::rig::Rig;
+use super::server::OfServer;
 use super::world::{Source, World};
 
 /// A fault at one request to the server.
@@ -125,7 +126,7 @@ async fn play(
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn restore_writing() {
     let extent = Extent::wanted();
-    let world = World::of(S3Kind::Minio).await;
+    let world = World::of(OfServer::Minio).await;
     let folder = format!("c{}", world.number());
     let rig = Arc::new(Rig::new(&world, Level::Trait, &folder, &[]).await);
     back_up(&world.backup_job(Source::Small, &rig.stores)).await.unwrap();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use testbed::{PASSWORD, PgVersion, Postgres, S3Kind, S3Server};
+use testbed::{PASSWORD, PgVersion, Postgres};
 use tokio::sync::OnceCell;
 use vouchsafe::engine::errors::ErrorBook;
 use vouchsafe::engine::interrupt::Interrupt;
@@ -18,6 +18,8 @@ use vouchsafe::plan::placement::{PlacementRule, Unplaced};
 use vouchsafe::source::{EndpointConfig, PasswordSources, Secret, Selection, TablePattern, Tools};
 use vouchsafe::store::ObjectStore;
 use vouchsafe::store::retry::ErrorCounts;
+
+use super::server::{OfServer, Server};
 
 /// Rows of 141 bytes fill blocks alike: three spans of one table with equal row counts.
 const SMALL: &str = "CREATE TYPE mood AS ENUM ('sad', 'ok');
@@ -58,8 +60,7 @@ pub enum Source {
 /// What all cases of a test share.
 pub struct World {
     pub postgres: &'static Postgres,
-    pub s3: &'static S3Server,
-    pub bucket: String,
+    pub server: Server,
     small: (String, String),
     large: (String, String),
 }
@@ -71,20 +72,23 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
 
 impl World {
     /// The one of all tests of this process that use this kind of store.
-    pub async fn of(kind: S3Kind) -> Arc<Self> {
+    pub async fn of(kind: OfServer) -> Arc<Self> {
         static MINIO: OnceCell<Arc<World>> = OnceCell::const_new();
         static SEAWEEDFS: OnceCell<Arc<World>> = OnceCell::const_new();
+        static GOOGLE: OnceCell<Arc<World>> = OnceCell::const_new();
+        static AZURITE: OnceCell<Arc<World>> = OnceCell::const_new();
         let world = match kind {
-            S3Kind::Minio => &MINIO,
-            S3Kind::SeaweedFs => &SEAWEEDFS,
+            OfServer::Minio => &MINIO,
+            OfServer::SeaweedFs => &SEAWEEDFS,
+            OfServer::Google => &GOOGLE,
+            OfServer::Azurite => &AZURITE,
         };
         world.get_or_init(|| Self::new(kind)).await.clone()
     }
 
-    async fn new(kind: S3Kind) -> Arc<Self> {
+    async fn new(kind: OfServer) -> Arc<Self> {
         blocking(move || {
             let postgres = testbed::shared(PgVersion::V15);
-            let s3 = testbed::shared_s3(kind);
             let made = |stem: &str, sql: &str, look: &str| {
                 let name = postgres.fresh_database(stem);
                 postgres.psql(&name, sql).unwrap();
@@ -94,9 +98,8 @@ impl World {
             Arc::new(Self {
                 small: made("small", SMALL, SMALL_LOOK),
                 large: made("large", LARGE, LARGE_LOOK),
-                bucket: s3.fresh_bucket("sweep"),
+                server: Server::of(kind),
                 postgres,
-                s3,
             })
         })
         .await

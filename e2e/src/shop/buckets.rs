@@ -1,6 +1,7 @@
 //! What lies in the buckets of a shop, as those see it who have no cluster.
 
 use std::collections::BTreeMap;
+use std::io::{Seek, Write};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -34,6 +35,28 @@ impl Shop {
     pub fn lengths(&self, destination: &str) -> Result<BTreeMap<String, u64>> {
         let lengths = self.listed(destination, "Size")?.into_iter();
         lengths.map(|(key, length)| Ok((key, length.parse()?))).collect()
+    }
+
+    /// How many rows of each place's table lie in a destination's bucket, as `zstd` unpacks its objects.
+    ///
+    /// # Errors
+    /// When an object can't be unpacked.
+    pub fn rows_of_tables(&self, destination: &str) -> Result<BTreeMap<&'static str, usize>> {
+        let mut rows = BTreeMap::new();
+        for key in self.keys(destination)?.iter().filter(|key| key.contains("/data/")) {
+            let mut packed = tempfile::tempfile()?;
+            packed.write_all(&self.minio.download(&format!("{}/{key}", self.bucket(destination))))?;
+            packed.rewind()?;
+            let unpacked = Command::new("zstd").args(["-dc", "--quiet"]).stdin(packed).output()?;
+            ensure!(unpacked.status.success(), "{key}: {}", String::from_utf8_lossy(&unpacked.stderr));
+            let text = String::from_utf8_lossy(&unpacked.stdout);
+            for place in self.places {
+                let found = text.matches(&format!("one of {}: ", place.table)).count();
+                *rows.entry(place.table).or_default() += found;
+            }
+        }
+        rows.retain(|_, found| *found > 0);
+        Ok(rows)
     }
 
     fn listed(&self, destination: &str, what: &str) -> Result<BTreeMap<String, String>> {

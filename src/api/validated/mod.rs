@@ -30,7 +30,9 @@ pub use schedule::{FullSchedule, ValidatedRetention, ValidatedSchedule};
 pub use selection::Selection;
 pub use server::{CaRef, CredentialsRef, DEFAULT_PORT, ValidatedServer, ValidatedTls};
 pub use source::{ValidatedEndpoint, ValidatedPlacement, ValidatedPostgres};
-pub use store::{FolderPlace, Place, S3Place, ValidatedBackupStore, ValidatedDestination};
+pub use store::{
+    AzurePlace, FolderPlace, GcsPlace, Place, S3Place, ValidatedBackupStore, ValidatedDestination,
+};
 
 /// Which object a spec came from.
 #[derive(Debug, Clone, PartialEq, Eq)]

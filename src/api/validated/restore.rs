@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::super::refusal::Refusals;
 use super::super::{
     Kind, MissingRoles, ObjectRef, OnExisting, PointInTime, PostgresTarget, Privileges, Restore, RestoreFrom,
-    RestoreSpec, RestoreTarget, Roles,
+    RestoreSpec, RestoreTarget, RoleMapping, Roles,
 };
 use super::backup::{DEFAULT_PARALLELISM, checked_collection};
 use super::pod_template::ValidatedPodTemplate;
@@ -28,6 +28,8 @@ pub struct ValidatedRestore {
     pub mode: RestoreMode,
     /// What happens to a role that the target doesn't have.
     pub missing_roles: MissingRoles,
+    /// Roles that have another name in the target; each is there once.
+    pub role_mappings: Vec<RoleMapping>,
     /// The role that owns everything restored; `None`: as it was.
     pub owner: Option<String>,
     /// What happens to privileges.
@@ -139,7 +141,6 @@ fn parse(refusals: &mut Refusals, identity: Identity, spec: RestoreSpec) -> Opti
         refusals.not_built_yet(true, "spec.pointInTime", hint);
     }
     let Roles { map, missing } = roles.unwrap_or_default();
-    refusals.not_built_yet(!map.is_empty(), "spec.roles.map", "create the roles in the target, or set owner");
     let from = origin(refusals, from);
     let target = destination(refusals, target);
     let mode = mode(refusals, create_database, on_existing);
@@ -157,6 +158,7 @@ fn parse(refusals: &mut Refusals, identity: Identity, spec: RestoreSpec) -> Opti
         target: target?,
         mode: mode?,
         missing_roles: missing.unwrap_or_default(),
+        role_mappings: map,
         owner,
         privileges: privileges.unwrap_or_default(),
         selection: selection?,

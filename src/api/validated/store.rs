@@ -6,8 +6,8 @@ use std::fmt;
 use super::super::bounds::is_label_key;
 use super::super::refusal::{Refusals, Refused};
 use super::super::{
-    AccessMode, AddressingStyle, BackupStore, BackupStoreSpec, Checksums, Destination, Folder, KeyRef, Kind,
-    LocalityPolicy, ObjectRef, S3,
+    AccessMode, AddressingStyle, Azure, BackupStore, BackupStoreSpec, Checksums, Destination, Folder, Gcs,
+    KeyRef, Kind, LocalityPolicy, ObjectRef, S3,
 };
 use super::pod_template::ValidatedPodTemplate;
 use super::{Identity, LOCALITY_HINT, bounds, optional};
@@ -48,7 +48,8 @@ pub struct ValidatedDestination {
     /// Where it is.
     pub place: Place,
     /// The Secret that opens it. For S3 its keys are AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if
-    /// temporary, AWS_SESSION_TOKEN. `None`: the environment's identity.
+    /// temporary, AWS_SESSION_TOKEN; for Azure, those that `AzureCredentials` takes; for Google Cloud Storage it is
+    /// credentials.json. `None`: the environment's identity.
     pub credentials_secret: Option<String>,
     /// The Secret that only prunes get.
     pub delete_credentials_secret: Option<String>,
@@ -59,11 +60,52 @@ pub struct ValidatedDestination {
 pub enum Place {
     /// A bucket that speaks S3.
     S3(S3Place),
+    /// A container of Azure Blob Storage.
+    Azure(AzurePlace),
+    /// A bucket of Google Cloud Storage.
+    Gcs(GcsPlace),
     /// A folder.
     Folder(FolderPlace),
 }
 
 impl Place {
+    /// Whether they are one place, or one lies inside the other. Claims are taken for those of one namespace.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let within = |a: &str, b: &str| {
+            let (a, b) = (a.split('/'), b.split('/'));
+            a.zip(b).all(|(x, y)| x == y)
+        };
+        let prefixes = |a: Option<&str>, b: Option<&str>| {
+            a.is_none() || b.is_none() || a.zip(b).is_some_and(|(a, b)| within(a, b))
+        };
+        // A URL means the same with a slash at its end.
+        let server = |endpoint: &Option<String>| {
+            endpoint.as_deref().unwrap_or_default().trim_end_matches('/').to_lowercase()
+        };
+        match (self, other) {
+            (Place::S3(a), Place::S3(b)) => {
+                (&a.bucket, server(&a.endpoint)) == (&b.bucket, server(&b.endpoint))
+                    && prefixes(a.prefix.as_deref(), b.prefix.as_deref())
+            }
+            (Place::Azure(a), Place::Azure(b)) => {
+                (&a.account, &a.container, server(&a.endpoint))
+                    == (&b.account, &b.container, server(&b.endpoint))
+                    && prefixes(a.prefix.as_deref(), b.prefix.as_deref())
+            }
+            // One bucket whatever it is asked by: names are the service's, and an endpoint is another way to it.
+            (Place::Gcs(a), Place::Gcs(b)) => {
+                a.bucket == b.bucket && prefixes(a.prefix.as_deref(), b.prefix.as_deref())
+            }
+            (Place::Folder(FolderPlace::Here(a)), Place::Folder(FolderPlace::Here(b))) => within(a, b),
+            (
+                Place::Folder(FolderPlace::Claim { claim: a, path: p }),
+                Place::Folder(FolderPlace::Claim { claim: b, path: q }),
+            ) => a == b && within(p, q),
+            _ => false,
+        }
+    }
+
     /// Where it is, as people read it: without credentials, and without how it is reached.
     #[must_use]
     pub fn url(&self) -> String {
@@ -71,6 +113,14 @@ impl Place {
             Self::S3(S3Place { bucket, prefix, .. }) => {
                 let prefix = prefix.iter().filter(|it| !it.is_empty()).map(|it| format!("/{it}"));
                 format!("s3://{bucket}{}", prefix.collect::<String>())
+            }
+            Self::Azure(AzurePlace { account, container, prefix, .. }) => {
+                let prefix = prefix.iter().filter(|it| !it.is_empty()).map(|it| format!("/{it}"));
+                format!("azblob://{account}/{container}{}", prefix.collect::<String>())
+            }
+            Self::Gcs(GcsPlace { bucket, prefix, .. }) => {
+                let prefix = prefix.iter().filter(|it| !it.is_empty()).map(|it| format!("/{it}"));
+                format!("gs://{bucket}{}", prefix.collect::<String>())
             }
             Self::Folder(FolderPlace::Here(folder)) => format!("file://{folder}"),
             Self::Folder(FolderPlace::Claim { claim, path }) => {
@@ -99,6 +149,32 @@ pub struct S3Place {
     pub ca: Option<KeyRef>,
 }
 
+/// A container of Azure Blob Storage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AzurePlace {
+    /// The storage account.
+    pub account: String,
+    /// The container.
+    pub container: String,
+    /// What every name begins with; no slash at either end.
+    pub prefix: Option<String>,
+    /// The account's Blob endpoint; `None`: that of the public cloud.
+    pub endpoint: Option<String>,
+    /// The CA that signed the server's certificate; `None`: the system's.
+    pub ca: Option<KeyRef>,
+}
+
+/// A bucket of Google Cloud Storage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GcsPlace {
+    /// The bucket.
+    pub bucket: String,
+    /// What every name begins with; no slash at either end.
+    pub prefix: Option<String>,
+    /// Where the service is asked; `None`: at its own address.
+    pub endpoint: Option<String>,
+}
+
 /// A folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FolderPlace {
@@ -119,6 +195,9 @@ impl fmt::Display for Place {
         match self {
             Place::S3(S3Place { bucket, prefix: Some(prefix), .. }) => write!(f, "s3://{bucket}/{prefix}"),
             Place::S3(S3Place { bucket, prefix: None, .. }) => write!(f, "s3://{bucket}"),
+            Place::Azure(_) => f.write_str(&self.url()),
+            Place::Gcs(GcsPlace { bucket, prefix: Some(prefix), .. }) => write!(f, "gs://{bucket}/{prefix}"),
+            Place::Gcs(GcsPlace { bucket, prefix: None, .. }) => write!(f, "gs://{bucket}"),
             Place::Folder(FolderPlace::Claim { claim, path }) => write!(f, "claim {claim}, folder {path}"),
             Place::Folder(FolderPlace::Here(path)) => write!(f, "file://{path}"),
         }
@@ -272,14 +351,16 @@ fn destination(refusals: &mut Refusals, destination: Destination) -> Option<Vali
         refusals.add(Refused::Missing, format!("{path}.locality"), "without it nothing goes there", hint);
     }
     let locality = optional(refusals, &format!("{path}.locality"), locality, str::parse, LOCALITY_HINT);
-    refusals.not_built_yet(gcs.is_some(), format!("{path}.gcs"), "take s3 or file");
-    refusals.not_built_yet(azure.is_some(), format!("{path}.azure"), "take s3 or file");
     let members = [s3.is_some(), gcs.is_some(), azure.is_some(), file.is_some()];
     let place = match members.iter().filter(|present| **present).count() {
-        1 => match (s3, file) {
-            (Some(s3), _) => Some(Place::S3(bucket(s3))),
-            (None, Some(file)) => folder(refusals, &path, file).map(Place::Folder),
-            (None, None) => None,
+        1 => match (s3, gcs, azure, file) {
+            (Some(s3), ..) => Some(Place::S3(bucket(s3))),
+            (_, Some(Gcs { bucket, prefix, endpoint }), ..) => {
+                Some(Place::Gcs(GcsPlace { bucket, prefix, endpoint }))
+            }
+            (_, _, Some(azure), _) => Some(Place::Azure(container(azure))),
+            (.., Some(file)) => folder(refusals, &path, file).map(Place::Folder),
+            (None, None, None, None) => None,
         },
         found => {
             let message = format!("has {found} of s3, gcs, azure and file, and must have exactly one");
@@ -313,6 +394,11 @@ fn bucket(s3: S3) -> S3Place {
     }
 }
 
+fn container(azure: Azure) -> AzurePlace {
+    let Azure { account, container, prefix, endpoint, ca_secret } = azure;
+    AzurePlace { account, container, prefix, endpoint, ca: ca_secret }
+}
+
 fn folder(refusals: &mut Refusals, path: &str, folder: Folder) -> Option<FolderPlace> {
     let Folder { claim, path: inside } = folder;
     let at = format!("{path}.file.path");
@@ -344,32 +430,10 @@ fn apart(refusals: &mut Refusals, destinations: &[ValidatedDestination]) {
                 let message = format!("destination `{}` declares this locality already", earlier.name);
                 refusals.conflict(format!("{path}.locality"), message, "one locality has one destination");
             }
-            if overlap(&earlier.place, &later.place) {
+            if earlier.place.overlaps(&later.place) {
                 let message = format!("{} and `{}`'s {} overlap", later.place, earlier.name, earlier.place);
                 refusals.conflict(path, message, "give each a prefix that isn't within the other's");
             }
         }
-    }
-}
-
-fn overlap(one: &Place, other: &Place) -> bool {
-    let within = |a: &str, b: &str| {
-        let (a, b) = (a.split('/'), b.split('/'));
-        a.zip(b).all(|(x, y)| x == y)
-    };
-    let prefixes = |a: Option<&str>, b: Option<&str>| {
-        a.is_none() || b.is_none() || a.zip(b).is_some_and(|(a, b)| within(a, b))
-    };
-    match (one, other) {
-        (Place::S3(a), Place::S3(b)) => {
-            (&a.bucket, &a.endpoint) == (&b.bucket, &b.endpoint)
-                && prefixes(a.prefix.as_deref(), b.prefix.as_deref())
-        }
-        (Place::Folder(FolderPlace::Here(a)), Place::Folder(FolderPlace::Here(b))) => within(a, b),
-        (
-            Place::Folder(FolderPlace::Claim { claim: a, path: p }),
-            Place::Folder(FolderPlace::Claim { claim: b, path: q }),
-        ) => a == b && within(p, q),
-        _ => false,
     }
 }

@@ -12,8 +12,8 @@ use super::show::ClusterShowReport;
 use super::{Asked, Cluster, ClusterArguments, ClusterReason, MANAGER, follow};
 use crate::api::{
     Backup, CaSource, Exclude, Include, KeyRef, Kind, MissingRoles, OnExisting, PostgresSecret,
-    PostgresTarget, Privileges, Restore, RestoreFrom, RestoreSpec, RestoreTarget, Roles, Tls, TlsMode,
-    ValidatedRestore,
+    PostgresTarget, Privileges, Restore, RestoreFrom, RestoreSpec, RestoreTarget, RoleMapping, Roles, Tls,
+    TlsMode, ValidatedRestore,
 };
 use crate::cli::{Failure, OutputFormat, output, signals};
 
@@ -70,6 +70,7 @@ pub(in crate::cli) struct RestoreWishes {
     pub(in crate::cli) owner: Option<String>,
     pub(in crate::cli) no_privileges: bool,
     pub(in crate::cli) create_roles: bool,
+    pub(in crate::cli) role_mappings: Vec<RoleMapping>,
     pub(in crate::cli) into_empty_schemas: bool,
     pub(in crate::cli) parallelism: u32,
     pub(in crate::cli) expect_manifest_sha256: Option<String>,
@@ -204,9 +205,10 @@ impl ClusterRestore {
             from: RestoreFrom { backup: Some(backup.name_any()), ..RestoreFrom::default() },
             point_in_time: None,
             target: RestoreTarget { postgres: Some(target), ephemeral: None },
-            roles: wishes
-                .create_roles
-                .then(|| Roles { missing: Some(MissingRoles::Create), ..Roles::default() }),
+            roles: (wishes.create_roles || !wishes.role_mappings.is_empty()).then(|| Roles {
+                missing: wishes.create_roles.then_some(MissingRoles::Create),
+                map: wishes.role_mappings.clone(),
+            }),
             owner: wishes.owner.clone(),
             privileges: wishes.no_privileges.then_some(Privileges::Skip),
             create_database: wishes.into_empty_schemas.then_some(false),

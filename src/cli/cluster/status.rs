@@ -210,13 +210,12 @@ fn localities(all: &[LocalityStatus]) -> Option<String> {
                 it.destination.clone().unwrap_or_default(),
                 it.node.clone().unwrap_or_default(),
                 settled(it.tickets_settled, it.tickets_planned),
-                count(it.rows),
                 bytes(it.bytes_stored),
                 it.verified.map_or("", |verified| if verified { "yes" } else { "no" }).to_owned(),
             ]
         })
         .collect();
-    let header = ["LOCALITY", "DESTINATION", "NODE", "TICKETS", "ROWS", "STORED", "VERIFIED"];
+    let header = ["LOCALITY", "DESTINATION", "NODE", "TICKETS", "STORED", "VERIFIED"];
     (!rows.is_empty()).then(|| output::table(header, rows))
 }
 

@@ -41,19 +41,31 @@ impl InPods {
         let mut known = 0;
         loop {
             tokio::time::sleep(BETWEEN_LOOKS).await;
-            let mut settled = 0;
-            for order in orders {
-                match order.settled(&job.destinations).await {
-                    Ok(count) => settled += count as u64,
-                    // Shown for people; the ledger lists anew, and does not forgive.
-                    Err(error) => tracing::debug!(%error, "receipts were not counted"),
+            self.look_at_settled(job, orders, &mut known).await;
+        }
+    }
+
+    /// Shows what lies in each destination. `known` tickets were shown to be settled.
+    async fn look_at_settled(&self, job: &BackupJob, orders: &[WorkOrder], known: &mut u64) {
+        let mut settled = 0;
+        for order in orders {
+            let looked = async {
+                let tickets = order.settled(&job.destinations).await?;
+                let bytes = order.stored(&job.destinations).await?;
+                Ok::<_, EngineError>((tickets as u64, bytes))
+            };
+            match (looked.await, self.name(&order.tickets.destination)) {
+                (Ok((tickets, bytes)), Ok(name)) => {
+                    self.publication.stored(name, tickets, bytes);
+                    settled += tickets;
                 }
+                // Shown for people; the ledger lists anew, and does not forgive.
+                (Err(error), _) | (_, Err(error)) => tracing::debug!(%error, "receipts were not counted"),
             }
-            if settled > known {
-                let items = settled - known;
-                job.progress.report(Report::Advanced { stage: Stage::Export, items, bytes: 0 });
-                known = settled;
-            }
+        }
+        if settled > *known {
+            job.progress.report(Report::Advanced { stage: Stage::Export, items: settled - *known, bytes: 0 });
+            *known = settled;
         }
     }
 
@@ -82,6 +94,8 @@ impl Crew for InPods {
                 tickets: i64::try_from(order.count()).unwrap_or(i64::MAX),
                 tickets_sha256: order.sha256.to_string(),
                 part_sha256: None,
+                tickets_settled: None,
+                bytes_stored: None,
             });
         }
         let workers: Vec<String> = (published.iter())
@@ -100,9 +114,16 @@ impl Crew for InPods {
         let ended = |backup: &Backup| all_done(backup, &workers, &plan);
         let ended = interrupt.race(self.publication.wait_for(ended));
         tokio::select! {
-            ended = ended => ended,
+            ended = ended => ended?,
             () = self.show_settled(job, orders) => unreachable!("it goes on for ever"),
         }
+        // Once more, for those who read the numbers later. What was shown of tickets is the ledger's from here on.
+        let mut shown = u64::MAX;
+        let last = async {
+            self.look_at_settled(job, orders, &mut shown).await;
+            Ok(())
+        };
+        interrupt.race(last).await
     }
 
     async fn verify(&self, _job: &BackupJob, questions: Vec<Question>) -> Result<Vec<Witness>, EngineError> {
@@ -133,6 +154,9 @@ impl Crew for InPods {
                         tickets_sha256: known
                             .map_or_else(|| "0".repeat(64), |order| order.tickets_sha256.clone()),
                         part_sha256: Some(part.clone()),
+                        // There is no part before every ticket has its receipt.
+                        tickets_settled: known.map(|order| order.tickets),
+                        bytes_stored: known.and_then(|order| order.bytes_stored),
                     }
                 })
                 .collect();

@@ -7,6 +7,7 @@ pub(super) mod coordinator;
 mod crew;
 pub(super) mod deleter;
 mod last_word;
+mod pace;
 pub(super) mod prober;
 pub(super) mod pruner;
 mod publication;

@@ -8,13 +8,19 @@ use super::super::output::Reason;
 use super::super::run::{stores, validated_store};
 use super::super::{Failure, OutputFormat, output, signals};
 use super::{Given, last_word};
-use crate::api::{self, LastWord};
+use crate::api::{self, LastWord, Place};
 use crate::engine::EngineError;
 use crate::store::probe::{Capabilities, probe};
 use crate::store::retry::ErrorCounts;
 
 /// The checksum that every upload carries, and that the probe has seen refused where it was wrong.
-const CHECKSUM: &str = "SHA256";
+const fn checksum(place: &Place) -> &'static str {
+    match place {
+        Place::S3(_) | Place::Folder(_) => "SHA256",
+        Place::Azure(_) => "MD5",
+        Place::Gcs(_) => "CRC32C",
+    }
+}
 
 /// What is said of an identity that may not delete: nothing is wrong with it.
 const LEFTOVERS: &str = "this identity may not delete: each probe leaves a few bytes below probes/";
@@ -36,11 +42,11 @@ impl Prober {
         let word = match self.probe().await {
             // Of a store that is only read, nothing was tried by writing.
             Ok(None) => LastWord::Probed { capabilities: api::Capabilities::default(), note: String::new() },
-            Ok(Some(Capabilities { delete })) => LastWord::Probed {
+            Ok(Some((Capabilities { delete }, checksum))) => LastWord::Probed {
                 // The probe fails where one of these does not hold; retention locks it does not try.
                 capabilities: api::Capabilities {
                     conditional_create: Some(true),
-                    checksum: Some(CHECKSUM.to_owned()),
+                    checksum: Some(checksum.to_owned()),
                     object_lock: None,
                 },
                 note: if delete { String::new() } else { LEFTOVERS.to_owned() },
@@ -56,8 +62,8 @@ impl Prober {
         }
     }
 
-    /// With a failure, whether another attempt may do better.
-    async fn probe(&self) -> Result<Option<Capabilities>, (Failure, bool)> {
+    /// What it can do, and the checksum that it validates. With a failure, whether another attempt may do better.
+    async fn probe(&self) -> Result<Option<(Capabilities, &'static str)>, (Failure, bool)> {
         let opened = async {
             let objects = self.given.objects()?;
             let scope = objects.of(None);
@@ -68,16 +74,17 @@ impl Prober {
                 destination.ok_or_else(|| EngineError::DestinationMissing(self.destination.clone()))?;
             let errors = Arc::new(ErrorCounts::default());
             let opened = stores::open_one(destination, None, None, &scope, &errors).await?;
-            Ok((opened.store, store.access_mode, signals::interrupt()?))
+            let checksum = checksum(&destination.place);
+            Ok((opened.store, checksum, store.access_mode, signals::interrupt()?))
         };
-        let (store, mode, interrupt) = opened.await.map_err(|failure: Failure| {
+        let (store, checksum, mode, interrupt) = opened.await.map_err(|failure: Failure| {
             // Whoever makes a store makes its Secret a moment later.
             let again = failure.reason() == Reason::ReferenceMissing.reason();
             (failure, again)
         })?;
         let tried = async {
             match mode {
-                api::AccessMode::ReadWrite => Ok(Some(probe(&store).await?)),
+                api::AccessMode::ReadWrite => Ok(Some((probe(&store).await?, checksum))),
                 api::AccessMode::ReadOnly => {
                     store.list(None, None).await?;
                     Ok(None)

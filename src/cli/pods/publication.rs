@@ -8,9 +8,10 @@
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use jiff::{Timestamp, Unit};
 use kube::api::{Patch, PatchParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
@@ -18,8 +19,9 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::super::Failure;
+use super::pace::Pace;
 use super::published::Published;
-use crate::api::{self, Backup, Identity, RunStatus};
+use crate::api::{self, Backup, Identity, RunStatus, ServerStatus};
 use crate::engine::EngineError;
 use crate::engine::progress::{Progress, Report, Stage};
 
@@ -59,6 +61,7 @@ pub(super) struct Publication<K: Published = Backup> {
     dirty: AtomicBool,
     /// Bytes that the stage whose advance is progress has ahead, 0 if unknown.
     ahead: AtomicU64,
+    pace: Mutex<Pace>,
 }
 
 impl<K: Published> Publication<K> {
@@ -99,6 +102,7 @@ impl<K: Published> Publication<K> {
             seen,
             dirty: AtomicBool::new(false),
             ahead: AtomicU64::new(0),
+            pace: Mutex::new(Pace::begin(Instant::now())),
         }
     }
 
@@ -251,6 +255,7 @@ impl<K: Published> Publication<K> {
                 Report::Advanced { stage, items, bytes } if stage == K::ADVANCES => {
                     publication.advanced(items, bytes)
                 }
+                Report::Server { endpoint, version } => publication.reads(endpoint, version),
                 Report::Advanced { .. } | Report::Note(_) => {}
             }
         })
@@ -265,6 +270,7 @@ impl<K: Published> Publication<K> {
         }
         if stage == K::ADVANCES {
             self.ahead.store(bytes, Ordering::Relaxed);
+            *self.pace.lock().unwrap_or_else(PoisonError::into_inner) = Pace::begin(Instant::now());
             let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
             *progress = api::Progress {
                 tickets_planned: i64::try_from(items).ok(),
@@ -282,7 +288,10 @@ impl<K: Published> Publication<K> {
                 *sum = Some(sum.unwrap_or_default().saturating_add(i64::try_from(more).unwrap_or(i64::MAX)));
             };
             add(&mut progress.tickets_settled, items);
-            add(&mut progress.bytes_read, bytes);
+            // Of what is read by other pods nothing is known.
+            if bytes > 0 {
+                add(&mut progress.bytes_read, bytes);
+            }
             // Tickets where they are counted, else bytes.
             let tickets = (progress.tickets_settled, progress.tickets_planned);
             let ahead = i64::try_from(self.ahead.load(Ordering::Relaxed)).ok();
@@ -291,7 +300,49 @@ impl<K: Published> Publication<K> {
             progress.percent = share.map(|(done, all)| {
                 i32::try_from(done.saturating_mul(100) / all).map_or(100, |percent| percent.clamp(0, 100))
             });
+            self.pace(&mut progress);
         }
+        self.write_soon();
+    }
+
+    /// Shows how fast it goes, and when that ends.
+    fn pace(&self, progress: &mut api::Progress) {
+        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if let Some(bytes) = progress.bytes_stored.or(progress.bytes_read) {
+            pace.reached(now, u64::try_from(bytes).unwrap_or_default());
+        }
+        progress.bytes_per_second = pace.bytes_per_second().and_then(|it| i64::try_from(it).ok());
+        progress.eta = pace.left(now, progress.percent.unwrap_or_default()).and_then(|left| {
+            let end = Timestamp::now().checked_add(left).ok()?;
+            Some(end.round(Unit::Second).unwrap_or(end).to_string())
+        });
+    }
+
+    /// A server that the run reads.
+    fn reads(self: &std::sync::Arc<Self>, endpoint: String, version: String) {
+        {
+            let mut run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
+            run.attempt = Some(i64::from(self.attempt));
+            run.servers.retain(|known| known.endpoint != endpoint);
+            run.servers.push(ServerStatus { endpoint, version });
+        }
+        self.write_soon();
+    }
+
+    /// What lies in a destination by now.
+    pub(super) fn stored(self: &std::sync::Arc<Self>, destination: &str, tickets: u64, bytes: u64) {
+        let number = |it: u64| Some(i64::try_from(it).unwrap_or(i64::MAX));
+        let all = {
+            let mut run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(order) = run.orders.iter_mut().find(|it| it.destination == destination) else { return };
+            (order.tickets_settled, order.bytes_stored) = (number(tickets), number(bytes));
+            run.orders.iter().filter_map(|it| it.bytes_stored).fold(0, i64::saturating_add)
+        };
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.bytes_stored = Some(all);
+        self.pace(&mut progress);
+        drop(progress);
         self.write_soon();
     }
 
@@ -311,6 +362,7 @@ impl<K: Published> Publication<K> {
             progress.bytes_stored = i64::try_from(bytes_stored).ok();
             progress.tickets_settled = progress.tickets_planned;
             progress.percent = Some(100);
+            (progress.bytes_per_second, progress.eta) = (None, None);
         }
         if let Err(error) = self.write().await {
             // For people only: the seal stands, and the controller has it from the last word.

@@ -1,5 +1,6 @@
 //! `vouchsafe run -f FILE`: one Backup or Restore of a YAML file, carried out in this process.
 
+mod azure;
 pub(super) mod file;
 mod reach;
 mod selection;
@@ -18,6 +19,7 @@ pub(super) use self::stores::url_of;
 use super::options::ToolArguments;
 use super::output::Work;
 use super::report::{BackupReport, RestoreReport};
+use super::restore::role_names;
 use super::{Failure, OutputFormat, output, progress, signals};
 use crate::api::{
     self, MissingRoles, Privileges, RestoreMode, ValidatedBackup, ValidatedBackupSpec, ValidatedBackupStore,
@@ -142,6 +144,7 @@ pub(super) async fn restore_job(
         target: ValidatedTarget { server, database },
         mode,
         missing_roles,
+        role_mappings,
         owner,
         privileges,
         selection,
@@ -194,6 +197,7 @@ pub(super) async fn restore_job(
             },
             owner,
             create_roles: missing_roles == MissingRoles::Create,
+            role_names: role_names(&role_mappings)?,
         },
         parallelism: parallelism.get() as usize,
         tools,

@@ -7,16 +7,18 @@ use std::time::Duration;
 
 use super::super::options::Opened;
 use super::super::{Failure, output};
+use super::azure;
 use super::file::{self, Scope};
 use crate::api::{
-    self, AddressingStyle, FolderPlace, Place, S3Place, ValidatedBackupStore, ValidatedDestination,
+    self, AddressingStyle, FolderPlace, GcsPlace, Place, S3Place, ValidatedBackupStore, ValidatedDestination,
 };
 use crate::engine::errors::ErrorBook;
 use crate::engine::{Destination, Destinations, EngineError, Register};
 use crate::plan::locality::Locality;
-use crate::store::location::{Addressing, Checksums, FileLocation, S3Location};
+use crate::store::gcs::GcsCredentials;
+use crate::store::location::{Addressing, Checksums, FileLocation, GcsLocation, S3Location};
 use crate::store::retry::ErrorCounts;
-use crate::store::s3::{Credentials, S3Options};
+use crate::store::s3::Credentials;
 use crate::store::throttle::Throttle;
 use crate::store::{StoreOptions, StoreUrl, open as open_store};
 
@@ -59,7 +61,9 @@ pub(in crate::cli) async fn open_one(
     errors: &Arc<ErrorCounts>,
 ) -> Result<Destination, Failure> {
     let path = format!("spec.destinations[{}]", destination.name);
-    let (url, s3) = place(destination, &path, scope)?;
+    let mut options = StoreOptions { observer: errors.clone(), ..StoreOptions::default() };
+    options.throttle = rate_limit.map(|limit| Arc::new(Throttle::new(limit)));
+    let url = place(destination, &path, scope, &mut options)?;
     let url = match collection {
         None => url,
         Some(collection) => url.join(collection).map_err(|error| {
@@ -67,18 +71,18 @@ pub(in crate::cli) async fn open_one(
             Failure::usage(format!("collection: {}", output::chain(&error)), hint)
         })?,
     };
-    let throttle = rate_limit.map(|limit| Arc::new(Throttle::new(limit)));
-    let options = StoreOptions { observer: errors.clone(), throttle, s3, ..StoreOptions::default() };
     let store = open_store(&url, &options).await.map_err(EngineError::from)?;
     let locality = destination.locality.as_ref().map(Locality::to_string);
     Ok(Destination { name: name_of(destination), locality, store })
 }
 
+/// Where a destination is; what opens it is put into `options`.
 fn place(
     destination: &ValidatedDestination,
     path: &str,
     scope: &Scope<'_>,
-) -> Result<(StoreUrl, S3Options), Failure> {
+    options: &mut StoreOptions,
+) -> Result<StoreUrl, Failure> {
     match &destination.place {
         Place::Folder(FolderPlace::Claim { claim, path: inside }) => {
             let mounted = scope.claim(claim).ok_or_else(|| {
@@ -90,32 +94,33 @@ fn place(
                 )
             })?;
             let root = StoreUrl::File(FileLocation { root: mounted, prefix: String::new() });
-            let url = root.join(inside).map_err(|error| {
+            root.join(inside).map_err(|error| {
                 let hint = "segments of letters, digits, '.', '_' and '-'";
                 Failure::usage(format!("{path}.file.path: {}", output::chain(&error)), hint)
-            })?;
-            Ok((url, S3Options::default()))
+            })
         }
         Place::Folder(FolderPlace::Here(folder)) => {
             if let Some(secret) = &destination.credentials_secret {
                 eprintln!("{path}.credentialsSecret: {secret} has no effect on a folder");
             }
-            let location = FileLocation { root: PathBuf::from(folder), prefix: String::new() };
-            Ok((StoreUrl::File(location), S3Options::default()))
+            Ok(StoreUrl::File(FileLocation { root: PathBuf::from(folder), prefix: String::new() }))
+        }
+        Place::Azure(place) => {
+            options.azure = azure::options(place, destination.credentials_secret.as_deref(), path, scope)?;
+            azure::url(place, path)
         }
         Place::S3(place) => {
-            let options = S3Options {
-                credentials: credentials(destination.credentials_secret.as_deref(), path, scope)?,
-                authorities: match &place.ca {
-                    None => None,
-                    Some(reference) => {
-                        let field = format!("{path}.s3.caSecret");
-                        Some(scope.key(&field, "Secret", reference)?.to_vec())
-                    }
-                },
-                ..S3Options::default()
-            };
-            Ok((bucket(place, path)?, options))
+            options.s3.credentials = credentials(destination.credentials_secret.as_deref(), path, scope)?;
+            if let Some(reference) = &place.ca {
+                let field = format!("{path}.s3.caSecret");
+                options.s3.authorities = Some(scope.key(&field, "Secret", reference)?.to_vec());
+            }
+            bucket(place, path)
+        }
+        Place::Gcs(place) => {
+            options.gcs.credentials =
+                gcs_credentials(destination.credentials_secret.as_deref(), path, scope)?;
+            gcs_bucket(place, path)
         }
     }
 }
@@ -128,6 +133,8 @@ pub(in crate::cli) fn url_of(place: &Place, collection: Option<&str>) -> Option<
             StoreUrl::File(FileLocation { root: PathBuf::from(folder), prefix: String::new() })
         }
         Place::S3(place) => bucket(place, "s3").ok()?,
+        Place::Azure(place) => azure::url(place, "azure").ok()?,
+        Place::Gcs(place) => gcs_bucket(place, "gcs").ok()?,
     };
     match collection {
         Some(collection) => url.join(collection).ok(),
@@ -151,10 +158,43 @@ fn bucket(place: &S3Place, path: &str) -> Result<StoreUrl, Failure> {
             api::Checksums::WhenRequired => Checksums::WhenRequired,
         },
     });
-    // What a URL may not name (a cloud's metadata service as endpoint), a resource may not either.
+    as_store_would(&url, path, "s3")
+}
+
+fn gcs_bucket(place: &GcsPlace, path: &str) -> Result<StoreUrl, Failure> {
+    let GcsPlace { bucket, prefix, endpoint } = place;
+    let (bucket, prefix) = (bucket.clone(), prefix.clone().unwrap_or_default());
+    let url = StoreUrl::Gcs(GcsLocation { bucket, prefix, endpoint: endpoint.clone() });
+    as_store_would(&url, path, "gcs")
+}
+
+/// What a URL may not name (a cloud's metadata service as endpoint), a resource may not either.
+fn as_store_would(url: &StoreUrl, path: &str, member: &str) -> Result<StoreUrl, Failure> {
     StoreUrl::parse(&url.to_string()).map_err(|error| {
         let hint = "it is refused as --store would refuse it";
-        Failure::usage(format!("{path}.s3: {}", output::chain(&error)), hint)
+        Failure::usage(format!("{path}.{member}: {}", output::chain(&error)), hint)
+    })
+}
+
+/// The service account's key in the Secret; without a Secret, or with one that the file does not have, what Google's own
+/// libraries find.
+fn gcs_credentials(
+    secret: Option<&str>,
+    path: &str,
+    scope: &Scope<'_>,
+) -> Result<Option<GcsCredentials>, Failure> {
+    const KEY: &str = "credentials.json";
+    let Some(name) = secret else { return Ok(None) };
+    let field = format!("{path}.credentialsSecret");
+    let Some(keys) = scope.secret(&field, name)? else {
+        eprintln!("{field}: Secret {name} is not in the file; this environment's credentials are used");
+        return Ok(None);
+    };
+    let text = file::text(&field, keys, KEY)?;
+    GcsCredentials::from_key_file(&text).map(Some).map_err(|wrong| {
+        let hint = "put the file there that `gcloud iam service-accounts keys create` writes, or name no Secret and give \
+                    the pods an identity by Workload Identity Federation for GKE";
+        Failure::usage(format!("{field}: key {KEY} of Secret {name} {wrong}"), hint)
     })
 }
 

@@ -45,6 +45,7 @@ pub(super) fn build(backup: &Backup, plan: &Plan, settings: &Settings) -> Built 
             needs: &needs,
             locality_labels: &given.store.locality_labels,
             image,
+            pull_policy: settings.pull_policy,
             traces: settings.traces.as_ref(),
             arguments: arguments(&owner, plan, &run, start, &endpoints),
         })

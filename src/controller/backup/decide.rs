@@ -10,7 +10,7 @@ use kube::core::object::HasStatus;
 use super::conditions::{self, Held};
 use super::given::{Given, Unready, given};
 use super::observe::Observed;
-use super::{history, resolved};
+use super::{history, localities, resolved};
 use crate::api::quantity::parse_duration;
 use crate::api::{
     Backup, BackupPhase, BackupStatus, Failure, LastWord, ProcessState, ProcessStatus, RunStatus, Witness,
@@ -157,6 +157,7 @@ impl<'a> Draft<'a> {
     fn plan(mut self, waits: impl Into<String>) -> Plan {
         let Attempts { processes, start, again_after, .. } = self.attempts;
         self.status.processes = processes;
+        localities::set(&mut self.status, &self.run);
         conditions::set(&mut self.status, &self.run, &self.held, self.backup.metadata.generation, self.now);
         let status = self.status;
         Plan {

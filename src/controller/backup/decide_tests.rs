@@ -156,6 +156,8 @@ impl World {
             tickets: 3,
             tickets_sha256: "a".repeat(64),
             part_sha256: asked.then(|| "b".repeat(64)),
+            tickets_settled: None,
+            bytes_stored: None,
         };
         self.backup.status.as_mut().unwrap().run = Some(RunStatus {
             number: Some(1),
@@ -164,6 +166,7 @@ impl World {
             attempt: Some(i64::from(attempt)),
             step: Some(step.into()),
             manifest_sha256: asked.then(|| "c".repeat(64)),
+            servers: Vec::new(),
             orders: vec![order("eu"), order("us")],
             image: None,
         });

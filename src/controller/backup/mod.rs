@@ -7,6 +7,7 @@ mod finalizer;
 pub mod given;
 mod history;
 pub mod leaving;
+mod localities;
 mod observe;
 mod places;
 pub(super) mod queue;

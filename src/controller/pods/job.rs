@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::needs::affinity;
 use super::{ATTEMPT, GIVEN, Needs, ORDER, Owner, PROCESS, account, object};
 use crate::api::PodTemplate;
+use crate::controller::PullPolicy;
 use crate::controller::attempts::Start;
 use crate::telemetry::run_trace::RunTrace;
 use crate::telemetry::traces::{HEADERS, PodTraces, TRACEPARENT, traceparent};
@@ -39,6 +40,8 @@ pub(in super::super) struct JobOf<'a> {
     pub(in super::super) locality_labels: &'a BTreeMap<String, String>,
     /// Its image.
     pub(in super::super) image: &'a str,
+    /// When its node pulls that.
+    pub(in super::super) pull_policy: PullPolicy,
     /// What it is told of traces.
     pub(in super::super) traces: Option<&'a PodTraces>,
     /// What follows the subcommand.
@@ -47,7 +50,18 @@ pub(in super::super) struct JobOf<'a> {
 
 /// The Job: one pod, that is not restarted in place, on a node with every tier.
 pub(in super::super) fn job(of: JobOf<'_>) -> Job {
-    let JobOf { owner, start, objects, template, needs, locality_labels, image, traces, arguments } = of;
+    let JobOf {
+        owner,
+        start,
+        objects,
+        template,
+        needs,
+        locality_labels,
+        image,
+        pull_policy,
+        traces,
+        arguments,
+    } = of;
     let name = start.process.job_name(&owner.name, &owner.uid, &start.order, start.attempt);
     let annotations = BTreeMap::from([
         (PROCESS.to_owned(), start.process.to_string()),
@@ -74,7 +88,7 @@ pub(in super::super) fn job(of: JobOf<'_>) -> Job {
     let mut container = json!({
         "name": "vouchsafe",
         "image": image,
-        "imagePullPolicy": "IfNotPresent",
+        "imagePullPolicy": pull_policy.as_str(),
         "args": all,
         "volumeMounts": mounts,
         "terminationMessagePolicy": "File",
@@ -168,6 +182,7 @@ mod tests {
             needs: &needs,
             locality_labels: &labels,
             image: "vouchsafe:1",
+            pull_policy: PullPolicy::Never,
             traces: None,
             arguments: vec!["--run".into(), "1".into()],
         });
@@ -218,6 +233,7 @@ mod tests {
                 needs: &needs,
                 locality_labels: &labels,
                 image: "vouchsafe:1",
+                pull_policy: PullPolicy::Never,
                 traces: Some(&traces),
                 arguments: Vec::new(),
             });

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::{CLAIMS, CONFIG_MAPS, GIVEN, OBJECTS, OBJECTS_KEY, SECRETS};
-use crate::api::{CaRef, FolderPlace, Place, ValidatedDestination, ValidatedServer};
+use crate::api::{AzurePlace, CaRef, FolderPlace, Place, S3Place, ValidatedDestination, ValidatedServer};
 use crate::plan::locality::Locality;
 
 /// What a process touches, and so what its pod mounts: nothing else.
@@ -74,15 +74,15 @@ impl Needs {
             self.secrets.insert(secret.to_owned(), None);
         }
         match &destination.place {
-            Place::S3(place) => {
-                if let Some(reference) = &place.ca {
+            Place::S3(S3Place { ca, .. }) | Place::Azure(AzurePlace { ca, .. }) => {
+                if let Some(reference) = ca {
                     self.key(&reference.name, &reference.key);
                 }
             }
             Place::Folder(FolderPlace::Claim { claim, path: _ }) => {
                 self.claims.insert(claim.clone());
             }
-            Place::Folder(FolderPlace::Here(_)) => {}
+            Place::Gcs(_) | Place::Folder(FolderPlace::Here(_)) => {}
         }
     }
 

@@ -50,6 +50,7 @@ pub(super) fn build(restore: &Restore, plan: &Plan, settings: &Settings) -> Buil
             needs: &needs,
             locality_labels: &given.store.locality_labels,
             image: &settings.image,
+            pull_policy: settings.pull_policy,
             traces: settings.traces.as_ref(),
             arguments: arguments(restore, plan, start),
         })

@@ -374,11 +374,10 @@ fn a_suspended_restore_has_no_pod_and_goes_on() {
 
 #[test]
 fn what_is_not_built_or_refused_is_said_at_once() {
-    let mut spec =
-        World::new(&json!({"backup": "none"}), &json!({"roles": {"map": [{"from": "app", "to": "app2"}]}}));
+    let mut spec = World::new(&json!({"backup": "none"}), &json!({"pointInTime": {"lsn": "0/1"}}));
     spec.step();
     assert_eq!(spec.said(), (RestorePhase::Failed, "SpecRefused".into()));
-    assert!(spec.status().failure.as_ref().unwrap().message.contains("spec.roles.map"));
+    assert!(spec.status().failure.as_ref().unwrap().message.contains("spec.pointInTime"));
 
     let mut quota = World::of_run();
     quota.observed.refused = Some(failure("QuotaExceeded"));

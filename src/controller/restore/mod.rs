@@ -16,6 +16,7 @@ use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
 use super::begun;
+use super::events;
 use super::jobs;
 use super::leftovers;
 use super::make::{MakeError, make_all};
@@ -85,6 +86,7 @@ async fn reconcile(restore: &Restore, context: &Arc<Context>) -> Result<Action, 
         true => written,
         false => begun::mark(&context.client, &written).await.map_err(RestoreError::Status)?,
     };
+    events::tell_of_restore(&context.recorder, restore, &written).await;
     let owner = Owner::of(&written);
     jobs::stop_each(&context.client, &owner.namespace, &plan.end).await.map_err(RestoreError::Delete)?;
     let made = make_all(&context.client, &owner, built).await;

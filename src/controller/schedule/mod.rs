@@ -217,14 +217,14 @@ async fn reconcile(
     let backup = plan.start.as_ref().map(|run| build::build(&schedule, run));
     let pruner = pruner::build(&schedule, &plan.prune, &context.settings);
     // Needs the client. The status before the Backup and the Job: after a crash it tells which one was meant.
-    let written = status::write(&context.client, &schedule, &plan.status).await?;
+    let mut written = status::write(&context.client, &schedule, &plan.status).await?;
     if let Some(refused) = apply::apply(&context.client, &written, backup, &plan.forget).await? {
         let told = decide::refused(&written, &refused, now);
-        status::write(&context.client, &written, &told).await?;
+        written = status::write(&context.client, &written, &told).await?;
     }
+    events::tell_of_schedule(&context.recorder, &schedule, &written).await;
     let owner = Owner::of(&written);
     jobs::stop_each(&context.client, &owner.namespace, &plan.prune.end).await.map_err(ScheduleError::Stop)?;
-    events::tell_of_prune(&context.recorder, &schedule, &written).await;
     let again = plan.again_after.map_or_else(Action::await_change, Action::requeue);
     if !plan.looks_for_prune {
         context.refusals.forget(&owner.uid);
@@ -251,7 +251,7 @@ mod tests {
     use kube::Client;
 
     use super::*;
-    use crate::controller::{Settings, Telemetry, leftovers, refusals};
+    use crate::controller::{PullPolicy, Settings, Telemetry, leftovers, refusals};
 
     #[tokio::test]
     async fn a_schedule_that_fails_is_tried_again_less_and_less_often() {
@@ -261,7 +261,12 @@ mod tests {
         let context = Context {
             recorder: events::recorder(client.clone()),
             client,
-            settings: Settings { image: "vouchsafe".into(), namespaces: Vec::new(), traces: None },
+            settings: Settings {
+                image: "vouchsafe".into(),
+                pull_policy: PullPolicy::Never,
+                namespaces: Vec::new(),
+                traces: None,
+            },
             telemetry: Telemetry::new(Default::default()),
             refusals: refusals::Refusals::default(),
             leftovers: leftovers::Leftovers::default(),

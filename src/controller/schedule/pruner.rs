@@ -45,6 +45,7 @@ pub(super) fn build(schedule: &BackupSchedule, prune: &Prune, settings: &Setting
             needs: &needs,
             locality_labels: &valid.locality_labels,
             image: &settings.image,
+            pull_policy: settings.pull_policy,
             traces: settings.traces.as_ref(),
             arguments,
         })
@@ -60,6 +61,7 @@ pub(super) fn build(schedule: &BackupSchedule, prune: &Prune, settings: &Setting
 mod tests {
     use super::*;
     use crate::api::{BackupStore, ValidatedBackupStore};
+    use crate::controller::PullPolicy;
     use crate::controller::process::Process;
 
     #[test]
@@ -91,7 +93,12 @@ mod tests {
             store: Some(Box::new((raw, valid))),
             ..Prune::default()
         };
-        let settings = Settings { image: "vouchsafe:1".into(), namespaces: Vec::new(), traces: None };
+        let settings = Settings {
+            image: "vouchsafe:1".into(),
+            pull_policy: PullPolicy::Never,
+            namespaces: Vec::new(),
+            traces: None,
+        };
         let built = build(&schedule, &prune, &settings);
         assert!(built.role.is_none() && built.role_binding.is_none() && built.config_map.is_none());
         let account = built.service_account.unwrap();

@@ -38,6 +38,7 @@ pub(super) fn build(store: &BackupStore, plan: &Plan, settings: &Settings) -> Bu
             needs: &needs,
             locality_labels: &valid.locality_labels,
             image: &settings.image,
+            pull_policy: settings.pull_policy,
             traces: settings.traces.as_ref(),
             arguments,
         }))

@@ -211,12 +211,23 @@ fn a_prefix_has_one_store_that_writes_there() {
     assert_eq!(world.ready(), (ConditionStatus::False, "PrefixShared".into()));
     let message = world.store.status.as_ref().unwrap().destinations[0].message.clone().unwrap();
     assert!(message.contains("shop/elder"), "{message}");
+    // The store is at `pg`. One collection of the outer one may be all that the inner one has.
+    for around in ["pg/shop", "pg/a/b"] {
+        let mut world = World::new();
+        world.observed.taken = places(&store("elder", around));
+        assert!(world.step().start.is_empty(), "{around}");
+    }
+    for beside in ["other", "pgother", "p", "other/pg"] {
+        let mut world = World::new();
+        world.observed.taken = places(&store("elder", beside));
+        assert_eq!(world.step().start.len(), 2, "{beside}");
+    }
     world.observed.taken = places(&store("elder", "other"));
     assert_eq!(world.step().start.len(), 2);
 
     let mut reader = World::new();
     reader.store.spec.access_mode = Some(AccessMode::ReadOnly);
-    reader.observed.taken = vec![Taken { place: world.observed.taken[0].place.clone(), by: "x".into() }];
+    reader.observed.taken = vec![Taken { by: "x".into(), ..world.observed.taken[0].clone() }];
     reader.observed.taken.extend(places(&store("elder", "pg")));
     assert_eq!(reader.step().start.len(), 2, "one that only reads disturbs nobody");
 }

@@ -14,6 +14,7 @@ use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
 use super::Context;
+use super::events;
 use super::jobs;
 use super::make::{MakeError, make_all};
 use super::pods::Owner;
@@ -65,7 +66,9 @@ async fn reconcile(store: &BackupStore, context: &Arc<Context>) -> Result<Action
     let built = build::build(store, &plan, &context.settings);
     // Needs the client. The status before the Jobs: a probe whose Job was not made is made by its order.
     if store.status.as_ref() != Some(&plan.status) {
-        status::apply(&context.client, store, &plan.status).await.map_err(StoreError::Status)?;
+        let written =
+            status::apply(&context.client, store, &plan.status).await.map_err(StoreError::Status)?;
+        events::tell_of_store(&context.recorder, store, &written).await;
     }
     let owner = Owner::of(store);
     jobs::stop_each(&context.client, &owner.namespace, &plan.end).await.map_err(StoreError::Delete)?;

@@ -13,7 +13,7 @@ use crate::format::{
 };
 use crate::source::inventory::DatabaseEntry;
 use crate::source::roles::Role;
-use crate::source::target::{DatabaseProperties, ExtensionVersion, LargeObject, SequenceValue};
+use crate::source::target::{DatabaseProperties, ExtensionVersion, LargeObject, RoleNames, SequenceValue};
 use crate::source::{ServerFacts, Session, ToolVersion};
 
 /// One object of rows, with where it lies.
@@ -84,6 +84,25 @@ impl Content {
             large_objects: draft.large_objects,
             populated_views: plan.populated_views.into_iter().collect(),
         })
+    }
+
+    /// The same, told by the names that roles have in the target.
+    pub(super) fn renamed(mut self, names: &RoleNames) -> Result<Self, EngineError> {
+        if names.is_empty() {
+            return Ok(self);
+        }
+        let unknown = names.unknown_to(&self.roles);
+        if !unknown.is_empty() {
+            return Err(EngineError::usage(
+                format!("roles are to get other names that the backup doesn't name: {}", unknown.join(", ")),
+                "`vouchsafe show` lists its roles",
+            ));
+        }
+        self.archive = names.in_archive(&self.archive)?;
+        self.roles = names.of_roles(self.roles);
+        self.large_objects.iter_mut().for_each(|object| names.rename_in_large_object(object));
+        self.properties.iter_mut().for_each(|properties| names.rename_in_properties(properties));
+        Ok(self)
     }
 
     /// The tables of one endpoint.

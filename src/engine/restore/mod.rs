@@ -25,7 +25,7 @@ use crate::kill_point;
 use crate::source::roles::Role;
 use crate::source::target::{
     Archive, ArchiveOptions, ClaimedSchemas, DatabaseOptions, DatabaseProperties, Fence, Leftovers,
-    NewDatabase, RestoreId, RestorePlan, create_roles, existing_schemas, missing_roles,
+    NewDatabase, RestoreId, RestorePlan, RoleNames, create_roles, existing_schemas, missing_roles,
 };
 use crate::source::{ClientEncoding, EndpointConfig, Selection, ServerFacts, Session, Tools};
 use crate::telemetry::spans::part;
@@ -56,6 +56,8 @@ pub struct RestorePolicy {
     pub owner: Option<String>,
     /// Make the roles that the target lacks.
     pub create_roles: bool,
+    /// Roles that have another name in the target.
+    pub role_names: RoleNames,
 }
 
 /// A restore to be made.
@@ -172,7 +174,7 @@ impl Ready {
     /// With the session that has looked at the target.
     async fn new(job: &RestoreJob) -> Result<(Self, Session), EngineError> {
         let (backup, newer_undecided) = told(part!("prove"), proving::prove(job)).await?;
-        let content = Content::read(job, &backup).await?;
+        let content = Content::read(job, &backup).await?.renamed(&job.policy.role_names)?;
         kill_point::passed("proven", "backup");
         let folder =
             tempfile::tempdir().map_err(|source| EngineError::io(in_temporary("making a folder"), source))?;

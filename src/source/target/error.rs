@@ -25,6 +25,9 @@ pub enum TargetError {
     /// A table of the backup isn't defined in its archive.
     #[error("the schema's archive doesn't define {table}, whose rows the backup holds")]
     ArchiveLacks { table: QualifiedName },
+    /// Roles have other names in the target, and an entry of the archive can't be told by them.
+    #[error("roles are mapped, and {entry} of the schema's archive can't be told by other names: {why}")]
+    RolesUnmapped { entry: String, why: String },
     /// The archive holds an extension that the recorded catalogs don't.
     #[error("the schema's archive holds extension {extension:?}, and the backup's catalogs don't name it")]
     ExtensionUnrecorded { extension: String },
@@ -102,6 +105,7 @@ impl TargetError {
             Self::ArchiveMalformed { .. } => "ArchiveMalformed",
             Self::ArchiveUnsupported { .. } => "ArchiveUnsupported",
             Self::ArchiveLacks { .. } => "ArchiveLacks",
+            Self::RolesUnmapped { .. } => "RolesUnmapped",
             Self::ExtensionUnrecorded { .. } => "ExtensionUnrecorded",
             Self::ArchiveDisputed { .. } => "ArchiveDisputed",
             Self::ToolFailed { .. } => "ToolFailed",
@@ -131,13 +135,14 @@ impl TargetError {
     /// What can be done about it without a person. A restore that failed half-way is always begun anew: its
     /// database is dropped, so that nothing has to be known about what it holds.
     #[must_use]
-    pub const fn recovery(&self) -> Recovery {
+    pub fn recovery(&self) -> Recovery {
         match self {
             Self::Session(error) => error.recovery(),
             Self::FenceLost { .. } | Self::RenameUnknown { .. } => Recovery::Reconnect,
             Self::ArchiveMalformed { .. }
             | Self::ArchiveUnsupported { .. }
             | Self::ArchiveLacks { .. }
+            | Self::RolesUnmapped { .. }
             | Self::ExtensionUnrecorded { .. }
             | Self::ArchiveDisputed { .. }
             | Self::ToolFailed { .. }
@@ -170,6 +175,7 @@ impl TargetError {
                 "archive and catalogs are of different states; use another backup"
             }
             Self::ArchiveLacks { .. } => "archive and tables are of different snapshots; use another backup",
+            Self::RolesUnmapped { .. } => "restore without the map, or without privileges, and report it",
             Self::ArchiveDisputed { .. } => {
                 "name the folder of the pg_restore of the version that wrote the archive, by --tools"
             }

@@ -8,6 +8,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, BufReader, Read};
+use std::ops::Range;
 use std::path::Path;
 
 use super::error::TargetError;
@@ -101,6 +102,11 @@ impl Toc {
     /// # Errors
     /// As for [`Toc::read`].
     pub fn parse(reader: impl Read, length: u64) -> Result<Self, TargetError> {
+        Self::located(reader, length).map(|(toc, _)| toc)
+    }
+
+    /// The same, with where in the file each entry names roles.
+    pub(super) fn located(reader: impl Read, length: u64) -> Result<(Self, Located), TargetError> {
         let mut input = Input { reader, at: 0, length, int_size: 4, offset_size: 8 };
         if input.array::<5>()? != *b"PGDMP" {
             return Err(input.malformed("it does not begin with PGDMP"));
@@ -132,14 +138,20 @@ impl Toc {
         let pg_dump_version = input.text()?.unwrap_or_default();
         let count = u64::try_from(input.int()?).ok().filter(|count| *count <= length / LEAST_ENTRY_BYTES);
         let count = count.ok_or_else(|| input.malformed("more entries than the file has room for"))?;
-        let entries = (0..count).map(|_| input.entry(minor)).collect::<Result<Vec<_>, _>>()?;
+        let (mut entries, mut spans) = (Vec::new(), Vec::new());
+        for _ in 0..count {
+            let (entry, found) = input.entry(minor)?;
+            entries.push(entry);
+            spans.push(found);
+        }
         let mut position = HashMap::with_capacity(entries.len());
         for (index, entry) in entries.iter().enumerate() {
             if position.insert(entry.dump_id, index).is_some() {
                 return Err(input.malformed("a dump id occurs twice"));
             }
         }
-        Ok(Self { database, server_version, pg_dump_version, entries, position })
+        let located = Located { spans, int_size: input.int_size };
+        Ok((Self { database, server_version, pg_dump_version, entries, position }, located))
     }
 
     /// The entry of a dump id.
@@ -173,6 +185,27 @@ impl Toc {
         self.entries.iter().filter_map(|entry| entry.tablespace.as_deref()).collect()
     }
 }
+
+/// Where in the file the fields of entries lie that name roles.
+#[derive(Debug)]
+pub(super) struct Located {
+    /// Of each entry, in their order.
+    pub(super) spans: Vec<Spans>,
+    /// Bytes of a number, without its sign.
+    pub(super) int_size: usize,
+}
+
+/// Where in the file some fields of an entry lie, each with its length before it.
+#[derive(Debug)]
+pub(super) struct Spans {
+    pub(super) definition: Range<u64>,
+    pub(super) owner: Range<u64>,
+    /// Whether data lies behind the table of contents, at a place that the entry names.
+    pub(super) has_data: bool,
+}
+
+/// `K_OFFSET_POS_SET`.
+const DATA_PLACED: u8 = 2;
 
 /// The file, with where we are in it.
 struct Input<R> {
@@ -236,7 +269,7 @@ impl<R: Read> Input<R> {
         text.parse().map_err(|_| self.malformed(format!("{what} is no number")))
     }
 
-    fn entry(&mut self, minor: u8) -> Result<TocEntry, TargetError> {
+    fn entry(&mut self, minor: u8) -> Result<(TocEntry, Spans), TargetError> {
         let dump_id = i32::try_from(self.int()?).ok().filter(|id| *id > 0);
         let dump_id = dump_id.ok_or_else(|| self.malformed("an impossible dump id"))?;
         let _has_data = self.int()?;
@@ -251,7 +284,9 @@ impl<R: Read> Input<R> {
             4 => Section::PostData,
             other => return Err(self.malformed(format!("unknown section {other}"))),
         };
+        let definition_from = self.at;
         let definition = self.text()?.unwrap_or_default();
+        let definition_span = definition_from..self.at;
         let _drop = self.text()?;
         let _copy = self.text()?;
         let schema = self.text()?.filter(|schema| !schema.is_empty());
@@ -262,21 +297,23 @@ impl<R: Read> Input<R> {
         if minor >= 16 {
             let _relkind = self.int()?;
         }
+        let owner_from = self.at;
         let owner = self.text()?.unwrap_or_default();
+        let owner_span = owner_from..self.at;
         let _with_oids = self.text()?;
         let mut dependencies = Vec::new();
         while let Some(text) = self.text()? {
             dependencies.push(text.parse().map_err(|_| self.malformed("a dependency is no number"))?);
         }
         // Where its data lies: a state, and an offset.
-        let [_state] = self.array()?;
+        let [state] = self.array()?;
         let mut offset = [0; 8];
         let size = self.offset_size;
         self.fill(&mut offset[..size])?;
         let superuser_only = superuser_only(&kind, &definition);
         let excludes = kind == "CONSTRAINT"
             && [" EXCLUDE USING ", " WITHOUT OVERLAPS"].iter().any(|words| definition.contains(words));
-        Ok(TocEntry {
+        let entry = TocEntry {
             dump_id,
             catalog,
             oid,
@@ -290,7 +327,9 @@ impl<R: Read> Input<R> {
             superuser_only,
             excludes,
             dependencies,
-        })
+        };
+        let has_data = state == DATA_PLACED;
+        Ok((entry, Spans { definition: definition_span, owner: owner_span, has_data }))
     }
 }
 

@@ -1,7 +1,6 @@
 //! The SDK's client: credentials, TLS, time limits, and no retries.
 
 use std::fmt;
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use aws_config::BehaviorVersion;
@@ -20,47 +19,11 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 use crate::store::location::{Addressing, S3Location};
-use crate::store::{StoreError, StoreErrorKind};
+use crate::store::{Limits, StoreError, StoreErrorKind};
 
-/// How long one request is waited for. Retries come on top: each has these limits anew.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct S3Limits {
-    /// For a connection. A lost SYN is sent again after 1, 3 and 7 s.
-    pub connect: Duration,
-    /// For an attempt that moves no body. S3 answers in milliseconds; self-hosted stores take seconds under load.
-    pub attempt: Duration,
-    /// For completing an upload: the store assembles it first, "several minutes" for the largest by S3's own word.
-    pub complete: Duration,
-    /// For a body on which nothing moves.
-    pub stall: Duration,
-    /// Slowest transfer that is waited for, in bytes per second: what a part's own size adds to `attempt`.
-    pub slowest: NonZeroU32,
-}
-
-impl Default for S3Limits {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(10),
-            attempt: Duration::from_secs(60),
-            complete: Duration::from_secs(600),
-            stall: Duration::from_secs(20),
-            // 256 KiB/s: a part of 8 MiB in half a minute.
-            slowest: NonZeroU32::MIN.saturating_add((256 << 10) - 1),
-        }
-    }
-}
-
-impl S3Limits {
-    /// For an attempt that sends `body` bytes.
-    pub(super) fn sending(&self, body: usize) -> Duration {
-        let seconds = body as u64 / u64::from(self.slowest.get());
-        self.attempt + Duration::from_secs(seconds)
-    }
-
-    /// The SDK's settings for an attempt of at most `attempt`.
-    pub(super) fn timeouts(&self, attempt: Duration) -> TimeoutConfig {
-        TimeoutConfig::builder().connect_timeout(self.connect).operation_attempt_timeout(attempt).build()
-    }
+/// The SDK's settings for an attempt of at most `attempt`.
+pub(super) fn timeouts(limits: &Limits, attempt: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder().connect_timeout(limits.connect).operation_attempt_timeout(attempt).build()
 }
 
 /// What a URL does not say about S3.
@@ -71,7 +34,7 @@ pub struct S3Options {
     /// PEM of the authorities to trust instead of the system's.
     pub authorities: Option<Vec<u8>>,
     /// How long one request is waited for.
-    pub limits: S3Limits,
+    pub limits: Limits,
 }
 
 /// An access key. Never printed.
@@ -119,7 +82,7 @@ pub(super) async fn build(
     let shared = loader.load().await;
     let mut config = aws_sdk_s3::config::Builder::from(&shared)
         .retry_config(RetryConfig::disabled())
-        .timeout_config(options.limits.timeouts(options.limits.attempt))
+        .timeout_config(timeouts(&options.limits, options.limits.attempt))
         .stalled_stream_protection(
             StalledStreamProtectionConfig::enabled().grace_period(options.limits.stall).build(),
         )

@@ -8,10 +8,8 @@ use std::error::Error;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
+use crate::store::told::{causes, chain, shown};
 use crate::store::{StoreError, StoreErrorKind};
-
-/// Longest text of a server that is repeated, in characters.
-const MAX_TEXT: usize = 300;
 
 /// What the request asked to be true, and so what a 412 means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -246,26 +244,6 @@ fn unsent(error: &(dyn Error + 'static)) -> (StoreErrorKind, String) {
     (StoreErrorKind::Unavailable, text)
 }
 
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error| (**error).source())
-}
-
-/// An error and its causes as they print, each once.
-pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut parts: Vec<String> = Vec::new();
-    for text in causes(error).map(ToString::to_string) {
-        if !parts.iter().any(|part| part.contains(&text)) {
-            parts.push(text);
-        }
-    }
-    shown(&parts.join(": "))
-}
-
-/// Bounded, and without what would break a line of a log.
-fn shown(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect()
-}
-
 fn is_empty(raw: &HttpResponse) -> bool {
     raw.body().bytes().is_none_or(<[u8]>::is_empty)
 }
@@ -354,10 +332,5 @@ mod tests {
         ] {
             assert_eq!(unreadable(&answer(200, body), &cause).0, kind, "{body}");
         }
-    }
-
-    #[test]
-    fn texts_of_servers_are_bounded_and_plain() {
-        assert_eq!(shown(&"x\n".repeat(1_000)).len(), MAX_TEXT);
     }
 }

@@ -23,13 +23,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 
-pub use self::client::{Credentials, S3Limits, S3Options};
+use self::client::timeouts;
+pub use self::client::{Credentials, S3Options};
 use self::error::{Condition, Request};
 use self::upload::PartChecksum;
 use super::digest::sha256_checksum;
 use super::location::{Checksums, S3Location};
 use super::{
-    Committed, Download, FolderPage, ListPage, ObjectHead, ObjectStore, ObjectVersion, PartLimits,
+    Committed, Download, FolderPage, Limits, ListPage, ObjectHead, ObjectStore, ObjectVersion, PartLimits,
     StoreError, StoreErrorKind, UploadSession,
 };
 use crate::format::{Key, Sha256Digest};
@@ -49,7 +50,7 @@ struct Shared {
     url: String,
     /// Whether parts carry CRC-64/NVME, which makes a checksum of the whole object; SHA-256 of each part, if not.
     crc64: AtomicBool,
-    limits: S3Limits,
+    limits: Limits,
 }
 
 impl fmt::Debug for S3Store {
@@ -95,7 +96,7 @@ impl Shared {
 
     /// The client's settings, with another time limit for an attempt.
     fn within(&self, attempt: Duration) -> aws_sdk_s3::config::Builder {
-        aws_sdk_s3::config::Builder::new().timeout_config(self.limits.timeouts(attempt))
+        aws_sdk_s3::config::Builder::new().timeout_config(timeouts(&self.limits, attempt))
     }
 
     fn part_checksum(&self) -> PartChecksum {

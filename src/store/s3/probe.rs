@@ -63,6 +63,7 @@ async fn refuses_wrong_parts(shared: &Arc<Shared>, key: &Key, way: PartChecksum)
             parts: 1,
             sha256: Sha256Digest::of(&body),
             crc64nvme: 1,
+            crc32c: crate::store::digest::crc32c_of(&body),
         };
         refuses = refused(shared, key, session.complete(content).await.map(drop)).await?;
     }

@@ -3,16 +3,16 @@
 use std::ops::Range;
 
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
-use aws_sdk_s3::primitives::{ByteStream as SdkStream, DateTime};
+use aws_sdk_s3::primitives::DateTime;
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 
 use super::Shared;
-use super::error::{Condition, Request, chain};
+use super::error::{Condition, Request};
 use crate::format::Key;
-use crate::store::{
-    ByteStream, Download, FolderPage, ListPage, ObjectHead, ObjectVersion, StoreError, StoreErrorKind,
-};
+use crate::store::exact::{Broken, body, content_range, out_of_range};
+use crate::store::told::chain;
+use crate::store::{Download, FolderPage, ListPage, ObjectHead, ObjectVersion, StoreError, StoreErrorKind};
 
 /// A recorded version as S3's own parameters.
 struct Recorded {
@@ -95,7 +95,7 @@ pub(super) async fn get(
         return if range.start == range.end && range.end <= head.length {
             Ok(Download { head, body: stream::empty().boxed() })
         } else {
-            Err(out_of_range(&request, range, head.length))
+            Err(request.error(StoreErrorKind::Invalid, out_of_range(range, head.length)))
         };
     }
     let found = shared
@@ -117,7 +117,9 @@ pub(super) async fn get(
         (Some(range), Some(text)) => match content_range(text) {
             Some((answered, total)) if answered == *range => i64::try_from(total).unwrap_or(-1),
             // S3 cuts a range at the object's end without a word.
-            Some((_, total)) => return Err(out_of_range(&request, range, total)),
+            Some((_, total)) => {
+                return Err(request.error(StoreErrorKind::Invalid, out_of_range(range, total)));
+            }
             None => return Err(request.error(StoreErrorKind::Protocol, "an unreadable Content-Range")),
         },
         (Some(range), None) if range.start == 0 && i64::try_from(range.end) == Ok(answered) => answered,
@@ -136,47 +138,13 @@ pub(super) async fn get(
         let message = format!("{answered} bytes were announced, {expected} asked for");
         return Err(request.error(StoreErrorKind::Protocol, message));
     }
-    Ok(Download { head, body: body(request, found.body, expected) })
-}
-
-fn out_of_range(request: &Request, range: &Range<u64>, length: u64) -> StoreError {
-    let message = format!("bytes {}..{} were asked for, it has {length}", range.start, range.end);
-    request.error(StoreErrorKind::Invalid, message)
-}
-
-/// `bytes 0-9/100` as a range and the whole length.
-fn content_range(text: &str) -> Option<(Range<u64>, u64)> {
-    let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
-    let (first, last) = range.split_once('-')?;
-    let last: u64 = last.parse().ok()?;
-    Some((first.parse().ok()?..last.checked_add(1)?, total.parse().ok()?))
-}
-
-/// The body, which ends cleanly after `expected` bytes and nowhere else.
-fn body(request: Request, body: SdkStream, expected: u64) -> ByteStream {
-    stream::try_unfold((request, body, 0_u64), move |(request, mut body, before)| async move {
-        match body.next().await {
-            Some(Ok(bytes)) => {
-                let after = before + bytes.len() as u64;
-                if after > expected {
-                    return Err(
-                        request.error(StoreErrorKind::Protocol, "more bytes came than were announced")
-                    );
-                }
-                Ok(Some((bytes, (request, body, after))))
-            }
-            Some(Err(error)) => {
-                let message = format!("the body broke off at byte {before} of {expected}: {}", chain(&error));
-                Err(request.error(StoreErrorKind::Truncated, message))
-            }
-            None if before == expected => Ok(None),
-            None => {
-                let message = format!("the body ended at byte {before} of {expected}");
-                Err(request.error(StoreErrorKind::Truncated, message))
-            }
-        }
-    })
-    .boxed()
+    let pieces = stream::unfold(found.body, |mut body| async move {
+        let piece = body.next().await?;
+        Some((piece.map_err(|error| Broken::Cut(chain(&error))), body))
+    });
+    // The client itself gives up where nothing comes.
+    let body = body(pieces, expected, None, move |kind, message| request.error(kind, message));
+    Ok(Download { head, body })
 }
 
 /// Where a listing goes on, if it does.
@@ -249,19 +217,4 @@ pub(super) async fn list_folders(
         Key::parse(folder.prefix?.strip_prefix(&shared.prefix)?.strip_suffix('/')?).ok()
     });
     Ok(FolderPage { folders: folders.collect(), next })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn content_ranges_are_read_exactly() {
-        assert_eq!(content_range("bytes 0-9/100"), Some((0..10, 100)));
-        for text in
-            ["", "bytes", "bytes */100", "bytes 1-/3", "items 0-9/100", "bytes 0-18446744073709551615/1"]
-        {
-            assert_eq!(content_range(text), None, "{text}");
-        }
-    }
 }

@@ -1,8 +1,9 @@
-//! As much of HTTP/1.1 as S3 clients and servers speak.
+//! As much of HTTP/1.1 as clients and servers of S3, Azure Blob Storage and Google Cloud Storage speak.
 
 use std::io::{self, BufRead, Read};
 
 use super::WireFault;
+use super::google;
 
 /// Longest head of a message. Signatures and metadata make a few kilobytes.
 const MAX_HEAD: usize = 1 << 20;
@@ -50,13 +51,36 @@ impl Request {
         self.target.split('?').next().unwrap_or_default()
     }
 
-    /// `/bucket/key`, not `/bucket` or `/bucket/`.
+    /// Whether it speaks to Azure, in whose paths the account comes first.
+    fn is_azure(&self) -> bool {
+        self.head.header("x-ms-version").is_some()
+    }
+
+    /// Whether it is asked as Google Cloud Storage is.
+    pub(super) fn is_google(&self) -> bool {
+        ["/upload/storage/v1/", "/storage/v1/"].iter().any(|start| self.target.starts_with(start))
+    }
+
+    pub(super) fn header(&self, name: &str) -> Option<String> {
+        self.head.header(name)
+    }
+
+    /// `/bucket/key`, not `/bucket` or `/bucket/`; `/account/container/key`.
     pub(super) fn is_of_an_object(&self) -> bool {
-        self.path().trim_start_matches('/').split_once('/').is_some_and(|(_, key)| !key.is_empty())
+        let above = if self.is_azure() { 2 } else { 1 };
+        self.path()
+            .trim_start_matches('/')
+            .splitn(above + 1, '/')
+            .nth(above)
+            .is_some_and(|key| !key.is_empty())
     }
 
     /// A put of an object or part, or the completion of parts.
     pub(super) fn stores(&self) -> bool {
+        if self.is_google() {
+            // Of an object in one request the checksum stands in the body, which is not looked into.
+            return self.method == "PUT" && self.header("content-length").is_some_and(|length| length != "0");
+        }
         let completes = self.method == "POST" && self.target.contains("uploadId=");
         (self.method == "PUT" || completes) && self.is_of_an_object()
     }
@@ -230,17 +254,41 @@ pub(super) fn fits(fault: WireFault, request: &Request) -> bool {
 
 /// What the client is told instead of a server's answer.
 pub(super) fn answer(fault: WireFault, request: &Request) -> Message {
-    let error = |code: &str| {
-        format!("<?xml version=\"1.0\"?>\n<Error><Code>{code}</Code><Message>injected</Message></Error>")
+    if request.is_google() {
+        return google::answer(fault, request);
+    }
+    let azure = request.is_azure();
+    let code = match fault {
+        WireFault::SlowDown if azure => "ServerBusy",
+        WireFault::SlowDown => "SlowDown",
+        WireFault::InternalError | WireFault::OkWithError => "InternalError",
+        WireFault::AccessDenied if azure => "AuthorizationPermissionMismatch",
+        WireFault::AccessDenied => "AccessDenied",
+        WireFault::ClockSkewed if azure => "AuthenticationFailed",
+        WireFault::ClockSkewed => "RequestTimeTooSkewed",
+        WireFault::Vanish if azure => "BlobNotFound",
+        WireFault::Vanish => "NoSuchKey",
+        _ => "",
     };
+    // As Azure words it: https://learn.microsoft.com/rest/api/storageservices/authorize-with-shared-key
+    let detail = match code {
+        "AuthenticationFailed" => {
+            "<AuthenticationErrorDetail>Request date header too old: 'Fri, 01 Jan 2021 00:00:00 GMT'\
+             </AuthenticationErrorDetail>"
+        }
+        _ => "",
+    };
+    let error = format!(
+        "<?xml version=\"1.0\"?>\n<Error><Code>{code}</Code><Message>injected</Message>{detail}</Error>"
+    );
     let (status, body) = match fault {
-        WireFault::SlowDown => ("503 Service Unavailable", error("SlowDown")),
-        WireFault::InternalError => ("500 Internal Server Error", error("InternalError")),
-        WireFault::AccessDenied => ("403 Forbidden", error("AccessDenied")),
-        WireFault::ClockSkewed => ("403 Forbidden", error("RequestTimeTooSkewed")),
-        WireFault::Vanish => ("404 Not Found", error("NoSuchKey")),
-        WireFault::OkWithError => ("200 OK", error("InternalError")),
+        WireFault::SlowDown => ("503 Service Unavailable", error),
+        WireFault::InternalError => ("500 Internal Server Error", error),
+        WireFault::AccessDenied | WireFault::ClockSkewed => ("403 Forbidden", error),
+        WireFault::Vanish => ("404 Not Found", error),
+        WireFault::OkWithError => ("200 OK", error),
         WireFault::OkWithPage => ("200 OK", "<html><body>Please log in</body></html>".to_owned()),
+        WireFault::Pretend if azure => return pretended_by_azure(request),
         WireFault::Pretend => return pretended(request),
         WireFault::ResetInRequest
         | WireFault::ResetInResponse
@@ -253,7 +301,19 @@ pub(super) fn answer(fault: WireFault, request: &Request) -> Message {
         | WireFault::Hold => unreachable!("{fault:?} has no answer of its own"),
     };
     let kind = if fault == WireFault::OkWithPage { "text/html" } else { "application/xml" };
-    message(status, &format!("Content-Type: {kind}\r\n"), &body, request)
+    // The code stands in a header too, but not in an answer that says all is well.
+    let header = match azure && !status.starts_with("200") {
+        true => format!("x-ms-error-code: {code}\r\n"),
+        false => String::new(),
+    };
+    message(status, &format!("Content-Type: {kind}\r\n{header}"), &body, request)
+}
+
+/// Acknowledges what was not stored, with the checksum that the client sent.
+fn pretended_by_azure(request: &Request) -> Message {
+    let md5 = request.head.header("content-md5").unwrap_or_default();
+    let headers = format!("ETag: \"0x0\"\r\nContent-MD5: {md5}\r\n");
+    message("201 Created", &headers, "", request)
 }
 
 /// Acknowledges what was not stored, with the checksums that the client sent.
@@ -284,7 +344,7 @@ fn pretended(request: &Request) -> Message {
     message("200 OK", &format!("{headers}Content-Type: application/xml\r\n"), &body, request)
 }
 
-fn message(status: &str, headers: &str, body: &str, request: &Request) -> Message {
+pub(super) fn message(status: &str, headers: &str, body: &str, request: &Request) -> Message {
     let head = format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
     let body = if request.method == "HEAD" { Vec::new() } else { body.as_bytes().to_vec() };
     Message { head: head.into_bytes(), body, content: Some(0), closes: false }

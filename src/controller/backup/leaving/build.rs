@@ -34,6 +34,7 @@ pub(super) fn build(backup: &Backup, plan: &Plan, settings: &Settings) -> Built 
             needs: &needs,
             locality_labels: &valid.locality_labels,
             image: &settings.image,
+            pull_policy: settings.pull_policy,
             traces: settings.traces.as_ref(),
             arguments,
         })
