@@ -58,4 +58,15 @@ mod tests {
         assert_eq!(shown("a\nb\u{1b}c"), "a b c");
         assert_eq!(shown(&"x\n".repeat(1_000)).len(), MAX_TEXT);
     }
+
+    #[test]
+    fn no_query_of_a_url_is_shown() {
+        let text =
+            "error sending request for url (http://h:1/c/k?sv=1&sig=canary), https://h/c?sig=canary and more";
+        let shown = without_queries(text);
+        assert!(
+            !shown.contains("canary") && shown.contains("http://h:1/c/k") && shown.contains("and more"),
+            "{shown}"
+        );
+    }
 }
