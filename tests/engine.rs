@@ -9,6 +9,7 @@ mod engine {
     mod bad_source;
     #[path = "../target/compare.rs"]
     mod compare;
+    mod copied;
     mod damage;
     mod damaging;
     mod difference;

@@ -8,6 +8,7 @@ use super::cluster::{
     BackupsReport, ClusterReason, ClusterShowReport, LogLine, ObjectReport, PrunePlanReport,
     RestorePlanReport, StatusReport, SwitchReport, TriggerReport,
 };
+use super::copy::CopyReport;
 use super::list::ListReport;
 use super::output::{FailureDocument, Reason, VersionReport};
 use super::prune_report::PruneReport;
@@ -58,6 +59,7 @@ pub fn documents() -> BTreeMap<&'static str, Schema> {
         ("list", of::<ListReport>()),
         ("show", of::<ShowReport>()),
         ("verify", of::<VerifyReport>()),
+        ("copy", of::<CopyReport>()),
         ("restore", of::<RestoreReport>()),
         ("diff", of::<diff::DiffReport>()),
         ("prune", of::<PruneReport>()),

@@ -122,6 +122,20 @@ pub(super) const VERIFY: &str = concat!(
     environment!(tools!())
 );
 
+pub(super) const COPY: &str = concat!(
+    "Examples:\n",
+    "  vouchsafe copy --store file:///backups/shop --to 's3://second/shop?region=eu-west-1'\n",
+    "  vouchsafe copy 12 --store file:///backups/default \\\n",
+    "    --store region=us-east1=file:///backups/us \\\n",
+    "    --to file:///second/default --to region=us-east1=file:///second/us\n",
+    "\n",
+    "Ended midway, the same command goes on. list, show, verify, diff and restore\n",
+    "read a copy as they read the original; no backup or prune is made there.\n",
+    "Exit code 3 if what was read back is damaged.\n",
+    "\n",
+    environment!(tools!())
+);
+
 pub(super) const DIFF: &str = concat!(
     "Examples:\n",
     "  vouchsafe diff 11 12 --store file:///backups/shop\n",

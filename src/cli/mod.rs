@@ -4,6 +4,7 @@ mod backup;
 mod cluster;
 mod completions;
 mod controller;
+mod copy;
 mod crds;
 mod demo;
 mod diff;
@@ -95,6 +96,9 @@ enum Command {
     /// Read everything of a backup again, to the last row
     #[command(after_help = examples::VERIFY, mut_arg("heartbeat", without_effect))]
     Verify(verify::Verify),
+    /// Copy a backup to another place, and read everything of it back from there
+    #[command(after_help = examples::COPY, mut_arg("heartbeat", without_effect))]
+    Copy(copy::Copy),
     /// Compare a backup with another, or with a database, table by table
     #[command(after_help = examples::DIFF, mut_arg("heartbeat", without_effect))]
     Diff(diff::Diff),
@@ -214,6 +218,7 @@ impl Arguments {
             Command::Restore(command) if !command.is_in_a_cluster() => Some("restore"),
             Command::Run(_) => Some("run"),
             Command::Verify(_) => Some("verify"),
+            Command::Copy(_) => Some("copy"),
             Command::Prune(command) if !command.is_in_a_cluster() => Some("prune"),
             Command::Controller(_) => Some("controller"),
             Command::Coordinator(_) => Some("coordinator"),
@@ -249,6 +254,7 @@ impl Arguments {
             Command::List(command) => boxed(|| command.execute(output)),
             Command::Show(command) => boxed(|| command.execute(output)),
             Command::Verify(command) => boxed(|| command.execute(output)),
+            Command::Copy(command) => boxed(|| command.execute(output)),
             Command::Diff(command) => boxed(|| command.execute(output)),
             Command::Prune(command) => boxed(|| command.execute(output)),
             Command::Unlock(command) => boxed(|| command.execute(output)),

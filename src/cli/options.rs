@@ -63,9 +63,23 @@ impl StoreArguments {
 
     /// Opens every destination.
     pub(super) async fn open(&self, rate_limit: Option<NonZeroU64>) -> Result<Opened, Failure> {
+        self.open_all("--store", &self.stores, rate_limit).await
+    }
+
+    /// Opens those of another option, `option`, with the same settings.
+    pub(super) async fn open_others(&self, option: &str, stores: &[String]) -> Result<Opened, Failure> {
+        self.open_all(option, stores, None).await
+    }
+
+    async fn open_all(
+        &self,
+        option: &str,
+        stores: &[String],
+        rate_limit: Option<NonZeroU64>,
+    ) -> Result<Opened, Failure> {
         let mut parsed = Vec::new();
         let mut names = BTreeSet::new();
-        for text in &self.stores {
+        for text in stores {
             let (locality, url) = split_locality(text);
             let locality = locality.map(parse_locality).transpose()?;
             let url: StoreUrl = url.parse().map_err(|error: StoreUrlError| {
@@ -75,8 +89,8 @@ impl StoreArguments {
             })?;
             let name = locality.as_ref().map_or_else(|| DEFAULT_DESTINATION.to_owned(), Locality::to_string);
             if !names.insert(name.clone()) {
-                let message = format!("two stores for {name}");
-                return Err(Failure::usage(message, "give each --store a locality of its own"));
+                let message = format!("{option}: two stores for {name}");
+                return Err(Failure::usage(message, format!("give each {option} a locality of its own")));
             }
             parsed.push((name, locality, url));
         }

@@ -17,6 +17,7 @@ const fn word(stage: Stage) -> &'static str {
         Stage::Write => "writing metadata",
         Stage::Verify => "verifying",
         Stage::Seal => "sealing",
+        Stage::Copy => "copying",
         Stage::Schema => "restoring schema",
         Stage::Load => "loading",
         Stage::Finish => "building indexes",
@@ -27,7 +28,7 @@ const fn word(stage: Stage) -> &'static str {
 /// What a stage counts.
 const fn noun(stage: Stage) -> &'static str {
     match stage {
-        Stage::Export | Stage::Verify => "tickets",
+        Stage::Export | Stage::Verify | Stage::Copy => "tickets",
         Stage::Count | Stage::Load | Stage::Compare => "tables",
         Stage::Resolve | Stage::Write | Stage::Seal | Stage::Schema | Stage::Finish => "steps",
     }

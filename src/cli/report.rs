@@ -153,6 +153,7 @@ impl RunReport {
         let (outcome, reason) = match (&listed.damage, decision) {
             (Some(damage), _) => ("Damaged", Some(damage.clone())),
             (None, None) => ("Open", None),
+            (None, Some(Decision::Sealed { .. })) if listed.elsewhere => ("NotCopied", None),
             (None, Some(Decision::Sealed { .. })) => match listed.retired_by {
                 None => ("Sealed", None),
                 Some(prune) => ("Retired", Some(format!("by run {prune}"))),

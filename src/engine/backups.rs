@@ -48,6 +48,8 @@ pub struct Listed {
     pub manifest: Option<Manifest>,
     /// The prune that has retired it.
     pub retired_by: Option<u32>,
+    /// In a copy: it was sealed elsewhere, and not all of it lies here.
+    pub elsewhere: bool,
     /// The first of its documents that can't be read as what it should be, and why: what follows it is not known.
     pub damage: Option<String>,
 }
@@ -90,6 +92,10 @@ pub async fn choose(register: &Register, run: Option<u32>) -> Result<Chosen, Eng
         let newest = register.newest().await?;
         return match register.outcome(run).await? {
             Some(decided) => match decided.outcome.decision {
+                Decision::Sealed { .. } if register.is_copy().await? && !register.was_copied(run).await? => {
+                    let store = register.store().url();
+                    Err(EngineError::NoBackup(format!("run {run} was not copied to {store}, or not wholly")))
+                }
                 Decision::Sealed { .. } => Ok(Chosen { run, newer_undecided: None }),
                 Decision::Pruned { .. } => {
                     Err(EngineError::NoBackup(format!("run {run} is a prune, and holds no backup")))
@@ -107,6 +113,7 @@ pub async fn choose(register: &Register, run: Option<u32>) -> Result<Chosen, Eng
         };
     }
     let newest = register.newest().await?;
+    let is_copy = register.is_copy().await?;
     let mut newer_undecided = None;
     let mut retired = BTreeSet::new();
     for run in (1..=newest).rev() {
@@ -116,6 +123,12 @@ pub async fn choose(register: &Register, run: Option<u32>) -> Result<Chosen, Eng
                 newer_undecided = Some(run);
             }
             Some(decided) => match &decided.outcome.decision {
+                // What was retired where it was copied from need not be here.
+                Decision::Sealed { .. } if is_copy => {
+                    if register.was_copied(run).await? {
+                        return Ok(Chosen { run, newer_undecided: None });
+                    }
+                }
                 Decision::Sealed { .. } if !retired.contains(&run) => {
                     return Ok(Chosen { run, newer_undecided });
                 }
@@ -186,6 +199,11 @@ impl Backup {
             }
         }
         Ok(())
+    }
+
+    /// Of each destination the verdict that proved it.
+    pub(crate) fn verdicts(&self) -> &[VerdictReference] {
+        &self.verdicts
     }
 
     /// The plan that the manifest names.
@@ -325,17 +343,29 @@ pub async fn list(register: &Register) -> Result<Vec<Listed>, EngineError> {
     let mut runs = Vec::new();
     let newest = register.newest().await?;
     for run in 1..=newest {
-        let mut listed =
-            Listed { run, claimed: None, outcome: None, manifest: None, retired_by: None, damage: None };
+        let mut listed = Listed {
+            run,
+            claimed: None,
+            outcome: None,
+            manifest: None,
+            retired_by: None,
+            elsewhere: false,
+            damage: None,
+        };
         let found = look_up(register, &mut listed, newest).await;
         note_damage(&mut listed, found)?;
         runs.push(listed);
     }
-    let retired = all_retirements(runs.iter().filter_map(|listed| listed.outcome.as_ref()));
+    let is_copy = register.is_copy().await?;
+    // A copy keeps what it has, whatever was retired where it came from.
+    let retirements = runs.iter().filter_map(|listed| listed.outcome.as_ref()).filter(|_| !is_copy);
+    let retired = all_retirements(retirements);
     for listed in &mut runs {
         listed.retired_by = retired.get(&listed.run).copied();
+        let sealed = listed.outcome.as_ref().is_some_and(|it| matches!(it.decision, Decision::Sealed { .. }));
+        listed.elsewhere = is_copy && sealed && !register.was_copied(listed.run).await?;
         // What a retired one held may be gone, and that is no damage.
-        if listed.retired_by.is_none() && listed.damage.is_none() {
+        if listed.retired_by.is_none() && !listed.elsewhere && listed.damage.is_none() {
             let found = look_inside(register, listed).await;
             note_damage(listed, found)?;
         }
@@ -394,10 +424,11 @@ pub struct Unlocked {
 /// there is nothing to do, and it says so.
 ///
 /// # Errors
-/// [`EngineError::Busy`] if somebody is at it and `force` is not set; [`EngineError::NoBackup`] if the run that was
+/// [`EngineError::CollectionIsCopy`] in a copy; [`EngineError::Busy`] if somebody is at it and `force` is not set; [`EngineError::NoBackup`] if the run that was
 /// asked for is not there; [`EngineError::RegisterGap`] if a later run shows that it was decided, and its outcome is
 /// gone.
 pub async fn unlock(register: &Register, run: Option<u32>, force: bool) -> Result<Unlocked, EngineError> {
+    register.must_not_be_copy().await?;
     let newest = register.newest().await?;
     let run = match run {
         None if newest == 0 => {

@@ -29,6 +29,11 @@ fn nested<'a>(one: &'a Destination, other: &'a Destination) -> Option<(&'a Desti
     inside(other, one).then_some((other, one))
 }
 
+/// Whether two destinations are one place, or one lies inside the other.
+pub(crate) fn overlapping(one: &Destination, other: &Destination) -> bool {
+    one.store.url() == other.store.url() || nested(one, other).is_some()
+}
+
 /// The destinations of a collection; exactly one is the default, and holds the register.
 #[derive(Clone, Debug)]
 pub struct Destinations {

@@ -115,6 +115,12 @@ pub enum EngineError {
         /// Identity of the source.
         ours: String,
     },
+    /// No run is claimed or decided where a collection was copied to.
+    #[error("what lies in {store} was copied from elsewhere, and takes no runs of its own")]
+    CollectionIsCopy {
+        /// The default destination.
+        store: String,
+    },
     /// Somebody is at the collection.
     #[error("run {run} of {owner} is under way in {}", whereabouts(process.as_ref()))]
     Busy {
@@ -332,6 +338,7 @@ impl EngineError {
             Self::Usage { .. } => "Usage",
             Self::DestinationMissing(_) => "DestinationMissing",
             Self::CollectionIdentityChanged { .. } => "CollectionIdentityChanged",
+            Self::CollectionIsCopy { .. } => "CollectionIsCopy",
             Self::Busy { .. } => "CollectionBusy",
             Self::HeldByAnother { .. } => "RunHeldByAnother",
             Self::LostTurn { .. } => "TakenOver",
@@ -419,6 +426,9 @@ impl EngineError {
                 )
                 .into()
             }
+            Self::CollectionIsCopy { .. } => {
+                "back up and prune where it was copied from, or begin a new collection under another prefix".into()
+            }
             Self::Busy { .. } => "wait until it ends; vouchsafe unlock voids it if it is dead".into(),
             Self::HeldByAnother { run, .. } => {
                 format!("run the same command again to go on with it, or vouchsafe unlock --run {run} to void it")
@@ -443,7 +453,9 @@ impl EngineError {
             Self::DeadlineExceeded(_) => {
                 way.says("raise --deadline or --parallelism", "raise spec.deadline or spec.parallelism").into()
             }
-            Self::Interrupted => "the same command begins anew".into(),
+            Self::Interrupted => {
+                way.says("the same command begins anew", "make the resource anew, if it is wanted after all").into()
+            }
             Self::LeftOpen { run } => format!(
                 "the run is left open: the same command goes on with it, and vouchsafe unlock --run {run} voids it"
             ),

@@ -7,6 +7,7 @@ pub mod backups;
 mod catalogs;
 mod census;
 pub mod coordinator;
+pub mod copy;
 pub mod crew;
 pub mod destinations;
 pub mod diff;

@@ -17,6 +17,8 @@ pub enum Stage {
     Verify,
     /// Sealing.
     Seal,
+    /// Copying to another place.
+    Copy,
     /// Restoring the schema.
     Schema,
     /// Loading rows.

@@ -115,7 +115,7 @@ pub(crate) enum Pinned {
 }
 
 /// Opens an object in the state that is asked for.
-async fn open(
+pub(crate) async fn open(
     store: &dyn ObjectStore,
     object: &StoredObject,
     pinned: Pinned,

@@ -1,5 +1,6 @@
 //! The run register: claiming a number, taking turns at an open run, and deciding it once.
 
+mod copied;
 mod decision;
 mod first_turn;
 mod numbers;
@@ -220,8 +221,8 @@ impl Register {
     /// digest of the outcome before it.
     ///
     /// # Errors
-    /// [`EngineError::Busy`] if another live attempt holds the collection; [`EngineError::HeldByAnother`] if a
-    /// dead run of another owner is in the way; [`EngineError::RegisterGap`] if the store says of one claim that it
+    /// [`EngineError::CollectionIsCopy`] in a copy; [`EngineError::Busy`] if another live attempt holds the collection;
+    /// [`EngineError::HeldByAnother`] if a dead run of another owner is in the way; [`EngineError::RegisterGap`] if the store says of one claim that it
     /// is there, and that it is not.
     pub async fn claim(
         &self,
@@ -230,6 +231,7 @@ impl Register {
         collection: Sha256Digest,
         plan: PlanId,
     ) -> Result<Claimed, EngineError> {
+        self.must_not_be_copy().await?;
         let (mut rounds, mut before) = (0, 0);
         loop {
             let newest = self.newest().await?;

@@ -72,6 +72,12 @@ impl Key {
         Self::generated("collection.json".into())
     }
 
+    /// `copy.json`: what marks a copy of a collection.
+    #[must_use]
+    pub fn copy() -> Self {
+        Self::generated("copy.json".into())
+    }
+
     /// `runs`: everything of all runs.
     #[must_use]
     pub fn runs() -> Self {
@@ -100,6 +106,12 @@ impl Key {
     #[must_use]
     pub fn retired(run: u32) -> Self {
         Self::generated(format!("runs/{run:08}/retired.json"))
+    }
+
+    /// `runs/<n>/copied.json`: all of the run lies in this copy.
+    #[must_use]
+    pub fn copied(run: u32) -> Self {
+        Self::generated(format!("runs/{run:08}/copied.json"))
     }
 
     /// Whether this is an object that may go once run `run` is retired or void: what lies below one of its plans, and
@@ -336,7 +348,14 @@ mod tests {
     #[test]
     fn a_runs_history_never_goes() {
         let plan = PlanId::from_random(7);
-        for key in [Key::run(3), Key::outcome(3), Key::retired(3), Key::attempt(3, 1), Key::collection()] {
+        for key in [
+            Key::run(3),
+            Key::outcome(3),
+            Key::retired(3),
+            Key::copied(3),
+            Key::attempt(3, 1),
+            Key::collection(),
+        ] {
             assert!(!key.may_go_with(3), "{key}");
         }
         assert!(Key::beat(3, 1, 1).may_go_with(3));

@@ -4,6 +4,7 @@
 //! each stored byte count: a document that differs in one bit from what was written is refused by name.
 
 pub mod catalog;
+pub mod copied;
 pub mod digest;
 pub mod envelope;
 pub mod identifier;
@@ -16,6 +17,7 @@ pub mod relation;
 pub mod retirement;
 
 pub use catalog::CatalogDocument;
+pub use copied::{Copied, CopyMark};
 pub use digest::{Fingerprint, Sha256Digest};
 pub use envelope::{Document, FormatError, decode, encode};
 pub use identifier::{quote_identifier, shown_identifier};

@@ -54,7 +54,7 @@ impl Published for Backup {
             Stage::Write => Some("WritingMetadata"),
             Stage::Verify => Some("Verifying"),
             Stage::Seal => Some("Sealing"),
-            Stage::Schema | Stage::Load | Stage::Finish | Stage::Compare => None,
+            Stage::Copy | Stage::Schema | Stage::Load | Stage::Finish | Stage::Compare => None,
         }
     }
 }
@@ -79,7 +79,7 @@ impl Published for Restore {
             Stage::Load => Some("Data"),
             Stage::Finish => Some("PostData"),
             Stage::Compare => Some("Verifying"),
-            Stage::Export | Stage::Count | Stage::Write | Stage::Seal => None,
+            Stage::Export | Stage::Count | Stage::Write | Stage::Seal | Stage::Copy => None,
         }
     }
 }
