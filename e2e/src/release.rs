@@ -77,6 +77,15 @@ impl Release {
         program::run(helm.arg("1").args(WAIT)).with_context(|| self.home.state()).map(drop)
     }
 
+    /// Runs the chart's own test.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn test(&self) -> Result<()> {
+        let mut helm = self.helm("test");
+        program::run(helm.args(["--timeout", "120s"])).with_context(|| self.home.state()).map(drop)
+    }
+
     fn apply(&self, command: &str, log: &str) -> Result<()> {
         let (repository, tag) =
             self.home.cluster().image().rsplit_once(':').context("an image without a tag")?;

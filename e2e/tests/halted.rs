@@ -72,11 +72,15 @@ async fn without_a_node_it_waits_by_name_and_fails_at_its_deadline() -> Result<(
         })
         .await?;
     assert_eq!(waiting.phase, Some(BackupPhase::Pending));
+    let said = |status: &BackupStatus| status.failure.clone().map(|it| it.message).unwrap_or_default();
+    assert!(said(&waiting).contains("region=mars-north1"), "{}", said(&waiting));
     let status = shop.ended("first", LIMIT).await?;
     assert_eq!(
         (status.phase, reason(&status).as_deref()),
         (Some(BackupPhase::Failed), Some("DeadlineExceeded"))
     );
+    assert!(said(&status).contains("Unschedulable: no node for"), "{}", said(&status));
+    assert!(said(&status).contains("region=mars-north1"), "{}", said(&status));
     let pods = shop.pods("coordinator").await?;
     assert!(pods.iter().all(|pod| pod.spec.as_ref().is_none_or(|spec| spec.node_name.is_none())));
     Ok(())

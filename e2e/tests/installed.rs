@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams};
 use serde_json::json;
+use testbed::{PgVersion, Postgres};
 use vouchsafe::api::{Backup, BackupSchedule};
 
 const LIMIT: Duration = Duration::from_secs(240);
@@ -35,9 +36,13 @@ async fn a_schedule_backs_up_and_a_restore_brings_it_back() -> Result<()> {
     let named = format!("backups.vouchsafe.dev/{name}");
     shop.namespace.kubectl(&[&complete[..], &[&named]].concat())?;
 
+    release.test()?;
+    // Into another server, which knows nothing of the first.
+    let other = Postgres::builder(PgVersion::V15).address(shop.namespace.cluster().host()).start();
     let restored = format!("{}_restored", shop.database);
-    shop.namespace.create(&shop.restore("back", &json!({"schedule": "minutely"}), &restored)?).await?;
-    shop.restored("back", &restored, LIMIT).await?;
+    let back = shop.restore_on(&other, "back", &json!({"schedule": "minutely"}), &restored)?;
+    shop.namespace.create(&back).await?;
+    shop.restored_on(&other, "back", &restored, LIMIT).await?;
 
     // The schedule and the release go, and what they have made stays.
     shop.namespace.api::<BackupSchedule>().delete("minutely", &DeleteParams::default()).await?;

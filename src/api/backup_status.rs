@@ -194,9 +194,10 @@ pub struct ResolvedEndpoint {
     /// Its name.
     #[schemars(schema_with = "bounds::item")]
     pub name: String,
-    /// Its host.
+    /// Its host; absent where its Secret says it, which the controller does not read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "bounds::host")]
-    pub host: String,
+    pub host: Option<String>,
     /// Its locality.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "bounds::locality")]

@@ -59,6 +59,15 @@ pub fn schema(kind: Kind) -> &'static Value {
     &definition(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 }
 
+/// Fails a test whose status of `kind` the API server would refuse: each write of it would be, for ever.
+#[cfg(test)]
+pub(crate) fn must_take(kind: Kind, status: &impl serde::Serialize) {
+    let value = serde_json::to_value(status).expect("a status is JSON");
+    let schema = &schema(kind)["properties"]["status"];
+    let refusals = super::structure::check(&value, schema, "status", super::structure::Depth::Bounds);
+    assert!(refusals.is_empty(), "the API server would refuse it:\n{refusals}\n{value:#}");
+}
+
 fn define(kind: Kind) -> Value {
     let derived = match kind {
         Kind::BackupStore => BackupStore::crd(),

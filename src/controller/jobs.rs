@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, NodeSelectorRequirement, Pod};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{DeleteParams, ListParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
@@ -242,10 +242,16 @@ fn hindered(pod: &Pod) -> Option<Failure> {
     let status = pod.status.as_ref()?;
     let scheduled = status.conditions.iter().flatten().find(|it| it.type_ == "PodScheduled");
     if let Some(condition) = scheduled.filter(|it| it.status == "False") {
-        return Some(Reason::Unschedulable.failure(
-            condition.message.clone().unwrap_or_default(),
-            "a node must carry the labels of the locality, with room and without taints",
-        ));
+        let said = condition.message.clone().unwrap_or_default();
+        if said.contains("persistentvolumeclaim") {
+            return Some(Reason::Unschedulable.failure(said, "make the claim, or correct its name"));
+        }
+        let message = match pinned_to(pod) {
+            Some(labels) => format!("no node for {labels}: {said}"),
+            None => said,
+        };
+        let hint = "a node must carry the labels of the locality, with room and without taints";
+        return Some(Reason::Unschedulable.failure(message, hint));
     }
     let waiting =
         status.container_statuses.iter().flatten().find_map(|it| it.state.as_ref()?.waiting.as_ref())?;
@@ -258,6 +264,17 @@ fn hindered(pod: &Pod) -> Option<Failure> {
     let said = if image { Reason::ImagePullFailed } else { Reason::PodNotStarted };
     let message = format!("{reason}: {}", waiting.message.as_deref().unwrap_or_default());
     Some(said.failure(message, "kubectl describe pod says more"))
+}
+
+/// The labels that the pod's node must carry, as its own affinity has them.
+fn pinned_to(pod: &Pod) -> Option<String> {
+    let affinity = pod.spec.as_ref()?.affinity.as_ref()?.node_affinity.as_ref()?;
+    let terms = &affinity.required_during_scheduling_ignored_during_execution.as_ref()?.node_selector_terms;
+    let wanted = terms.iter().flat_map(|term| term.match_expressions.iter().flatten());
+    let one = |it: &NodeSelectorRequirement| {
+        format!("{}={}", it.key, it.values.clone().unwrap_or_default().join("|"))
+    };
+    Some(wanted.map(one).collect::<Vec<_>>().join(",")).filter(|labels| !labels.is_empty())
 }
 
 /// Why a Job has no pod, where it says so.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use testbed::Postgres;
 use vouchsafe::api::{Restore, RestorePhase, RestoreStatus};
 
 use super::Shop;
@@ -15,12 +16,20 @@ impl Shop {
     /// # Errors
     /// When `from` does not fit the API's types.
     pub fn restore(&self, name: &str, from: &Value, database: &str) -> Result<Restore> {
+        self.restore_on(self.postgres, name, from, database)
+    }
+
+    /// A Restore into `database` of another server.
+    ///
+    /// # Errors
+    /// As [`Self::restore`].
+    pub fn restore_on(&self, server: &Postgres, name: &str, from: &Value, database: &str) -> Result<Restore> {
         let restore = json!({
             "apiVersion": "vouchsafe.dev/v1alpha1", "kind": "Restore", "metadata": {"name": name},
             "spec": {
                 "from": from,
                 "target": {"postgres": {
-                    "host": self.postgres.address().to_string(), "port": self.postgres.port(),
+                    "host": server.address().to_string(), "port": server.port(),
                     "database": database, "credentialsSecret": {"name": "pg"}, "tls": {"mode": "Disable"},
                 }},
             },
@@ -49,6 +58,20 @@ impl Shop {
     /// # Errors
     /// Also when it is not so.
     pub async fn restored(&self, name: &str, database: &str, limit: Duration) -> Result<RestoreStatus> {
+        self.restored_on(self.postgres, name, database, limit).await
+    }
+
+    /// The same for a database of another server.
+    ///
+    /// # Errors
+    /// As [`Self::restored`].
+    pub async fn restored_on(
+        &self,
+        server: &Postgres,
+        name: &str,
+        database: &str,
+        limit: Duration,
+    ) -> Result<RestoreStatus> {
         let over = [RestorePhase::Succeeded, RestorePhase::Failed, RestorePhase::Canceled];
         let is_over = |status: &RestoreStatus| status.phase.is_some_and(|phase| over.contains(&phase));
         let status = self.restore_reaches(name, "over", limit, is_over).await?;
@@ -56,8 +79,7 @@ impl Shop {
         for place in self.places {
             let table = place.table;
             let all = format!("SELECT count(*), md5(string_agg(t::text, '|' ORDER BY id)) FROM {table} t");
-            let (there, here) =
-                (self.postgres.psql(database, &all)?, self.postgres.psql(&self.database, &all)?);
+            let (there, here) = (server.psql(database, &all)?, self.postgres.psql(&self.database, &all)?);
             ensure!(there == here, "{table} is restored as {there}, and is {here}");
         }
         Ok(status)

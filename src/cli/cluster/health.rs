@@ -8,6 +8,7 @@ use super::ClusterReason;
 use super::object::{Object, Run};
 use crate::api::{BackupSchedule, BackupStore, Condition, ConditionStatus, Failure};
 use crate::controller::ControllerReason;
+use crate::controller::schedule::ScheduleReason;
 
 /// How long a controller may take to look at a new object: "within seconds", and some for a busy one.
 const SEEN_WITHIN: SignedDuration = SignedDuration::from_secs(30);
@@ -114,6 +115,12 @@ impl Findings<'_> {
         {
             let hint = format!("see its Backups: kubectl vouchsafe list --schedule {}", self.object.name());
             self.add(true, &reason, &message, Some(hint));
+        }
+        if let Some(Condition { reason, message, .. }) =
+            self.condition("RetentionApplied", ConditionStatus::False)
+        {
+            // Held is what somebody wanted: the schedule rests.
+            self.add(reason != ScheduleReason::PruneHeld.reason(), &reason, &message, None);
         }
         let Some(status) = &schedule.status else { return };
         if let Some(failure) = &status.suspended_because {

@@ -281,7 +281,6 @@ impl Run for Restore {
     }
 
     fn processes(&self) -> &[ProcessStatus] {
-        // A Restore's status has none yet.
-        &[]
+        self.status.as_ref().map_or(&[], |status| &status.processes)
     }
 }

@@ -40,7 +40,8 @@ pub(super) struct DestinationShown {
 #[serde(rename_all = "camelCase")]
 struct ServerShown {
     name: String,
-    host: String,
+    /// Absent where its Secret says it.
+    host: Option<String>,
     locality: Option<String>,
     version: Option<String>,
 }
@@ -109,6 +110,7 @@ impl ClusterShowReport {
             |locality: &Option<String>| locality.as_ref().map(|it| format!(", {it}")).unwrap_or_default();
         for ServerShown { name, host, locality, version } in &self.servers {
             let version = version.as_ref().map(|it| format!(", PostgreSQL {it}")).unwrap_or_default();
+            let host = host.as_deref().unwrap_or("the host that its Secret names");
             text.push_str(&format!("server {name}: {host}{version}{}\n", of(locality)));
         }
         for DestinationShown { name, url, locality } in &self.destinations {

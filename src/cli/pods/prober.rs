@@ -73,7 +73,7 @@ impl Prober {
             let destination =
                 destination.ok_or_else(|| EngineError::DestinationMissing(self.destination.clone()))?;
             let errors = Arc::new(ErrorCounts::default());
-            let opened = stores::open_one(destination, None, None, &scope, &errors).await?;
+            let opened = stores::open_to_probe(destination, &scope, &errors).await?;
             let checksum = checksum(&destination.place);
             Ok((opened.store, checksum, store.access_mode, signals::interrupt()?))
         };

@@ -117,6 +117,10 @@ impl Restorer {
             None => restore(&job).await,
             Some(deadline) => deadline.over(stop, restore(&job)).await,
         };
+        if restored.is_ok() {
+            // The last of its progress, which waits for its turn otherwise.
+            crate::engine::best_effort("progress is for people", publication.publish(|_| {}).await);
+        }
         match restored {
             Ok(restored) => LastWord::Restored {
                 run: restored.run,

@@ -176,7 +176,7 @@ impl<'a> Scope<'a> {
             _ => None,
         });
         if keys.is_none() && self.objects.mounted {
-            return Err(not_mounted(field, "Secret", name));
+            return Err(not_mounted(field, "Secret", name, "any of the keys that are read from it"));
         }
         Ok(keys)
     }
@@ -195,7 +195,7 @@ impl<'a> Scope<'a> {
             _ => None,
         });
         let keys = keys.ok_or_else(|| match self.objects.mounted {
-            true => not_mounted(field, kind, name),
+            true => not_mounted(field, kind, name, &format!("the key {key}")),
             false => missing(field, kind, name),
         })?;
         keys.get(key).ok_or_else(|| no_key(field, kind, name, key))
@@ -242,9 +242,10 @@ fn folders(root: &Path) -> Result<Vec<Keys>, Failure> {
     Ok(all)
 }
 
-fn not_mounted(field: &str, kind: &str, name: &str) -> Failure {
-    let message = format!("{field}: there is no {kind} {name} in this namespace, or it is empty");
-    Failure::failed(Reason::ReferenceMissing, message, "create it, then make the resource anew")
+/// What a pod finds where something optional was to be mounted tells no more than this.
+fn not_mounted(field: &str, kind: &str, name: &str, keys: &str) -> Failure {
+    let message = format!("{field}: there is no {kind} {name} with {keys} in this namespace");
+    Failure::failed(Reason::ReferenceMissing, message, "create it, or add the key: it is looked for again")
 }
 
 fn no_key(field: &str, kind: &str, name: &str, key: &str) -> Failure {

@@ -52,6 +52,9 @@ pub(in crate::cli) fn name_of(destination: &ValidatedDestination) -> String {
     destination.locality.as_ref().map_or_else(|| DEFAULT_DESTINATION.to_owned(), Locality::to_string)
 }
 
+/// Attempts of each request of a probe: 3 seconds or so where nothing answers at once.
+const PROBE_ATTEMPTS: usize = 6;
+
 /// Opens one destination, at `collection` below its own prefix.
 pub(in crate::cli) async fn open_one(
     destination: &ValidatedDestination,
@@ -60,8 +63,29 @@ pub(in crate::cli) async fn open_one(
     scope: &Scope<'_>,
     errors: &Arc<ErrorCounts>,
 ) -> Result<Destination, Failure> {
-    let path = format!("spec.destinations[{}]", destination.name);
+    let options = StoreOptions { observer: errors.clone(), ..StoreOptions::default() };
+    open_with(destination, collection, rate_limit, scope, options).await
+}
+
+/// Opens one destination to try it: somebody waits for the answer, and it is tried again anyway.
+pub(in crate::cli) async fn open_to_probe(
+    destination: &ValidatedDestination,
+    scope: &Scope<'_>,
+    errors: &Arc<ErrorCounts>,
+) -> Result<Destination, Failure> {
     let mut options = StoreOptions { observer: errors.clone(), ..StoreOptions::default() };
+    options.retry.attempts = PROBE_ATTEMPTS;
+    open_with(destination, None, None, scope, options).await
+}
+
+async fn open_with(
+    destination: &ValidatedDestination,
+    collection: Option<&str>,
+    rate_limit: Option<NonZeroU64>,
+    scope: &Scope<'_>,
+    mut options: StoreOptions,
+) -> Result<Destination, Failure> {
+    let path = format!("spec.destinations[{}]", destination.name);
     options.throttle = rate_limit.map(|limit| Arc::new(Throttle::new(limit)));
     let url = place(destination, &path, scope, &mut options)?;
     let url = match collection {

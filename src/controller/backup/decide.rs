@@ -272,7 +272,7 @@ impl<'a> Draft<'a> {
             LastWord::Void { mut failure, canceled: false, .. } => {
                 // The coordinator knows that it waited, and not what for.
                 if failure.reason == Reason::DeadlineExceeded.reason()
-                    && let Some(waited) = self.said_before().filter(|it| it.reason != failure.reason)
+                    && let Some(waited) = self.hindered_before().filter(|it| it.reason != failure.reason)
                 {
                     let message =
                         format!("{}; waited for {}: {}", failure.message, waited.reason, waited.message);
@@ -358,9 +358,12 @@ impl<'a> Draft<'a> {
         if !(self.left()? + late).is_negative() {
             return None;
         }
-        let waited = match (&*self.attempts.waits, self.said_before()) {
-            // Its pods went first, and with them what they waited for.
-            ([], Some(said)) => format!("for {}: {}", said.reason, said.message),
+        let waited = match (&*self.attempts.waits, self.hindered_before()) {
+            // Its pods went first, and with them what they waited for: a pod that was taken away has left no word, and
+            // that is no news.
+            (waits, Some(said)) if waits.is_empty() || never_began && self.has_lost_a_pod() => {
+                format!("for {}: {}", said.reason, said.message)
+            }
             (waits, _) => waits.join("; "),
         };
         let (reason, message) = match never_began {
@@ -371,8 +374,13 @@ impl<'a> Draft<'a> {
     }
 
     /// What the last look found in the way.
-    fn said_before(&self) -> Option<&Failure> {
+    fn hindered_before(&self) -> Option<&Failure> {
         self.backup.status.as_ref()?.failure.as_ref()
+    }
+
+    /// Whether all that is in the way is that a pod ended without a word.
+    fn has_lost_a_pod(&self) -> bool {
+        self.status.failure.as_ref().is_none_or(|it| it.reason == Reason::ProcessFailed.reason())
     }
 
     fn goes_on(mut self, given: Given, orphan: Option<String>, refused: Option<Failure>) -> Plan {
@@ -387,7 +395,11 @@ impl<'a> Draft<'a> {
             }
             self.attempts.start.clear();
             self.attempts.look_again(LONGEST_PAUSE);
-            self.status.failure = self.status.failure.or_else(|| self.backup.status.clone()?.failure);
+            let before = self.hindered_before().cloned();
+            self.status.failure = match self.has_lost_a_pod() {
+                true => before.or(self.status.failure),
+                false => self.status.failure,
+            };
             let mut plan = self.plan("too late: its pods go");
             plan.stop = left;
             return plan;

@@ -10,6 +10,8 @@ use super::super::build::objects;
 use super::super::observe::Observed;
 use super::*;
 use crate::api::BackupStore;
+use crate::api::Kind;
+use crate::api::definition::must_take;
 use crate::api::digest_of_verdicts;
 use crate::api::{DestinationOrder, ProcessState, RunStatus};
 
@@ -18,6 +20,11 @@ pub(super) const NONCE: &str = "00000000000000000000000000000002";
 
 pub(super) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+}
+
+/// The digest of the verdict about a destination.
+pub(super) fn verdict_of(destination: &str) -> String {
+    crate::format::Sha256Digest::of(destination.as_bytes()).to_string()
 }
 
 /// What a probe found at a destination.
@@ -90,6 +97,7 @@ impl World {
         if let (Some(before), Some(after)) = (before.phase, plan.status.phase) {
             assert!(after >= before, "{before:?} became {after:?}");
         }
+        must_take(Kind::Backup, &plan.status);
         let mut status = plan.status.clone();
         status.run = before.run;
         status.progress = before.progress;
@@ -200,7 +208,7 @@ impl World {
     }
 
     pub(super) fn answer(&mut self, destination: &str) {
-        let sha256 = destination.repeat(32);
+        let sha256 = verdict_of(destination);
         self.ends(
             &format!("verifier-{destination}"),
             Some(LastWord::Verdict { nonce: NONCE.into(), sha256 }),
@@ -211,7 +219,7 @@ impl World {
 
 pub(super) fn sealed(destinations: &[&str]) -> LastWord {
     let verdicts: Vec<(String, String)> =
-        destinations.iter().map(|it| ((*it).to_owned(), it.repeat(32))).collect();
+        destinations.iter().map(|it| ((*it).to_owned(), verdict_of(it))).collect();
     LastWord::Sealed {
         run: 1,
         manifest_sha256: "c".repeat(64),
@@ -379,6 +387,44 @@ fn a_locality_without_a_node_is_named_and_fails_at_the_deadline() {
     assert!(message.contains("Unschedulable: 0/3 nodes are available"), "{message}");
 }
 
+/// A Job on its way out whose pod is gone already looks like one that has ended without a word.
+#[test]
+fn what_it_waited_for_is_said_though_its_pod_went_first() {
+    let mut world = World::new(&json!({"deadline": "1h"}));
+    world.step();
+    let unschedulable = Failure { message: "0/3 nodes are available".into(), ..failure("Unschedulable") };
+    world.job("coordinator").state = JobState::Waiting(Some(unschedulable));
+    world.step();
+    world.seconds = 3601;
+    let mut going = world.job("coordinator").clone();
+    world.step();
+    going.state = JobState::Ended {
+        pod: None,
+        node: None,
+        word: None,
+        how: "its pod is gone".into(),
+        at: Some(at(world.seconds)),
+    };
+    world.observed.jobs.push(going);
+    world.step();
+    assert_eq!((world.phase(), world.reason()), (BackupPhase::Failed, "DeadlineExceeded".into()));
+    let message = world.backup.status.unwrap().failure.unwrap().message;
+    assert!(message.contains("Unschedulable: 0/3 nodes are available"), "{message}");
+}
+
+/// The controller reads no Secret, so it can't know the host that one names.
+#[test]
+fn a_server_whose_secret_names_its_host_is_backed_up() {
+    let in_secret = json!({"source": {"postgres": {"database": "shop", "endpoints": [{
+        "name": "cluster", "locality": "region=eu-west1",
+        "credentialsSecret": {"name": "shop-app", "hostKey": "host"},
+    }]}}});
+    let mut world = World::new(&in_secret);
+    assert_eq!(world.step().start.len(), 1);
+    let resolved = world.backup.status.as_ref().unwrap().resolved.as_ref().unwrap();
+    assert_eq!(resolved.endpoints[0].host, None);
+}
+
 /// That a pod is refused wakes nobody: neither the refusal nor its end.
 #[test]
 fn a_pod_that_does_not_start_is_looked_at_again() {
@@ -426,7 +472,7 @@ proptest! {
                         ("coordinator", 2) => Some(LastWord::LeftOpen { failure: failure("LeftOpen") }),
                         (name, 1 | 2) if name.starts_with("worker") => Some(LastWord::Settled),
                         (name, 1 | 2) => {
-                            let sha256 = name.trim_start_matches("verifier-").repeat(32);
+                            let sha256 = verdict_of(name.trim_start_matches("verifier-"));
                             Some(LastWord::Verdict { nonce: NONCE.into(), sha256 })
                         }
                         (_, 3) => Some(LastWord::Failed { failure: failure("Throttled"), again: true }),

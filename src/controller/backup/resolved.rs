@@ -13,7 +13,7 @@ pub(super) fn resolved(given: &Given, image: &str) -> Resolved {
     });
     let endpoints = given.backup.spec.source.endpoints.iter().map(|it| ResolvedEndpoint {
         name: it.name.clone(),
-        host: it.server.host.clone().unwrap_or_else(|| "in its Secret".into()),
+        host: it.server.host.clone(),
         locality: it.locality.as_ref().map(ToString::to_string),
         server_version: None,
     });

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::tests::{NONCE, PLAN, World, sealed};
+use super::tests::{NONCE, PLAN, World, sealed, verdict_of};
 use super::*;
 
 #[test]
@@ -25,7 +25,7 @@ fn a_seal_without_its_witnesses_is_no_success() {
     other.export();
     other.ask();
     other.answer("eu");
-    other.ends("verifier-us", Some(LastWord::Verdict { nonce: PLAN.into(), sha256: "us".repeat(32) }));
+    other.ends("verifier-us", Some(LastWord::Verdict { nonce: PLAN.into(), sha256: verdict_of("us") }));
     other.step();
     other.ends("coordinator", Some(sealed(&["eu", "us"])));
     other.step();
@@ -81,7 +81,7 @@ fn a_seal_of_an_earlier_question_that_one_has_not_answered_is_no_success() {
     mixed.publish("Verifying", true);
     mixed.backup.status.as_mut().unwrap().run.as_mut().unwrap().nonce = Some(PLAN.into());
     mixed.step();
-    mixed.ends("verifier-us", Some(LastWord::Verdict { nonce: PLAN.into(), sha256: "us".repeat(32) }));
+    mixed.ends("verifier-us", Some(LastWord::Verdict { nonce: PLAN.into(), sha256: verdict_of("us") }));
     mixed.step();
     mixed.ends("coordinator", Some(sealed(&["eu", "us"])));
     mixed.step();

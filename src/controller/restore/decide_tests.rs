@@ -5,6 +5,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::api::Kind;
+use crate::api::definition::must_take;
 use crate::api::{Backup, Capabilities};
 use crate::controller::jobs::ObservedJob;
 
@@ -71,6 +73,7 @@ impl World {
     /// Decides, and carries it out: the jobs that were started wait, those that were deleted are gone.
     fn step(&mut self) -> Plan {
         let plan = decide(&self.restore, &self.observed, at(self.seconds));
+        must_take(Kind::Restore, &plan.status);
         let before = self.restore.status.clone().unwrap_or_default();
         if let (Some(before), Some(after)) = (before.phase, plan.status.phase) {
             assert!(after >= before, "{before:?} became {after:?}");

@@ -5,6 +5,8 @@ use super::super::build::build;
 use super::super::following::ATTEMPTS;
 use super::super::observe::{BackupState, ObservedBackup, ObservedPrune, Sealed};
 use super::*;
+use crate::api::Kind;
+use crate::api::definition::must_take;
 use crate::api::{BackupStore, Condition, ConditionStatus};
 use crate::controller::jobs::{JobState, ObservedJob};
 
@@ -91,6 +93,7 @@ impl World {
     /// Decides, and carries out the first `effects` writes of the plan. Answers how many there were.
     fn step_until(&mut self, effects: usize) -> usize {
         let plan = self.look();
+        must_take(Kind::BackupSchedule, &plan.status);
         let backup = plan.start.as_ref().map(|run| build(&self.schedule, run));
         let mut left = effects;
         let mut count = 0;

@@ -32,6 +32,9 @@ const SPREAD: SignedDuration = SignedDuration::from_hours(2);
 /// A destination that failed is asked again after this time: a Secret may have been made, a bucket, a right.
 const AFTER_FAILURE: SignedDuration = SignedDuration::from_mins(5);
 
+/// The shortest pause after a failure; each is as long as it has failed for, up to [`AFTER_FAILURE`].
+const SOON_AFTER_FAILURE: SignedDuration = SignedDuration::from_secs(15);
+
 /// The least time between two looks.
 const SOON: Duration = Duration::from_secs(2);
 
@@ -159,8 +162,25 @@ impl Probe<'_> {
         self.known.filter(|it| it.last_probe_time.is_some() && it.conditions.iter().any(of_now))
     }
 
+    /// What an earlier attempt at probing this very spec has met.
+    fn failing(&self) -> Option<&DestinationStatus> {
+        let of_now = |it: &Condition| {
+            it.type_ == "Ready"
+                && it.status == ConditionStatus::False
+                && it.observed_generation == self.generation
+        };
+        self.known.filter(|it| it.conditions.iter().any(of_now))
+    }
+
     fn is_ready(status: &DestinationStatus) -> bool {
         status.conditions.iter().any(|it| it.type_ == "Ready" && it.status == ConditionStatus::True)
+    }
+
+    /// How long it had not been ready when it was probed at `last`.
+    fn failed_for(found: &DestinationStatus, last: Timestamp) -> SignedDuration {
+        let ready = found.conditions.iter().find(|it| it.type_ == "Ready");
+        let since: Option<Timestamp> = ready.and_then(|it| it.last_transition_time.parse().ok());
+        since.map_or(SignedDuration::ZERO, |since| last.duration_since(since))
     }
 
     /// When it is to be probed again, after what was found.
@@ -172,7 +192,8 @@ impl Probe<'_> {
             let share = i64::from(hash.as_bytes()[0]);
             EVERY - SignedDuration::from_secs(SPREAD.as_secs() * share / 256)
         } else {
-            AFTER_FAILURE
+            // Soon at first: whoever makes a store may make its Secret a moment later.
+            Self::failed_for(found, last).clamp(SOON_AFTER_FAILURE, AFTER_FAILURE)
         };
         // A status is what somebody may have written by hand: no time in it may end this process, which is everybody's,
         // or keep a probe away for longer than its pause.
@@ -225,6 +246,8 @@ impl Probe<'_> {
                 let process = attempts.process(&process.to_string());
                 match process.and_then(|it| it.failure.as_ref()).or(refused) {
                     Some(failure) => self.status(told(false), &failure.reason, &said(failure)),
+                    // Another attempt goes on: what the last one has met is more than nothing.
+                    None if let Some(known) = self.failing() => known.clone(),
                     None => {
                         let probing = Reason::Probing.reason();
                         self.status(ConditionStatus::Unknown, probing, "its first probe has not ended")

@@ -6,6 +6,8 @@ use serde_json::json;
 use super::super::places::{Taken, places};
 use super::*;
 use crate::api::Capabilities;
+use crate::api::Kind;
+use crate::api::definition::must_take;
 use crate::controller::jobs::ObservedJob;
 
 fn at(seconds: i64) -> Timestamp {
@@ -33,15 +35,20 @@ struct World {
     observed: Observed,
     seconds: i64,
     made: usize,
+    /// Somebody has written into its status what the API server would have refused.
+    by_hand: bool,
 }
 
 impl World {
     fn new() -> Self {
-        Self { store: store("orders", "pg"), observed: Observed::default(), seconds: 0, made: 0 }
+        Self { store: store("orders", "pg"), observed: Observed::default(), seconds: 0, made: 0, by_hand: false }
     }
 
     fn step(&mut self) -> Plan {
         let plan = decide(&self.store, &self.observed, at(self.seconds));
+        if !self.by_hand {
+            must_take(Kind::BackupStore, &plan.status);
+        }
         self.store.status = Some(plan.status.clone());
         self.observed.jobs.retain(|job| !plan.end.iter().any(|it| it.uid == job.uid));
         for Start { process, order, attempt } in &plan.start {
@@ -137,6 +144,7 @@ fn times_that_somebody_wrote_keep_no_probe_away_and_end_nothing() {
         world.ends("us", probed());
         world.step();
         world.store.status.as_mut().unwrap().destinations[0].last_probe_time = Some(time.into());
+        world.by_hand = true;
         world.seconds += 1;
         let plan = world.step();
         assert_eq!(plan.start.len(), 1, "{time}: {plan}");
@@ -153,9 +161,22 @@ fn a_failure_is_said_by_its_reason_and_tried_again_soon() {
     assert_eq!(world.ready(), (ConditionStatus::False, "NoSuchBucket".into()));
     let stalled = world.store.status.as_ref().unwrap().conditions.iter().find(|it| it.type_ == "Stalled");
     assert!(stalled.is_some_and(|it| it.message.starts_with("us: why")));
-    assert!(plan.again_after.is_some_and(|after| after.as_secs() <= 300));
+    assert!(plan.again_after.is_some_and(|after| after.as_secs() <= 15), "whoever makes it is at it now");
     world.passes(&plan);
     assert_eq!(world.step().start.len(), 1);
+    // The longer it fails, the less often it is asked; and it is said all the time.
+    for _ in 0..8 {
+        world.step();
+        assert_eq!(world.ready(), (ConditionStatus::False, "NoSuchBucket".into()));
+        world.ends("us", failed("NoSuchBucket", false));
+        let plan = world.step();
+        world.passes(&plan);
+        assert_eq!(world.step().start.len(), 1);
+    }
+    world.ends("us", failed("NoSuchBucket", false));
+    assert!(world.step().again_after.is_some_and(|after| (200..=300).contains(&after.as_secs())));
+    world.seconds += 300;
+    world.step();
     world.ends("us", probed());
     world.step();
     assert_eq!(world.ready(), (ConditionStatus::True, "Probed".into()));
@@ -170,6 +191,8 @@ fn a_failure_is_said_by_its_reason_and_tried_again_soon() {
     world.passes(&plan);
     let plan = world.step();
     assert_eq!((plan.start.len(), plan.start[0].attempt), (1, 2));
+    world.step();
+    assert_eq!(world.ready(), (ConditionStatus::False, "ReferenceMissing".into()), "the next one goes on");
     world.ends("us", probed());
     world.step();
     assert_eq!(world.ready().0, ConditionStatus::True);
