@@ -16,7 +16,7 @@ use vouchsafe::format::{Document, Sha256Digest, decode, encode};
 
 /// SHA-256 of every file, as it was when it was put there. From the first release on a new version gets new files, and
 /// these never change; until then version 1 is not closed (the census has got its counts of catalogs under it).
-const FILES: [(&str, &str); 22] = [
+const FILES: [(&str, &str); 24] = [
     ("attempt.json", "18f7290b79adfafc1c820c434f7cb2a1061d0dadd8cef57af81688019613ee96"),
     ("beat.json", "ccee3d322326272a6ec17557d1f8bd66a45d59021b5a8e00a14e9d875f06e611"),
     ("catalog-database.json", "df8452de5d6058eada3c9a943297e1e122797a207ba803da87ffbae1651cf92a"),
@@ -25,6 +25,8 @@ const FILES: [(&str, &str); 22] = [
     ("catalog-sequences.json", "c8a162bef393d928cf99ae5389d7c7b291444add8a5702aafcb3a39928ba69a4"),
     ("census.json.zst", "a3347ebc68941033c8eefdd5ddbcdbbbf592a49e8e3177ba64c8164073f7be4e"),
     ("collection.json", "3f6eef4366ddb98a0af198b1281df58e19e226064f96e0a46864553a40eb7b62"),
+    ("copied.json", "a055c6c8ab14edc41cc4f0d5ed0c19c3e33a8f4aa641503493e60857cd474084"),
+    ("copy.json", "cf9ef6cd2865edaa728350b6caf3d7ff707db8a660a2f3f29d92ff9e0b947f15"),
     ("manifest.json.zst", "f8098a9b618271da15aff87c10f2718f3312e6d37eb2de3c0d0edf14c9379a4e"),
     ("outcome-pruned.json", "f85d7d07c9a84a629163ebc34e6faa87163c645502c5652491573499f4576b84"),
     ("outcome-sealed.json", "b983bde7506ce3b1d41e023007c05d35f6057eda402153bf805deb63363a33a2"),

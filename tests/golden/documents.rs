@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use vouchsafe::format::{
-    Answer, Attempt, Beat, CatalogCounts, CatalogKind, Census, Collection, CopyFormat, Damage,
-    DatabaseIdentity, Decision, DestinationPlan, EndpointPlan, EqualSpans, ErrorEntry, Fingerprint, Key,
-    Manifest, ManifestDestination, ManifestTable, Nonce, Omitted, Order, Outcome, Part, PartEntry, Plan,
+    Answer, Attempt, Beat, CatalogCounts, CatalogKind, Census, Collection, Copied, CopyFormat, CopyMark,
+    Damage, DatabaseIdentity, Decision, DestinationPlan, EndpointPlan, EqualSpans, ErrorEntry, Fingerprint,
+    Key, Manifest, ManifestDestination, ManifestTable, Nonce, Omitted, Order, Outcome, Part, PartEntry, Plan,
     PlanId, ProcessIdentity, QualifiedName, Receipt, Retired, Retirement, Run, RunKind, Settlement,
     Sha256Digest, SpanRange, StoredObject, TableCount, TableFacts, TablePlan, Ticket, Tickets, Verdict,
     VerdictReference,
@@ -188,6 +188,18 @@ fn check_register() {
     check("outcome-pruned", &outcome(Decision::Pruned { survivor: Some(6), retired }));
     let reason = "kept by no rule".to_owned();
     check("retired", &Retired { run: 2, outcome: digest("outcome"), prune: 7, reason, written: time() });
+    let from = "s3://orders-eu/pg/shop".to_owned();
+    check("copy", &CopyMark { collection: digest("collection"), from, created: time() });
+    let copied = Copied {
+        run: 2,
+        plan: plan_id(),
+        manifest: digest("manifest"),
+        objects_read: 48,
+        bytes_read: u64::MAX,
+        written: time(),
+        software: "0.1.0".into(),
+    };
+    check("copied", &copied);
 }
 
 fn check_plans() {

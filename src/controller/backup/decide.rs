@@ -436,6 +436,10 @@ mod halt;
 mod seal;
 
 #[cfg(test)]
+#[path = "hindered_tests.rs"]
+mod hindered_tests;
+
+#[cfg(test)]
 #[path = "halt_tests.rs"]
 mod halt_tests;
 

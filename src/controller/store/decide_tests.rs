@@ -41,7 +41,13 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        Self { store: store("orders", "pg"), observed: Observed::default(), seconds: 0, made: 0, by_hand: false }
+        Self {
+            store: store("orders", "pg"),
+            observed: Observed::default(),
+            seconds: 0,
+            made: 0,
+            by_hand: false,
+        }
     }
 
     fn step(&mut self) -> Plan {
