@@ -190,7 +190,8 @@ fn state(job: &Job, pod: Option<&Pod>, now: Timestamp) -> JobState {
         if over || job.metadata.deletion_timestamp.is_some() {
             return JobState::Ended { pod: None, node: None, word: None, how: "its pod is gone".into(), at };
         }
-        return JobState::Waiting(refused(job));
+        // Refused, or on its way to `Failed`: a pod that is refused is told of in an event.
+        return JobState::Waiting(None);
     };
     let status = pod.status.as_ref();
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
@@ -275,15 +276,6 @@ fn pinned_to(pod: &Pod) -> Option<String> {
         format!("{}={}", it.key, it.values.clone().unwrap_or_default().join("|"))
     };
     Some(wanted.map(one).collect::<Vec<_>>().join(",")).filter(|labels| !labels.is_empty())
-}
-
-/// Why a Job has no pod, where it says so.
-fn refused(job: &Job) -> Option<Failure> {
-    let failed = job.status.as_ref()?.conditions.iter().flatten().find(|it| it.type_ == "FailureTarget")?;
-    Some(Reason::PodRefused.failure(
-        failed.message.clone().unwrap_or_default(),
-        "a quota or an admission policy refused the pod: kubectl describe job says which",
-    ))
 }
 
 #[cfg(test)]

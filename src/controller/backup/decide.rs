@@ -361,7 +361,7 @@ impl<'a> Draft<'a> {
         let waited = match (&*self.attempts.waits, self.hindered_before()) {
             // Its pods went first, and with them what they waited for: a pod that was taken away has left no word, and
             // that is no news.
-            (waits, Some(said)) if waits.is_empty() || never_began && self.has_lost_a_pod() => {
+            (waits, Some(said)) if waits.is_empty() || never_began && self.has_nothing_newer_than(said) => {
                 format!("for {}: {}", said.reason, said.message)
             }
             (waits, _) => waits.join("; "),
@@ -378,14 +378,21 @@ impl<'a> Draft<'a> {
         self.backup.status.as_ref()?.failure.as_ref()
     }
 
-    /// Whether all that is in the way is that a pod ended without a word.
-    fn has_lost_a_pod(&self) -> bool {
-        self.status.failure.as_ref().is_none_or(|it| it.reason == Reason::ProcessFailed.reason())
+    /// Whether all that is in the way besides `said` is that a pod ended without a word.
+    fn has_nothing_newer_than(&self, said: &Failure) -> bool {
+        let lost = Reason::ProcessFailed.reason();
+        self.status.failure.as_ref().is_none_or(|it| it.reason == said.reason || it.reason == lost)
     }
 
     fn goes_on(mut self, given: Given, orphan: Option<String>, refused: Option<Failure>) -> Plan {
         if self.status.failure.is_none() {
             self.status.failure = self.attempts.hindrance.take().or(refused);
+        }
+        // Its pods go now, and what they waited for is still what it was late for.
+        let past = self.left().is_some_and(|left| left.is_negative());
+        if let Some(before) = self.hindered_before().filter(|said| past && self.has_nothing_newer_than(said))
+        {
+            self.status.failure = Some(before.clone());
         }
         if let Some((never_began, late)) = self.too_late() {
             let left = self.attempts.stop_all();
@@ -395,11 +402,6 @@ impl<'a> Draft<'a> {
             }
             self.attempts.start.clear();
             self.attempts.look_again(LONGEST_PAUSE);
-            let before = self.hindered_before().cloned();
-            self.status.failure = match self.has_lost_a_pod() {
-                true => before.or(self.status.failure),
-                false => self.status.failure,
-            };
             let mut plan = self.plan("too late: its pods go");
             plan.stop = left;
             return plan;

@@ -40,11 +40,39 @@ fn what_it_waited_for_is_said_though_its_pod_went_first() {
         how: "its pod is gone".into(),
         at: Some(at(world.seconds)),
     };
-    world.observed.jobs.push(going);
+    world.observed.jobs.push(going.clone());
     world.step();
     assert_eq!((world.phase(), world.reason()), (BackupPhase::Failed, "DeadlineExceeded".into()));
     let message = world.backup.status.unwrap().failure.unwrap().message;
     assert!(message.contains("Unschedulable: 0/3 nodes are available"), "{message}");
+}
+
+/// A pod that was taken away before its container began ends as one whose container is not known: it may have run.
+#[test]
+fn what_it_waited_for_is_said_though_its_pod_may_have_run() {
+    let mut world = World::new(&json!({"deadline": "1h"}));
+    world.step();
+    let unpulled = Failure { message: "no such image".into(), ..failure("ImagePullFailed") };
+    world.job("coordinator").state = JobState::Waiting(Some(unpulled));
+    world.step();
+    world.seconds = 3601;
+    let mut going = world.job("coordinator").clone();
+    world.step();
+    going.state = JobState::Ended {
+        pod: Some("p".into()),
+        node: Some("n".into()),
+        word: None,
+        how: "its pod was ended: ContainerStatusUnknown".into(),
+        at: Some(at(world.seconds)),
+    };
+    world.observed.jobs.push(going);
+    world.step();
+    assert_eq!(world.reason(), "ImagePullFailed");
+    world.observed.jobs.clear();
+    world.step();
+    assert_eq!((world.phase(), world.reason()), (BackupPhase::Failed, "DeadlineExceeded".into()));
+    let message = world.backup.status.unwrap().failure.unwrap().message;
+    assert!(message.contains("ImagePullFailed: no such image"), "{message}");
 }
 
 /// The controller reads no Secret, so it can't know the host that one names.
