@@ -26,9 +26,10 @@ pub struct Parts {
 }
 
 /// Kinds of objects, each with what its names contain and no others do.
-const OBJECTS: [(&str, &str); 17] = [
+const OBJECTS: [(&str, &str); 18] = [
     ("probe", "probes/"),
     ("collection", "collection.json"),
+    ("copy", "copy.json"),
     ("claim", "/run.json"),
     ("attempt", "/attempts/"),
     ("beat", "/beats/"),
@@ -73,7 +74,9 @@ impl Kind {
     pub fn family(self) -> &'static str {
         match self.of {
             "probe" | "probes" => "probe",
-            "collection" | "claim" | "attempt" | "beat" | "outcome" | "retirement" | "runs" => "register",
+            "collection" | "copy" | "claim" | "attempt" | "beat" | "outcome" | "retirement" | "runs" => {
+                "register"
+            }
             "receipt" | "receipts" => "receipt",
             "rows" | "large objects" | "catalog" => "object",
             _ => "document",
