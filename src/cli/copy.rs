@@ -77,7 +77,7 @@ impl Copy {
             progress: progress::shown(output),
         };
         let copied = interrupt.race(copy(&job)).await;
-        let copied = copied.map_err(|error| Failure::of_work(error, Work::Reading, &interrupt))?;
+        let copied = copied.map_err(|error| Failure::of_work(error, Work::Copy, &interrupt))?;
         output::warn_of_undecided(copied.newer_undecided);
         let report = CopyReport::of(&copied);
         output::write(output, &report, || report.text())?;

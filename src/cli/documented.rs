@@ -20,7 +20,7 @@ use crate::controller::ControllerReason;
 use crate::controller::restore::RestoreReason;
 use crate::controller::schedule::ScheduleReason;
 use crate::controller::store::StoreReason;
-use crate::engine::{EngineError, backups, prune, register};
+use crate::engine::{EngineError, prune, register, unlock};
 use crate::source::SourceError;
 use crate::source::target::TargetError;
 use crate::store::StoreErrorKind;
@@ -36,7 +36,7 @@ pub fn reasons() -> BTreeSet<&'static str> {
         TargetError::REASONS,
         Refused::REASONS,
         ControllerReason::REASONS,
-        &[backups::UNLOCKED, register::OWNER_GONE, register::DEAD_PRUNE, prune::BACKUP_DELETED],
+        &[unlock::UNLOCKED, register::OWNER_GONE, register::DEAD_PRUNE, prune::BACKUP_DELETED],
         ClusterReason::REASONS,
         ScheduleReason::REASONS,
         RestoreReason::REASONS,

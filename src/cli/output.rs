@@ -45,6 +45,7 @@ pub(super) enum Work {
     Restore,
     Reading,
     Prune,
+    Copy,
 }
 
 impl Work {
@@ -59,6 +60,9 @@ impl Work {
             (Self::Restore, _) => "nothing was made on the target: the same command begins anew",
             (Self::Prune, _) => {
                 "what is retired is retired, and what is deleted is gone; the same command goes on from there"
+            }
+            (Self::Copy, _) => {
+                "what was copied stays, and is no backup yet: the same command goes on from there"
             }
             (Self::Reading, _) => "it only read, and left nothing behind: run the same command again",
         }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::options::StoreArguments;
 use super::{Failure, OutputFormat, output};
-use crate::engine::backups::{self, Unlocked};
+use crate::engine::unlock::{DECIDED_BEFORE, Unlocked, unlock};
 
 #[derive(Args, Debug)]
 pub(super) struct Unlock {
@@ -31,14 +31,14 @@ pub(super) struct UnlockReport {
 impl Unlock {
     pub(super) async fn execute(self, output: OutputFormat) -> Result<(), Failure> {
         let opened = self.stores.open(None).await?;
-        let unlocked = backups::unlock(&opened.register, self.run, self.force).await?;
+        let unlocked = unlock(&opened.register, self.run, self.force).await?;
         let Unlocked { run, outcome, evidence } = unlocked;
         let report = UnlockReport { run, outcome, evidence };
         output::write(output, &report, || {
             let UnlockReport { run, outcome, evidence } = &report;
             match run {
                 None => format!("no run is open: {evidence}"),
-                Some(run) if evidence == backups::DECIDED_BEFORE => {
+                Some(run) if evidence == DECIDED_BEFORE => {
                     format!("no run is open: run {run} is {outcome}")
                 }
                 Some(run) => format!("run {run} is {outcome}: {evidence}"),

@@ -30,6 +30,7 @@ mod reopening;
 mod resolve;
 pub mod restore;
 mod seal;
+pub mod unlock;
 pub mod verifier;
 pub mod worker;
 

@@ -158,19 +158,26 @@ pub enum Recovery {
     NewPlan,
 }
 
+/// What mends each failure that can be mended without a person. LockTimeout can't: a lock was already tried for as often
+/// as its limits allow.
+const RECOVERIES: [(&str, Recovery); 8] = [
+    ("ServerUnreachable", Recovery::Reconnect),
+    ("TooManyConnections", Recovery::Reconnect),
+    ("ServerNotReady", Recovery::Reconnect),
+    ("ConnectionLost", Recovery::Reconnect),
+    ("SnapshotLost", Recovery::NewPlan),
+    ("CatalogChanged", Recovery::NewPlan),
+    ("RelationRewritten", Recovery::NewPlan),
+    ("RelationMissing", Recovery::NewPlan),
+];
+
 impl Recovery {
     /// What can be done after a failure of this [`reason`](SourceError::reason), which is all that another process tells
     /// of its failure: nothing, where it isn't one of the source's.
     #[must_use]
     pub fn of(reason: &str) -> Self {
-        match reason {
-            "ServerUnreachable" | "TooManyConnections" | "ServerNotReady" | "ConnectionLost" => {
-                Self::Reconnect
-            }
-            "SnapshotLost" | "CatalogChanged" | "RelationRewritten" | "RelationMissing" => Self::NewPlan,
-            // LockTimeout too: a lock was already tried for as often as its limits allow.
-            _ => Self::GiveUp,
-        }
+        let known = RECOVERIES.iter().find(|(word, _)| *word == reason);
+        known.map_or(Self::GiveUp, |(_, recovery)| *recovery)
     }
 }
 
@@ -350,4 +357,16 @@ pub fn chain_text(error: &(dyn std::error::Error + 'static)) -> String {
         cause = current.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_mended_is_told_by_words_that_there_are() {
+        for (word, _) in RECOVERIES {
+            assert!(SourceError::REASONS.contains(&word), "no failure has the reason {word}");
+        }
+    }
 }

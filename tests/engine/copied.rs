@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use rstest::rstest;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 use testbed::{S3Kind, shared_s3};
@@ -14,7 +15,8 @@ use vouchsafe::source::Tools;
 
 use super::kill::killed_at;
 use super::setup;
-use super::shop::{Shop, objects_of, run};
+use super::shop::{Shop, end, objects_of, run};
+use super::zombie::stopped_at;
 
 fn url(folder: &TempDir) -> String {
     format!("file://{}", folder.path().display())
@@ -38,14 +40,11 @@ fn outcomes(shop: &Shop) -> Vec<String> {
     listed["runs"].as_array().unwrap().iter().map(|it| it["outcome"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Two backups, the first of them retired meanwhile in one case: only what was copied is there, and it is all there.
+/// Of two backups only what was copied is there, and it is all there.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_is_read_as_the_original_is_and_takes_no_runs() {
-    let (shop, copied) = {
-        let shop = Shop::open("copied");
-        let copied = copy_of(&shop);
-        (shop, copied)
-    };
+    let shop = Shop::open("copied");
+    let copied = copy_of(&shop);
     run(shop.backup()).must_succeed();
     run(shop.backup()).must_succeed();
     let ended = run(copying(&shop, &copied, None));
@@ -84,6 +83,41 @@ async fn a_copy_is_read_as_the_original_is_and_takes_no_runs() {
         "{again}"
     );
     assert_eq!(copied.objects(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_retired_where_it_came_from_stays_in_the_copy() {
+    let shop = Shop::open("copy_retired");
+    let copied = copy_of(&shop);
+    run(shop.backup()).must_succeed();
+    run(copying(&shop, &copied, None)).must_succeed();
+    run(shop.backup()).must_succeed();
+    run(shop.prune(&["--keep-last", "1", "--yes"])).must_succeed();
+    run(shop.backup()).must_succeed();
+    assert_eq!(outcomes(&shop), ["Retired", "Sealed", "Pruned", "Sealed"]);
+    // With the fourth comes the outcome of the prune that retires the first.
+    run(copying(&shop, &copied, None)).must_succeed();
+    assert_eq!(outcomes(&copied), ["Sealed", "NotCopied", "Pruned", "Sealed"]);
+    copied.must_restore(1);
+    copied.must_restore(4);
+}
+
+/// It has written, so it must not say that it only read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copying_that_is_interrupted_says_what_it_has_left() {
+    let shop = Shop::open("copy_interrupted");
+    let copied = copy_of(&shop);
+    run(shop.backup()).must_succeed();
+    let stopped = stopped_at("copied object@2", copying(&shop, &copied, None));
+    let process = Pid::from_raw(i32::try_from(stopped.id()).unwrap()).unwrap();
+    kill_process(process, Signal::INT).unwrap();
+    kill_process(process, Signal::CONT).unwrap();
+    let ended = end(stopped);
+    assert_eq!((ended.code, ended.reason()), (Some(130), "Canceled".to_owned()), "{ended:?}");
+    assert!(ended.hint().contains("what was copied stays"), "{ended:?}");
+    assert!(!copied.objects().is_empty());
+    run(copying(&shop, &copied, None)).must_succeed();
+    copied.must_be_proven(1).await;
 }
 
 /// Wherever it dies, what lies there says that it is no copy yet, and the same command makes it one.

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
 use testbed::{PgVersion, Postgres, shared};
-use vouchsafe::engine::{BackupJob, Destinations, Register, back_up, backups};
+use vouchsafe::engine::unlock::unlock;
+use vouchsafe::engine::{BackupJob, Destinations, Register, back_up};
 use vouchsafe::format::{Decision, Key};
 use vouchsafe::plan::placement::{PlacementRule, Unplaced};
 use vouchsafe::source::TablePattern;
@@ -191,7 +192,7 @@ async fn meets(lane: &Lane, place: Place, order: Order, must: Must) -> Result<()
         }
         Must::Void if (order.kind, order.damage) == ("run", Damage::Delete) => {
             // Without its claim there was no run to void, until it was mended just now: nobody is at it.
-            backups::unlock(&lane.register(), Some(newest), true).await.unwrap();
+            unlock(&lane.register(), Some(newest), true).await.unwrap();
             ended.is_err() && named(&said) && decision.is_none()
         }
         Must::Void => {

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use vouchsafe::engine::restore::restore;
-use vouchsafe::engine::{EngineError, back_up, backups};
+use vouchsafe::engine::unlock::unlock;
+use vouchsafe::engine::{EngineError, back_up};
 use vouchsafe::store::fault::Operation;
 
 use super::cases::{self, Case, End, Extent, Mark, carry_out};
@@ -162,7 +163,7 @@ async fn again(
 ) -> Result<(), String> {
     let job = world.backup_job(source, &rig.stores);
     if *outcome == Outcome::Open {
-        let unlocked = backups::unlock(&job.register, Some(1), true).await;
+        let unlocked = unlock(&job.register, Some(1), true).await;
         unlocked.map_err(|error| format!("it can't be unlocked: {error}"))?;
     }
     let sealed = back_up(&job).await.map_err(|error| format!("the next backup fails: {error}"))?;
